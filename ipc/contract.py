@@ -1,0 +1,92 @@
+"""What a node takes and gives, as data: made where the node is imported, used where it is not.
+
+The *describe* process reads signatures and answers with these; the plan, the web workers (which rebuild their
+validators and the OpenAPI document) and the exec workers (which check that they agree) read them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Struct
+
+BodyKind = Literal["none", "bytes", "json"]
+"""What a body is made of: nothing, raw bytes, or a value of a declared type."""
+
+
+class Parameter(Struct, frozen=True, omit_defaults=True):
+    """One scalar (or list of scalars) parameter: taken from the path if the path names it, else from the query."""
+
+    name: str
+    required: bool
+    json_schema: dict[str, Any]
+    """Its JSON schema, its default included; `#/components/schemas/...` references allowed."""
+    shape: Any = None
+    """Its type as data (`ipc.shape`), or None if only the exec worker can check it."""
+    many: bool = False
+    """Whether it is a list, so that `?tag=a&tag=b` gives two items."""
+
+
+class Body(Struct, frozen=True, omit_defaults=True):
+    """The one parameter that is taken from the request's body."""
+
+    name: str
+    kind: BodyKind
+    required: bool = True
+    json_schema: dict[str, Any] = {}
+    shape: Any = None
+    """Its type as data, or None for `bytes` and for what only the exec worker can check."""
+    media_type: str = "application/json"
+
+
+class Result(Struct, frozen=True, omit_defaults=True):
+    """What comes back. `response` means that the node decides status, headers and media type as it runs."""
+
+    kind: Literal["bytes", "json", "response"]
+    json_schema: dict[str, Any] = {}
+    media_type: str = "application/json"
+
+
+class NodeContract(Struct, frozen=True, omit_defaults=True):
+    """One node: a plain function, its name and its signature."""
+
+    name: str
+    """Where it is imported from: `shop.images.thumbnail`."""
+    stage: str
+    parameters: tuple[Parameter, ...]
+    body: Body | None
+    result: Result
+    idempotent: bool = False
+    summary: str = ""
+    """The first line of its docstring."""
+    description: str = ""
+    source: str = ""
+    """`file:line`, for messages to people."""
+
+
+class Described(Struct, frozen=True):
+    """What the describe process found: every node, every schema they refer to, and what could not be used."""
+
+    nodes: tuple[NodeContract, ...]
+    components: dict[str, Any]
+    """JSON schemas by name, the `components/schemas` of an OpenAPI document."""
+    faults: tuple[Fault, ...] = ()
+
+
+class Fault(Struct, frozen=True):
+    """One thing in the application that keeps it from being started."""
+
+    what: str
+    """One sentence: what is wrong and what to do."""
+    traceback: str = ""
+
+
+def encode(described: Described) -> bytes:
+    """The description as msgpack, as the describe process writes it."""
+    return msgspec.msgpack.encode(described)
+
+
+def decode(data: bytes) -> Described:
+    """The description that `encode` wrote; msgspec.ValidationError for anything else."""
+    return msgspec.msgpack.decode(data, type=Described)

@@ -1,0 +1,114 @@
+"""What a person's command line and the supervisor say to each other over the control socket.
+
+One JSON object a line. The client sends one order; the supervisor answers with any number of `Progress` lines and
+then exactly one of `Status`, `Done` or `Refused`, and closes.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Struct
+
+MAX_LINE = 64 * 1024
+"""The longest order, bytes."""
+
+
+class AskStatus(Struct, frozen=True, tag="status"):
+    """What runs?"""
+
+
+class Stop(Struct, frozen=True, tag="stop"):
+    """Drain everything and leave; at once if `force`."""
+
+    force: bool = False
+
+
+class Restart(Struct, frozen=True, tag="restart"):
+    """Replace every worker of `group` (of all groups if empty): the successor is ready before the old one drains."""
+
+    group: str = ""
+
+
+Order = AskStatus | Stop | Restart
+
+
+class WorkerStatus(Struct, frozen=True):
+    """One worker, as `status` shows it."""
+
+    name: str
+    pid: int | None
+    state: str
+    incarnation: int
+    restarts: int
+    since: float
+    """When it entered its state, Unix seconds."""
+    calls: int
+    """Calls (exec) or requests (web) it has finished in this life."""
+    running: int
+    rss_bytes: int
+    reason: str = ""
+    """Why its predecessor ended, in words; empty if it never did."""
+
+
+class GroupStatus(Struct, frozen=True):
+    """One group. `state` is `up`, `starting`, `degraded`, `failed`, `draining` or `down`."""
+
+    name: str
+    state: str
+    workers: tuple[WorkerStatus, ...]
+
+
+class SupervisorStatus(Struct, frozen=True):
+    """The supervisor itself. `since` is Unix seconds, `config` the file's path."""
+
+    pid: int
+    version: str
+    since: float
+    config: str
+
+
+class Status(Struct, frozen=True, tag="status_is", tag_field="answer"):
+    """The answer to `AskStatus`; without its tag it is what `shunter status --json` prints."""
+
+    supervisor: SupervisorStatus
+    groups: tuple[GroupStatus, ...]
+
+
+class Progress(Struct, frozen=True, tag="progress", tag_field="answer"):
+    """Something happened on the way; more answers follow."""
+
+    text: str
+
+
+class Done(Struct, frozen=True, tag="done", tag_field="answer"):
+    """The order was carried out."""
+
+    text: str
+
+
+class Refused(Struct, frozen=True, tag="refused", tag_field="answer"):
+    """The order was not carried out; `usage` says that it was wrong in itself (exit code 2)."""
+
+    why: str
+    usage: bool = False
+
+
+Answer = Status | Progress | Done | Refused
+
+_order = msgspec.json.Decoder(Order)
+_answer = msgspec.json.Decoder(Answer)
+
+
+def encode(message: Order | Answer) -> bytes:
+    """One line."""
+    return msgspec.json.encode(message) + b"\n"
+
+
+def decode_order(line: bytes) -> Order:
+    """What a client asks; msgspec.DecodeError for anything else."""
+    return _order.decode(line)
+
+
+def decode_answer(line: bytes) -> Answer:
+    """What a supervisor answers; msgspec.DecodeError for anything else."""
+    return _answer.decode(line)

@@ -1,0 +1,182 @@
+"""What a supervisor and its child say to each other over the inherited socket pair.
+
+    child       -> supervisor   Hardened, Ready | Broken, Drained
+    supervisor  -> child        Bootstrap, Peers, Drain
+
+Possession of the descriptor is the authentication: nobody else can connect to it. A child says HARDENED before any
+secret is sent to it, and READY only when it can serve.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from ipc.contract import NodeContract
+
+MAX_MESSAGE = 16 * 1024 * 1024
+"""The largest lifeline message, bytes: a bootstrap carries every contract of the application."""
+
+
+class Hardened(Struct, frozen=True, tag="hardened"):
+    """The child has closed itself to its neighbours; secrets may be sent."""
+
+    pid: int
+    missing: tuple[str, ...] = ()
+    """Protections this kernel did not grant, in words."""
+
+
+class Ready(Struct, frozen=True, tag="ready"):
+    """The child serves. `address` is where an exec worker listens (`tcp://127.0.0.1:40123`), else empty."""
+
+    address: str = ""
+
+
+class Broken(Struct, frozen=True, tag="broken"):
+    """The child cannot start, and trying again with the same code would not help. It leaves after this."""
+
+    what: str
+    traceback: str = ""
+
+
+class Drained(Struct, frozen=True, tag="drained"):
+    """The child has finished what it had and leaves."""
+
+
+FromChild = Hardened | Ready | Broken | Drained
+
+
+class Limits(Struct, frozen=True):
+    """Bounds that both ends of a link must agree on, and those of the tables behind it."""
+
+    max_payload: int = 1_048_576
+    """The largest body of one envelope, bytes."""
+    ttl: float = 30.0
+    """The oldest envelope that is accepted, seconds on a monotonic clock."""
+    window: int = 100_000
+    """How many of the most recent counters are remembered (`nonce_cache_size`); streams are stricter."""
+    queue_calls: int = 1024
+    """Calls of one group that may wait in one web worker."""
+    queue_bytes: int = 64 * 1024 * 1024
+    """Bytes of bodies that may wait there."""
+
+
+class LogSettings(Struct, frozen=True):
+    """What a worker writes to its standard error, one JSON object a line."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    requests: bool = False
+    """Whether every answered request gets a line of its own."""
+
+
+class EndpointSettings(Struct, frozen=True):
+    """One declared endpoint, as a web worker needs it."""
+
+    path: str
+    """With the interface's prefix: `/api/v1/thumbnails/{size}`."""
+    methods: tuple[str, ...]
+    node: str
+    group: str
+    timeout: float
+    through_app: bool = False
+    """Whether it takes the way through the FastAPI app: its middleware and dependencies."""
+    dependencies: tuple[str, ...] = ()
+    """Dotted names of FastAPI dependencies its route group shares, in order."""
+    tags: tuple[str, ...] = ()
+    status: int = 200
+
+
+class WebSettings(Struct, frozen=True, tag="web"):
+    """What a web worker is told."""
+
+    endpoints: tuple[EndpointSettings, ...]
+    nodes: tuple[NodeContract, ...]
+    """Every node, declared as an endpoint or not: a `Handoff` may call them all."""
+    components: dict[str, object]
+    routes: dict[str, str]
+    """Which group runs a node: `{"shop.images.thumbnail": "cpu_sync"}`."""
+    app: str = ""
+    """The user's own FastAPI app, `shop.main:app`; empty for none."""
+    title: str = "Shunter"
+    docs: bool = True
+    sys_path: tuple[str, ...] = ()
+    max_body: int = 1_048_576
+    default_timeout: float = 30.0
+    drain_timeout: float = 30.0
+    keep_alive: float = 5.0
+
+
+class ExecSettings(Struct, frozen=True, tag="exec"):
+    """What an exec worker is told."""
+
+    nodes: tuple[NodeContract, ...]
+    """The nodes of its stages; it runs no other."""
+    bind_host: str = "127.0.0.1"
+    bind_port: int = 0
+    sys_path: tuple[str, ...] = ()
+    drain_timeout: float = 30.0
+
+
+class Bootstrap(Struct, frozen=True, tag="bootstrap"):
+    """Who the child is and what it is to do. Carries secrets: never logged, never shown."""
+
+    name: str
+    epoch: int
+    mode: Literal["hmac", "aead"]
+    limits: Limits
+    log: LogSettings
+    settings: WebSettings | ExecSettings
+    server_key: bytes = b""
+    """Exec workers: the secret from which the key of each client follows. Empty for web workers."""
+
+    def __repr__(self) -> str:
+        return f"Bootstrap(name={self.name!r}, epoch={self.epoch}, ...)"
+
+
+class Peer(Struct, frozen=True):
+    """An exec worker that is up, with the leaf key for the one web worker that is told of it."""
+
+    name: str
+    address: str
+    key: bytes
+
+    def __repr__(self) -> str:
+        return f"Peer({self.name!r}, {self.address!r})"
+
+
+class Peers(Struct, frozen=True, tag="peers"):
+    """Everybody a web worker may call from now on; who is not in it is gone."""
+
+    epoch: int
+    workers: tuple[Peer, ...]
+
+
+class Drain(Struct, frozen=True, tag="drain"):
+    """Finish what you have, take nothing new, leave within `grace` seconds."""
+
+    grace: float
+
+
+FromSupervisor = Bootstrap | Peers | Drain
+
+_encoder = msgspec.msgpack.Encoder()
+_from_child = msgspec.msgpack.Decoder(FromChild)
+_from_supervisor = msgspec.msgpack.Decoder(FromSupervisor)
+
+
+def encode(message: FromChild | FromSupervisor) -> bytes:
+    """One message with its length in front, as it goes into the socket pair."""
+    body = _encoder.encode(message)
+    return len(body).to_bytes(4, "big") + body
+
+
+def decode_from_child(body: bytes) -> FromChild:
+    """What a child said; msgspec.DecodeError for anything else."""
+    return _from_child.decode(body)
+
+
+def decode_from_supervisor(body: bytes) -> FromSupervisor:
+    """What the supervisor said; msgspec.DecodeError for anything else."""
+    return _from_supervisor.decode(body)

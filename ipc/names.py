@@ -1,0 +1,52 @@
+"""Names of workers (`cpu_sync-0#7`: group, slot, incarnation) and identifiers of calls."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from typing import NamedTuple
+
+GROUP_PATTERN = r"[a-z][a-z0-9_]{0,31}"
+"""A group's name: it stands in worker names, log lines, file names and environment variables."""
+
+_WORKER = re.compile(rf"({GROUP_PATTERN})-(\d{{1,4}})#(\d{{1,10}})")
+
+
+class WorkerName(NamedTuple):
+    """One life of one worker. No name comes twice while a supervisor lives: incarnations only grow."""
+
+    group: str
+    slot: int
+    incarnation: int
+
+    def __str__(self) -> str:
+        return f"{self.group}-{self.slot}#{self.incarnation}"
+
+    @property
+    def seat(self) -> str:
+        """The part that stays when the worker is replaced: `cpu_sync-0`."""
+        return f"{self.group}-{self.slot}"
+
+    @property
+    def wire_id(self) -> bytes:
+        """16 bytes that stand for the seat in a handshake."""
+        return hashlib.sha256(self.seat.encode()).digest()[:16]
+
+    @property
+    def wire_incarnation(self) -> bytes:
+        """16 bytes that stand for this life in a handshake."""
+        return self.incarnation.to_bytes(16, "big")
+
+
+def parse_worker(text: str) -> WorkerName:
+    """The name that `str()` wrote; ValueError for anything else."""
+    found = _WORKER.fullmatch(text)
+    if found is None:
+        raise ValueError(f"{text[:64]!r} is not a worker's name such as 'cpu_sync-0#7'")
+    return WorkerName(found[1], int(found[2]), int(found[3]))
+
+
+def new_call_id() -> bytes:
+    """A random 128-bit identifier of one call."""
+    return os.urandom(16)

@@ -1,0 +1,62 @@
+"""One shared page per worker: what it does right now, readable without asking it.
+
+The supervisor makes a memfd for each child and keeps it; the child maps it and writes. No lock is needed: each field
+is one aligned 8-byte word with one writer, and a reader that comes between two words sees two true numbers of almost
+the same moment.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+
+PAGE = 4096
+_WORD = struct.Struct("=Q")
+_CALLS, _RUNNING, _REFUSED = 0, 8, 16
+
+
+def create(name: str) -> int:
+    """A new zeroed page; returns its descriptor, close-on-exec."""
+    fd = os.memfd_create(f"shunter-{name}", os.MFD_CLOEXEC)
+    os.ftruncate(fd, PAGE)
+    return fd
+
+
+class Scoreboard:
+    """A mapped page. The worker counts, the supervisor reads."""
+
+    __slots__ = ("_calls", "_map", "_refused", "_running")
+
+    def __init__(self, fd: int) -> None:
+        self._map = mmap.mmap(fd, PAGE)
+        self._calls = self._running = self._refused = 0
+
+    def begin(self) -> None:
+        """One more call (or request) is under way."""
+        self._running += 1
+        _WORD.pack_into(self._map, _RUNNING, self._running)
+
+    def end(self) -> None:
+        """One call (or request) is over, whatever came of it."""
+        self._running -= 1
+        self._calls += 1
+        _WORD.pack_into(self._map, _RUNNING, self._running)
+        _WORD.pack_into(self._map, _CALLS, self._calls)
+
+    def refuse(self) -> None:
+        """One message broke the protocol."""
+        self._refused += 1
+        _WORD.pack_into(self._map, _REFUSED, self._refused)
+
+    def read(self) -> tuple[int, int, int]:
+        """Finished, running, refused: what the writer last wrote."""
+        return (
+            _WORD.unpack_from(self._map, _CALLS)[0],
+            _WORD.unpack_from(self._map, _RUNNING)[0],
+            _WORD.unpack_from(self._map, _REFUSED)[0],
+        )
+
+    def close(self) -> None:
+        """Unmap the page."""
+        self._map.close()

@@ -1,0 +1,1 @@
+"""Keeps processes alive. Knows `ipc` and the specifications of processes; imports no web code and no user code."""

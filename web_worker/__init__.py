@@ -1,0 +1,1 @@
+"""Speaks HTTP. Knows `ipc`; the only package that knows FastAPI."""
