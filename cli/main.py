@@ -1,0 +1,146 @@
+"""The commands as a person types them; what each does is in the module of its name.
+
+Those modules are imported only when their command runs, so that asking a running service costs no more than
+the question. Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 not running.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="Run a Python web service as small process groups.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+ConfigFile = Annotated[
+    Path, typer.Option("--config", "-c", metavar="FILE", help="The configuration file.", show_default=True)
+]
+StateDir = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        envvar="SHUNTER_STATE_DIR",
+        help="Where the running service keeps its socket and its logs. [default: .shunter beside FILE]",
+        show_default=False,
+    ),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Set one key of the configuration; may be repeated."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="For programs: JSON on standard output.")]
+
+DEFAULT = Path("shunter.yaml")
+
+
+def run() -> int:
+    """Carry out what the arguments say; returns the exit code."""
+    try:
+        app(prog_name="shunter")
+    except SystemExit as left:
+        return left.code if isinstance(left.code, int) else 1
+    return 0
+
+
+@app.command()
+def start(
+    config: ConfigFile = DEFAULT,
+    overrides: Overrides = None,
+    state_dir: StateDir = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Leave it running in the background.")
+    ] = False,
+) -> None:
+    """Start the service and stay with it; Ctrl-C drains it."""
+    from cli import start as command  # noqa: PLC0415 -- see above; so in every command
+
+    run_it = command.detached if detach else command.attached
+    raise typer.Exit(run_it(config, overrides or [], _state(config, state_dir)))
+
+
+@app.command()
+def stop(
+    config: ConfigFile = DEFAULT,
+    state_dir: StateDir = None,
+    force: Annotated[bool, typer.Option("--force", help="Do not wait for calls under way.")] = False,
+) -> None:
+    """Stop the service: finish what it has, take nothing new, leave."""
+    from cli import stop as command  # noqa: PLC0415
+
+    raise typer.Exit(command.stop(_state(config, state_dir), force=force))
+
+
+@app.command()
+def restart(
+    group: Annotated[str, typer.Argument(metavar="GROUP", help="Only the workers of this group.")] = "",
+    config: ConfigFile = DEFAULT,
+    state_dir: StateDir = None,
+) -> None:
+    """Replace the workers, each successor being ready before its predecessor drains."""
+    from cli import restart as command  # noqa: PLC0415
+
+    raise typer.Exit(command.restart(_state(config, state_dir), group))
+
+
+@app.command()
+def status(config: ConfigFile = DEFAULT, state_dir: StateDir = None, as_json: AsJson = False) -> None:
+    """Show what runs."""
+    from cli import status as command  # noqa: PLC0415
+
+    raise typer.Exit(command.status(_state(config, state_dir), as_json=as_json))
+
+
+@app.command()
+def check(
+    config: ConfigFile = DEFAULT,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Read the configuration and the application, show what would run, and start nothing."""
+    from cli import check as command  # noqa: PLC0415
+
+    raise typer.Exit(command.check(config, overrides or [], as_json=as_json))
+
+
+@app.command()
+def logs(
+    group: Annotated[str, typer.Argument(metavar="GROUP", help="Only the lines of this group.")] = "",
+    config: ConfigFile = DEFAULT,
+    state_dir: StateDir = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines come.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many of the last lines.")] = 100,
+) -> None:
+    """Show what the workers wrote, in the order in which it happened."""
+    from cli import logs as command  # noqa: PLC0415
+
+    raise typer.Exit(command.logs(_state(config, state_dir), group, lines=lines, follow=follow))
+
+
+@app.command()
+def init(
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Where to; made if it is not there.")
+    ] = Path(),
+) -> None:
+    """Write a small project that runs, to begin with."""
+    from cli import init as command  # noqa: PLC0415
+
+    raise typer.Exit(command.init(directory))
+
+
+@app.command()
+def version() -> None:
+    """Show the version."""
+    from cli import version as command  # noqa: PLC0415
+
+    raise typer.Exit(command.version())
+
+
+def _state(config: Path, given: Path | None) -> Path:
+    """The state directory, which a command can find without reading the configuration."""
+    return (given or config.absolute().parent / ".shunter").absolute()
