@@ -1,0 +1,130 @@
+"""The asking side of the control socket: one order, its progress, its answer. Blocking and light."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import struct
+from contextlib import ExitStack, contextmanager, suppress
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ipc.messages.control import AskStatus, Done, Progress, Refused, Status, Stop, decode_answer, encode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from ipc.messages.control import Order
+
+SOCKET = "control.sock"
+LOCK = "lock"
+"""The file that decides who is the supervisor of a state directory; it holds its pid."""
+PATIENCE = 5.0
+"""How long a supervisor may take to listen, and to answer what it knows at once; seconds."""
+MAX_ANSWER = 16 * 1024 * 1024
+_LONGEST_PATH = 107  # what a `sockaddr_un` holds
+
+
+class ControlError(Exception):
+    """An order could not be given, or nobody knows what came of it."""
+
+
+class NotRunning(ControlError):
+    """No supervisor of this state directory answers."""
+
+
+class NoAnswer(ControlError):
+    """A supervisor is there, but did not answer as it should; the order may have been carried out or not."""
+
+
+@contextmanager
+def address(state_dir: Path) -> Iterator[str]:
+    """A name of the control socket that fits into a socket address, however long the directory's name is."""
+    path = str(state_dir / SOCKET)
+    with ExitStack() as stack:
+        if len(os.fsencode(path)) > _LONGEST_PATH:
+            fd = os.open(state_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            stack.callback(os.close, fd)
+            path = f"/proc/self/fd/{fd}/{SOCKET}"
+        yield path
+
+
+def ask(
+    state_dir: Path, order: Order, on_progress: Callable[[str], None] | None = None
+) -> Status | Done | Refused:
+    """Give `order` to the supervisor of `state_dir` and wait for what comes of it.
+
+    After a `Stop` that was carried out the supervisor's process is gone when this returns. Raises
+    NotRunning or NoAnswer.
+    """
+    with _connect(state_dir) as connection, ExitStack() as stack:
+        supervisor = _peer(connection)
+        if isinstance(order, Stop):
+            stack.callback(os.close, gone := _pidfd(supervisor))
+        try:
+            connection.sendall(encode(order))
+            if not isinstance(order, AskStatus):
+                connection.settimeout(None)  # the supervisor bounds it; if it dies the connection ends
+            answer = _last_answer(connection, on_progress or _ignore)
+        except OSError as error:
+            raise NoAnswer(f"the supervisor (pid {supervisor}) does not answer: {error}") from error
+        if isinstance(order, Stop) and isinstance(answer, Done):
+            select.select([gone], [], [], PATIENCE)
+        return answer
+
+
+def _connect(state_dir: Path) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.settimeout(PATIENCE)
+        with address(state_dir) as path:
+            connection.connect(path)
+    except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
+        connection.close()
+        raise NotRunning(f"nothing runs for {state_dir}") from None
+    except OSError as error:
+        connection.close()
+        raise NoAnswer(f"the control socket in {state_dir} cannot be used: {error}") from error
+    return connection
+
+
+def _peer(connection: socket.socket) -> int:
+    """The pid of who listens; NoAnswer unless it is this user's or root's, for anybody can make a socket."""
+    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    pid, uid, _gid = struct.unpack("3i", raw)
+    if uid not in {0, os.geteuid()}:
+        raise NoAnswer(f"the control socket belongs to another user (uid {uid})")
+    return int(pid)
+
+
+def _pidfd(pid: int) -> int:
+    """A descriptor that is readable once the process is gone; one that always is, if it cannot be had."""
+    with suppress(OSError):
+        return os.pidfd_open(pid)
+    return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _last_answer(connection: socket.socket, on_progress: Callable[[str], None]) -> Status | Done | Refused:
+    buffer = bytearray()
+    while data := connection.recv(65_536):
+        buffer += data
+        if len(buffer) > MAX_ANSWER:
+            raise NoAnswer(f"the supervisor's answer is longer than {MAX_ANSWER} bytes")
+        while (end := buffer.find(b"\n")) >= 0:
+            line = bytes(buffer[:end])
+            del buffer[: end + 1]
+            try:
+                answer = decode_answer(line)
+            except msgspec.MsgspecError as error:
+                raise NoAnswer("the supervisor answers in words of another version of Shunter") from error
+            if not isinstance(answer, Progress):
+                return answer
+            on_progress(answer.text)
+    raise NoAnswer("the supervisor left before it had answered")
+
+
+def _ignore(_text: str) -> None:
+    pass

@@ -1,0 +1,201 @@
+"""A child's view of its parent: what it was handed down, what it is to be, how they talk from then on."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import threading
+from io import TextIOWrapper
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from ipc.errors import BadMessage, Misuse
+from ipc.hardening import Orphaned, Termination, harden, note_signals
+from ipc.messages.lifeline import (
+    MAX_MESSAGE,
+    Bootstrap,
+    Drain,
+    Hardened,
+    Peers,
+    decode_from_supervisor,
+    encode,
+)
+from ipc.wire.framing import Deframer
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Sequence
+
+    from ipc.messages.lifeline import FromChild, FromSupervisor
+
+ORPHANED = 75
+"""The exit code of a child that left because its supervisor had; nobody is there to read it."""
+_CHUNK = 65_536
+_FLAGS = {"--lifeline-fd": "lifeline", "--page-fd": "page", "--listener-fd": "listener", "--parent": "parent"}
+
+
+class Inherited(NamedTuple):
+    """What a child finds in its arguments: descriptors by number, and the pid of its parent. No secret."""
+
+    lifeline: int
+    page: int
+    parent: int
+    listener: int | None = None
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """Those that were handed down on purpose."""
+        return tuple(fd for fd in (self.lifeline, self.page, self.listener) if fd is not None)
+
+
+def inherited(argv: Sequence[str]) -> Inherited:
+    """Read a child's arguments; Misuse if a person typed them."""
+    if (
+        len(argv) % 2
+        or not set(argv[::2]) <= _FLAGS.keys()
+        or not all(word.isdecimal() for word in argv[1::2])
+    ):
+        raise Misuse("this program is started by Shunter's supervisor, not by hand")
+    given = {_FLAGS[flag]: int(number) for flag, number in zip(argv[::2], argv[1::2], strict=True)}
+    if not {"lifeline", "page", "parent"} <= given.keys():
+        raise Misuse("this program is started by Shunter's supervisor, not by hand")
+    return Inherited(**given)
+
+
+def leave() -> None:
+    """End this process at once: its supervisor is dead, and whatever it does nobody looks after."""
+    os._exit(ORPHANED)
+
+
+class Parent:
+    """The child's end of the lifeline.
+
+    First `bootstrap`, which waits; then `listen`, once, in the thread of the event loop that is to hear the
+    parent. `say` may be called from any thread at any time.
+    """
+
+    def __init__(self, lifeline: socket.socket) -> None:
+        self._socket = lifeline
+        self._saying = threading.Lock()
+        self._deframer = Deframer(MAX_MESSAGE)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._on_peers: Callable[[Peers], None] = _ignore
+        self._on_drain: Callable[[Drain], None] = _ignore
+        self._on_gone: Callable[[], None] = leave
+
+    @classmethod
+    def open(cls, fd: int) -> Parent:
+        """Take over the descriptor of the lifeline."""
+        os.set_inheritable(fd, False)
+        lifeline = socket.socket(fileno=fd)
+        lifeline.setblocking(True)
+        return cls(lifeline)
+
+    @classmethod
+    def enter(cls, argv: Sequence[str]) -> tuple[Parent, Inherited, Termination]:
+        """Everything a child does before its bootstrap: note signals, harden, say Hardened.
+
+        Call it before any import that is not Shunter's. Raises Orphaned if the parent died meanwhile.
+        """
+        given = inherited(argv)
+        termination = note_signals()
+        missing = harden(given.parent, given.descriptors)
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, TextIOWrapper):  # into a pipe Python would write whole blocks, and late
+                stream.reconfigure(line_buffering=True, errors="backslashreplace")
+        parent = cls.open(given.lifeline)
+        parent.say(Hardened(pid=os.getpid(), missing=missing))
+        return parent, given, termination
+
+    def say(self, message: FromChild) -> bool:
+        """Tell the supervisor; False if it is gone, of which `on_gone` hears too. Any thread."""
+        data = encode(message)
+        try:
+            with self._saying:
+                self._socket.sendall(data)
+        except OSError:
+            return False
+        return True
+
+    def bootstrap(self) -> Bootstrap:
+        """Wait for the first thing the supervisor says: who this child is. Raises Orphaned, BadMessage."""
+        size = int.from_bytes(self._exactly(4), "big")
+        if size > MAX_MESSAGE:
+            raise BadMessage(f"a bootstrap of {size} bytes; {MAX_MESSAGE} are allowed")
+        message = _decode(self._exactly(size))
+        if not isinstance(message, Bootstrap):
+            raise BadMessage(f"{type(message).__name__} before the bootstrap")
+        return message
+
+    def listen(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        on_peers: Callable[[Peers], None] | None = None,
+        on_drain: Callable[[Drain], None] | None = None,
+        on_gone: Callable[[], None] = leave,
+    ) -> None:
+        """From now on hear the supervisor in `loop`; to be called in its thread.
+
+        `on_gone` is called once, when the supervisor is dead or makes no sense any more.
+        """
+        self._on_peers, self._on_drain, self._on_gone = on_peers or _ignore, on_drain or _ignore, on_gone
+        self._loop = loop
+        loop.add_reader(self._socket.fileno(), self._read)
+
+    def close(self) -> None:
+        """Stop listening and let go of the descriptor. The supervisor takes that for leaving."""
+        self._deafen()
+        self._socket.close()
+
+    def _exactly(self, size: int) -> bytes:
+        data = bytearray()
+        while len(data) < size:
+            try:
+                data += (part := self._socket.recv(min(size - len(data), _CHUNK)))
+            except ConnectionError:
+                part = b""
+            if not part:
+                raise Orphaned
+        return bytes(data)
+
+    def _read(self) -> None:
+        try:
+            data = self._socket.recv(_CHUNK, socket.MSG_DONTWAIT)
+            messages = [_decode(body) for body in self._deframer.feed(data)]
+        except BlockingIOError:
+            return
+        except (ConnectionError, BadMessage):
+            data, messages = b"", []
+        for message in messages:
+            self._hear(message)
+        if not data:
+            self._deafen()
+            self._on_gone()
+
+    def _hear(self, message: FromSupervisor) -> None:
+        match message:
+            case Peers():
+                self._on_peers(message)
+            case Drain():
+                self._on_drain(message)
+            case Bootstrap():
+                pass  # a life has one; a second says nothing new
+
+    def _deafen(self) -> None:
+        if self._loop is not None:
+            self._loop.remove_reader(self._socket.fileno())
+            self._loop = None
+
+
+def _decode(body: bytes | bytearray) -> FromSupervisor:
+    try:
+        return decode_from_supervisor(bytes(body))
+    except msgspec.MsgspecError as error:
+        raise BadMessage("the supervisor said something that is no message") from error
+
+
+def _ignore(_message: object) -> None:
+    pass
