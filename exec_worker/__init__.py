@@ -1,1 +1,6 @@
 """Runs nodes. Knows `ipc`; what a user's code imports from here is light."""
+
+from exec_worker.node import Response, current, node
+from ipc.errors import InvalidRequest
+
+__all__ = ["InvalidRequest", "Response", "current", "node"]

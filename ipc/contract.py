@@ -63,6 +63,21 @@ class NodeContract(Struct, frozen=True, omit_defaults=True):
     description: str = ""
     source: str = ""
     """`file:line`, for messages to people."""
+    imported_from: str = ""
+    """`module:attribute`: what an exec worker imports, whatever name the decorator gave the node."""
+
+
+class Describe(Struct, frozen=True):
+    """What the describe process is asked to look at."""
+
+    sys_path: tuple[str, ...] = ()
+    """Directories that are importable before all others."""
+    packages: tuple[str, ...] = ()
+    """Packages in which decorated functions are looked for."""
+    nodes: tuple[str, ...] = ()
+    """Dotted names of functions that are nodes without being found so."""
+    app: str = ""
+    """The user's own FastAPI app, `shop.main:app`; empty for none."""
 
 
 class Described(Struct, frozen=True):
@@ -80,6 +95,16 @@ class Fault(Struct, frozen=True):
     what: str
     """One sentence: what is wrong and what to do."""
     traceback: str = ""
+
+
+def encode_request(request: Describe) -> bytes:
+    """The request as msgpack, as the describe process reads it from its standard input."""
+    return msgspec.msgpack.encode(request)
+
+
+def decode_request(data: bytes) -> Describe:
+    """The request that `encode_request` wrote; msgspec.ValidationError for anything else."""
+    return msgspec.msgpack.decode(data, type=Describe)
 
 
 def encode(described: Described) -> bytes:

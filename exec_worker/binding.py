@@ -1,0 +1,234 @@
+"""One node, ready to be called: from a request's bytes to arguments, and from the result back to bytes."""
+
+# ruff: noqa: ANN401 - these are values of types that are known only at run time
+
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import msgspec
+from msgspec import UNSET, Struct
+
+from exec_worker.codec import MsgspecCodec, PydanticCodec
+from exec_worker.node import AnyFunction, Response
+from exec_worker.signature import OCTETS, REQUIRED, Signature, Taken, read
+from ipc.contract import NodeContract
+from ipc.errors import BadResult, InvalidRequest, IpcError
+from ipc.messages.calls import Encoding
+
+NONE, RAW, JSON, MSGPACK = (int(each) for each in Encoding)
+Buffer = bytes | bytearray | memoryview
+_JSON_TYPE = "application/json"
+_MAX_NAME = 64
+"""Characters of a name somebody sent that are repeated to them."""
+_IMMUTABLE = (bool, int, float, str, bytes, type(None))
+
+
+class Encoded(Struct, frozen=True, gc=False):
+    """A result as it travels. `status` 0 leaves it to the endpoint."""
+
+    encoding: int
+    status: int
+    media_type: str
+    headers: tuple[tuple[str, str], ...]
+    body: Buffer
+
+
+class Binding:
+    """A function and its contract. Decoders and encoders are made here once; a call only runs them."""
+
+    def __init__(self, function: AnyFunction, contract: NodeContract, signature: Signature | None = None) -> None:
+        signature = signature or read(function, name=contract.name)
+        self.function = function
+        self.contract = contract
+        self._parameters = signature.parameters
+        self._read_parameters = _parameters_decoder(signature.parameters)
+        self._late = [(item.name, item.codec.convert) for item in signature.parameters if _is_late(item)]
+        self._needs_parameters = any(item.required for item in signature.parameters)
+        self._body = signature.body
+        self._body_name = signature.body.name if signature.body else ""
+        self._readers = _body_readers(signature.body)
+        self._kind = signature.result
+        self._media_type = signature.media_type
+        self._to_json, self._to_msgpack = (
+            (_anything.to_json, _anything.to_msgpack)
+            if signature.codec is None
+            else (signature.codec.to_json, signature.codec.to_msgpack)
+        )
+
+    def decode(self, params: Buffer, encoding: int, body: Buffer) -> dict[str, Any]:
+        """The function's arguments; InvalidRequest, and nothing else, if they are not what it declares."""
+        try:
+            if params:
+                arguments = msgspec.structs.asdict(self._read_parameters(params))
+                if self._late:
+                    self._convert_late(arguments)
+            elif self._needs_parameters:
+                self._complain(params)
+            else:
+                arguments = {}
+            if encoding:
+                arguments[self._body_name] = self._readers[encoding](body)
+            elif self._body is not None and self._body.default is REQUIRED:
+                self._miss_body()
+        except InvalidRequest:
+            raise
+        except Exception as error:  # noqa: BLE001 - validators of the application take part, whatever they raise
+            self._explain(params, encoding, error)
+        return arguments
+
+    def run(self, kwargs: dict[str, Any]) -> Any:
+        """What the function returns; whatever it raises comes through."""
+        return self.function(**kwargs)
+
+    def encode(self, result: Any, reply_as: int) -> Encoded:
+        """The result as it travels; BadResult if it is not what is declared, or cannot be encoded."""
+        try:
+            if self._kind == "json":
+                if isinstance(result, bytes | bytearray | memoryview | Response):
+                    self._refuse(result, "a value that is sent as JSON is declared")
+                if reply_as == MSGPACK:
+                    return Encoded(MSGPACK, 0, "", (), self._to_msgpack(result))
+                return Encoded(JSON, 0, _JSON_TYPE, (), self._to_json(result))
+            if self._kind == "bytes":
+                return Encoded(RAW, 0, self._media_type, (), self._flat(result))
+            return self._encode_response(result, reply_as)
+        except IpcError:
+            raise
+        except Exception as error:
+            raise BadResult(
+                f"{self.contract.name} returned {_name(result)}, which cannot be encoded: {_brief(error)}"
+            ) from error
+
+    def _flat(self, result: Any) -> Buffer:
+        """Bytes as one run, which a view of an array need not be."""
+        if type(result) is bytes:
+            return result
+        if not isinstance(result, bytes | bytearray | memoryview):
+            self._refuse(result, "`bytes` are declared")
+        return bytes(result)
+
+    def _encode_response(self, result: Any, reply_as: int) -> Encoded:
+        if not isinstance(result, Response):
+            self._refuse(result, "a `Response` is declared")
+        body, media_type = result.body, result.media_type
+        headers = tuple(result.headers.items())
+        if isinstance(body, bytes | bytearray | memoryview):
+            return Encoded(RAW, result.status, media_type or OCTETS, headers, self._flat(body))
+        if isinstance(body, str) and media_type is not None and not _is_json(media_type):
+            return Encoded(RAW, result.status, media_type, headers, body.encode())
+        if reply_as == MSGPACK and media_type is None:
+            return Encoded(MSGPACK, result.status, "", headers, self._to_msgpack(body))
+        return Encoded(JSON, result.status, media_type or _JSON_TYPE, headers, self._to_json(body))
+
+    def _refuse(self, result: Any, declared: str) -> NoReturn:
+        raise BadResult(f"{self.contract.name} returned {_name(result)}, but {declared}")
+
+    def _miss_body(self) -> NoReturn:
+        raise InvalidRequest(f"{self._body_name}: the request has no body")
+
+    def _convert_late(self, arguments: dict[str, Any]) -> None:
+        for name, convert in self._late:
+            if arguments[name] is UNSET:
+                del arguments[name]
+            else:
+                arguments[name] = convert(arguments[name])
+
+    def _explain(self, params: Buffer, encoding: int, error: Exception) -> NoReturn:
+        """Say what is wrong with a request that was refused: slower, and with the parameter's name."""
+        if params:
+            self._complain(params)
+        if encoding not in self._readers:
+            if self._body is None:
+                raise InvalidRequest("the request has a body, and there is no parameter that takes one") from error
+            wanted = "raw bytes" if self._body.raw else "JSON"
+            raise InvalidRequest(f"{self._body_name}: the body has to be {wanted}") from error
+        raise InvalidRequest(f"{self._body_name}: {_brief(error)}") from error
+
+    def _complain(self, params: Buffer) -> None:
+        """Raise for the first parameter that is wrong; return if none is."""
+        try:
+            sent = msgspec.msgpack.decode(params, type=dict[str, Any]) if params else {}
+        except Exception as error:
+            raise InvalidRequest("the parameters are not a map of names to values") from error
+        known = {item.name for item in self._parameters}
+        for name in sent:
+            if name not in known:
+                raise InvalidRequest(f"{name[:_MAX_NAME]}: there is no parameter of this name")
+        for item in self._parameters:
+            if item.name not in sent:
+                if item.required:
+                    raise InvalidRequest(f"{item.name}: a value is required")
+                continue
+            try:
+                item.codec.convert(sent[item.name])
+            except Exception as error:
+                raise InvalidRequest(f"{item.name}: {_brief(error)}") from error
+
+
+_anything = MsgspecCodec(Any)
+"""Encodes the body of a `Response`, of which no type is known."""
+
+
+def _is_late(item: Taken) -> bool:
+    """Whether the parameter is checked after msgspec has read the others."""
+    return isinstance(item.codec, PydanticCodec)
+
+
+def _parameters_decoder(parameters: tuple[Taken, ...]) -> Callable[[Buffer], Struct]:
+    """Decodes the map of parameters in one go, with the function's defaults for what is not in it."""
+    fields: list[Any] = []
+    for item in parameters:
+        kind = Any if _is_late(item) else item.kind
+        if item.required:
+            fields.append((item.name, kind))
+        elif _is_late(item):
+            fields.append((item.name, kind, UNSET))
+        elif isinstance(item.default, _IMMUTABLE):
+            fields.append((item.name, kind, item.default))
+        else:
+            # The function's own default, the same object in each call, as Python has it.
+            fields.append((item.name, kind, msgspec.field(default_factory=_constant(item.default))))
+    struct = msgspec.defstruct("Parameters", fields, forbid_unknown_fields=True, kw_only=True)
+    return msgspec.msgpack.Decoder(struct, strict=False).decode
+
+
+def _constant(value: Any) -> Callable[[], Any]:
+    return lambda: value
+
+
+def _body_readers(body: Taken | None) -> dict[int, Callable[[Any], Any]]:
+    """What reads the body, by its encoding."""
+    if body is None:
+        # An empty body is as good as none, whatever it is called.
+        return {}
+    if not body.raw:
+        return {JSON: body.codec.from_json, MSGPACK: body.codec.from_msgpack}
+    check = body.codec.convert
+
+    def take(data: Any) -> bytes:
+        return data if type(data) is bytes else bytes(data)
+
+    return (
+        {RAW: take}
+        if body.codec.schema(output=False)[0].keys() <= {"type", "contentEncoding", "anyOf"}
+        else {RAW: lambda data: check(take(data))}
+    )
+
+
+def _is_json(media_type: str) -> bool:
+    bare = media_type.partition(";")[0].strip().lower()
+    return bare == _JSON_TYPE or bare.endswith("+json")
+
+
+def _name(value: Any) -> str:
+    kind = type(value)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _brief(error: Exception) -> str:
+    """What went wrong, in a sentence that holds nothing but what msgspec or pydantic say about a value."""
+    if isinstance(error, msgspec.DecodeError | TypeError | ValueError | OverflowError):
+        return str(error)
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    return type(error).__name__

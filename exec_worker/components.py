@@ -1,0 +1,67 @@
+"""The JSON schemas that many nodes share, each under a name of its own."""
+
+# ruff: noqa: ANN401 - these are values of types that are known only at run time
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from exec_worker.codec import REF
+
+
+class Components:
+    """Schemas by name. One name never stands for two different schemas."""
+
+    def __init__(self) -> None:
+        self.schemas: dict[str, Any] = {}
+
+    def add(self, schema: Any, parts: Mapping[str, Any], module: str) -> Any:
+        """Take in `parts` and return `schema`, which refers to them, with the names they now have.
+
+        What would get the name of something else gets its `module` as a suffix, and so does everything that
+        refers to it: it is something else too.
+        """
+        taken = {name for name, part in parts.items() if self.schemas.get(name, part) != part}
+        while True:
+            more = {name for name, part in parts.items() if name not in taken and taken & set(_refs(part))}
+            if not more:
+                break
+            taken |= more
+        names = {name: self._free(name, parts, module, taken) for name in parts}
+        self.schemas.update({names[name]: _renamed(part, names) for name, part in parts.items()})
+        return _renamed(schema, names)
+
+    def _free(self, name: str, parts: Mapping[str, Any], module: str, taken: set[str]) -> str:
+        if name not in taken:
+            return name
+        suffix = re.sub(r"[^A-Za-z0-9_]", "_", module)
+        wanted, number = f"{name}_{suffix}", 2
+        while wanted in parts or wanted in self.schemas:
+            # The same type again, as another node's parameter, finds the place it has already.
+            if self.schemas.get(wanted) == _renamed(parts[name], {old: f"{old}_{suffix}" for old in taken}):
+                return wanted
+            wanted, number = f"{name}_{suffix}_{number}", number + 1
+        return wanted
+
+
+def _refs(schema: Any) -> Iterator[str]:
+    """Every name referred to; a discriminator's mapping holds references as plain values."""
+    if isinstance(schema, dict):
+        for value in schema.values():
+            yield from _refs(value)
+    elif isinstance(schema, list | tuple):
+        for value in schema:
+            yield from _refs(value)
+    elif isinstance(schema, str) and schema.startswith(REF):
+        yield schema.removeprefix(REF)
+
+
+def _renamed(schema: Any, names: Mapping[str, str]) -> Any:
+    if isinstance(schema, dict):
+        return {key: _renamed(value, names) for key, value in schema.items()}
+    if isinstance(schema, list | tuple):
+        return [_renamed(value, names) for value in schema]
+    if isinstance(schema, str) and schema.startswith(REF):
+        name = schema.removeprefix(REF)
+        return REF + names.get(name, name)
+    return schema

@@ -1,0 +1,166 @@
+"""What an application says about its functions, and what a running one may ask. Imports nothing heavy."""
+
+import re
+import time
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, TypeVar, overload
+
+from msgspec import Struct
+from msgspec.structs import force_setattr
+
+from ipc.errors import Misuse
+
+AnyFunction = Callable[..., Any]
+F = TypeVar("F", bound=AnyFunction)
+
+DEFAULT_STAGE = "core"
+_MARK = "__shunter_node__"
+_DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
+_STAGE = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
+
+
+class NodeInfo(Struct, frozen=True):
+    """What the decorator was told. A plain function has the defaults."""
+
+    stage: str = DEFAULT_STAGE
+    idempotent: bool = False
+    name: str | None = None
+    """The name configurations use instead of the function's own dotted name."""
+
+
+@overload
+def node(function: F, /) -> F: ...
+@overload
+def node(*, stage: str = ..., idempotent: bool = ..., name: str | None = ...) -> Callable[[F], F]: ...
+def node(
+    function: F | None = None,
+    /,
+    *,
+    stage: str = DEFAULT_STAGE,
+    idempotent: bool = False,
+    name: str | None = None,
+) -> F | Callable[[F], F]:
+    """Mark a function as a node and return the same function: it can be called and tested as it stands.
+
+    `idempotent=True` says that running it twice does no harm: a call whose worker died may be tried again.
+    """
+    if not isinstance(stage, str) or _STAGE.fullmatch(stage) is None:
+        raise Misuse(f"@node(stage={stage!r}): a stage is a word such as 'core'")
+    if name is not None and _DOTTED.fullmatch(name) is None:
+        raise Misuse(f"@node(name={name!r}): a name is dotted words such as 'shop.images.thumbnail'")
+    info = NodeInfo(stage, idempotent, name)
+
+    def mark(function: F) -> F:
+        if isinstance(function, type) or not callable(function):
+            raise Misuse(f"@node marks functions, not {function!r}")
+        setattr(function, _MARK, info)
+        return function
+
+    return mark if function is None else mark(function)
+
+
+def info_of(function: object) -> NodeInfo | None:
+    """What the decorator was told about `function`, or None if it is not decorated."""
+    info = getattr(function, _MARK, None)
+    return info if isinstance(info, NodeInfo) else None
+
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = re.compile(r"(?:[!-~\x80-\xff](?:[ \t!-~\x80-\xff]*[!-~\x80-\xff])?)?")
+_PARAMETER = r"""[ ]*;[ ]*[\w!#$&^.+-]+=(?:[\w!#$&^.+*'-]+|"[ !#-\[\]-~]*")"""
+MEDIA_TYPE = re.compile(rf"[\w!#$&^.+-]+/[\w!#$&^.+-]+(?:{_PARAMETER})*", re.ASCII)
+"""A full media type, without wildcards: `text/html; charset=utf-8`."""
+
+_NOT_YOURS = {
+    "content-type": "say media_type= instead",
+    "content-length": "it follows from the body",
+} | dict.fromkeys(
+    (
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    ),
+    "it belongs to the connection, not to the answer",
+)
+_BODYLESS = frozenset({204, 205, 304})
+
+
+class Response(Struct, frozen=True):
+    """A result that decides its own status, media type and headers.
+
+    `bytes` are sent as they are; any other body as JSON, except text whose `media_type` is not JSON. A header
+    or status that could not be sent as it stands is a ValueError here, where the traceback shows who made it.
+    """
+
+    body: Any = b""
+    status: int = 200
+    media_type: str | None = None
+    headers: Mapping[str, str] = MappingProxyType({})
+
+    def __post_init__(self) -> None:
+        if type(self.status) is not int or not 200 <= self.status <= 599:  # noqa: PLR2004 - HTTP's own bounds
+            raise ValueError(f"status {self.status!r} is not between 200 and 599")
+        if self.status in _BODYLESS and self.body != b"":
+            raise ValueError(f"an answer of status {self.status} has no body")
+        if self.media_type is not None and MEDIA_TYPE.fullmatch(self.media_type) is None:
+            raise ValueError(f"media type {self.media_type!r} is not of the form 'image/webp'")
+        for name, value in self.headers.items():
+            _check_header(name, value)
+        # A copy that nobody can change: what was checked is what is sent.
+        force_setattr(self, "headers", MappingProxyType(dict(self.headers)))
+
+
+def _check_header(name: str, value: str) -> None:
+    if not isinstance(name, str) or _TOKEN.fullmatch(name) is None:
+        raise ValueError(f"header name {name!r} is not a token such as 'X-Total'")
+    if (why := _NOT_YOURS.get(name.lower())) is not None:
+        raise ValueError(f"header {name!r} cannot be set by a node: {why}")
+    if not isinstance(value, str) or _VALUE.fullmatch(value) is None:
+        raise ValueError(f"header {name!r} has the value {value!r}: one line of printable Latin-1 is allowed")
+
+
+class Call:
+    """The call that is being run, as the node sees it."""
+
+    __slots__ = ("cancelled", "deadline", "request_id", "trace")
+
+    def __init__(self, deadline: float, request_id: str = "", trace: str = "") -> None:
+        self.deadline = deadline
+        """When the caller stops waiting, on `time.monotonic()`'s clock."""
+        self.request_id = request_id
+        self.trace = trace
+        """A W3C traceparent, to be handed on to what the node calls; empty if there is none."""
+        self.cancelled = False
+        """Whether the caller left: whatever is returned now goes nowhere."""
+
+    def remaining(self) -> float:
+        """Seconds until the deadline, never less than zero."""
+        return max(0.0, self.deadline - time.monotonic())
+
+
+class _Slot:
+    """Where the running call is. Not a context variable: threads that a node starts are to see it too."""
+
+    call: Call | None = None
+
+
+_slot = _Slot()
+
+
+def current() -> Call:
+    """The call this worker is running; Misuse outside of one."""
+    if _slot.call is None:
+        raise Misuse("current() was called while no call is running: it is for nodes, not for imports or tests")
+    return _slot.call
+
+
+def enter(call: Call | None) -> None:
+    """Make `call` the one that `current()` gives; None when it is over. For the engine, and for tests."""
+    _slot.call = call
