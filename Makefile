@@ -12,3 +12,8 @@ setup: .venv/.done
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
+
+# The last command takes the shell's place, so that Ctrl-C reaches the service and nothing between.
+run: setup
+	@$(BIN)/python examples/quickstart/hints.py $(PORT) & \
+	exec $(BIN)/shunter start -c examples/quickstart/shunter.yaml --set runtime.web.port=$(PORT)

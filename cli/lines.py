@@ -1,0 +1,93 @@
+"""One line of a log, as it is stored and as a person reads it."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rich.text import Text
+
+_LEVELS = {"debug": "dim", "info": "", "warning": "yellow", "error": "bold red", "critical": "bold red"}
+_WORKER_COLOURS = ("cyan", "magenta", "blue", "green", "yellow")
+_LEADING = ("time", "level", "worker", "event")
+_BELOW = ("traceback", "stack")
+"""Fields of several lines: they stand below, with a margin."""
+
+
+def fields(raw: str) -> dict[str, Any] | None:
+    """What a line says, or None if it is no JSON object: then something other than a logger wrote it."""
+    if not raw.startswith("{"):
+        return None
+    try:
+        found = json.loads(raw)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def moment(said: Mapping[str, Any]) -> float | None:
+    """When it was written, Unix seconds; None if it does not say."""
+    match said.get("time"):
+        case bool():
+            return None
+        case int() | float() as seconds:
+            return float(seconds)
+        case str() as text:
+            try:
+                return datetime.fromisoformat(text).timestamp()
+            except ValueError:
+                return None
+        case _:
+            return None
+
+
+def pretty(raw: str) -> Text:
+    """The line for a terminal: time, level, worker, event, then all other fields."""
+    from rich.text import Text  # noqa: PLC0415 -- slow to import, and only a terminal needs it
+
+    said = fields(raw)
+    if said is None:
+        return Text(printable(raw), style="dim")
+    level = str(said.get("level", "info"))
+    worker = str(said.get("worker", ""))
+    line = Text.assemble(
+        (clock(moment(said)), "dim"),
+        (f" {level:<7} ", _LEVELS.get(level, "")),
+        (f"{worker:<14} " if worker else "", worker_colour(worker)),
+        (printable(str(said.get("event", ""))), "red" if level in {"error", "critical"} else ""),
+    )
+    for name, value in said.items():
+        if name not in _LEADING and name not in _BELOW and value not in (None, ""):
+            shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            line.append(f" {name}=", "dim").append(printable(shown))
+    for name in _BELOW:
+        for below in str(said.get(name) or "").rstrip().splitlines():
+            line.append(f"\n    {printable(below)}", "dim")
+    return line
+
+
+def clock(when: float | None) -> str:
+    """The time of day; with its date if that is another one than today's."""
+    if when is None:
+        return " " * 12
+    local = datetime.fromtimestamp(when).astimezone()
+    shown = f"{local:%H:%M:%S}.{local.microsecond // 1000:03}"
+    return shown if time.localtime()[:3] == local.timetuple()[:3] else f"{local:%Y-%m-%d} {shown}"
+
+
+def worker_colour(worker: str) -> str:
+    """The colour of a worker's group: the same wherever it is shown."""
+    group = worker.rpartition("-")[0] or worker
+    return _WORKER_COLOURS[sum(group.encode()) % len(_WORKER_COLOURS)]
+
+
+def printable(text: str) -> str:
+    """The text without anything that a terminal would obey."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

@@ -1,0 +1,51 @@
+"""One order to the running supervisor: its progress as lines, its outcome as an exit code."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from ipc.control import ControlError, NotRunning, ask
+from ipc.messages.control import Refused, Status
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ipc.messages.control import Order
+
+DONE, FAILED, USAGE, NOT_RUNNING = 0, 1, 2, 3
+
+
+def give(state_dir: Path, order: Order) -> int:
+    """Give it, show what happens until it is carried out, and return the exit code."""
+    try:
+        answer = ask(state_dir, order, _say)
+    except ControlError as error:
+        return complain(error)
+    except KeyboardInterrupt:
+        sys.stderr.write("shunter: no longer waiting; the order stands\n")
+        return FAILED
+    if isinstance(answer, Refused):
+        return complain(answer)
+    if not isinstance(answer, Status):
+        _say(answer.text)
+    return DONE
+
+
+def complain(reason: ControlError | Refused) -> int:
+    """Say on standard error why an order was not carried out, and return the exit code."""
+    match reason:
+        case NotRunning():
+            sys.stderr.write(f"shunter: {reason}\n")
+            return NOT_RUNNING
+        case Refused():
+            sys.stderr.write(f"shunter: {reason.why}\n")
+            return USAGE if reason.usage else FAILED
+        case _:
+            sys.stderr.write(f"shunter: {reason}\n")
+            return FAILED
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()

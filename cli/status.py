@@ -1,0 +1,109 @@
+"""`shunter status`: what runs, as a table for people or as JSON for programs."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from cli.orders import DONE, FAILED, complain
+from ipc.control import ControlError, ask
+from ipc.messages.control import AskStatus, Refused, Status
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.table import Table
+
+    from ipc.messages.control import WorkerStatus
+
+_COLOURS = {"up": "green", "ready": "green", "failed": "bold red", "down": "red"}
+"""States that are not named here are on their way to another one: yellow."""
+MINUTE, HOUR, DAY = 60, 3600, 86_400
+
+
+def status(state_dir: Path, *, as_json: bool) -> int:
+    """Print what the supervisor says of itself, its groups and their workers."""
+    try:
+        answer = ask(state_dir, AskStatus())
+    except ControlError as error:
+        return complain(error)
+    match answer:
+        case Status():
+            _print_json(answer) if as_json else _print_table(answer)
+            return DONE
+        case Refused():
+            return complain(answer)
+        case _:
+            sys.stderr.write("shunter: the supervisor answered something else than its status\n")
+            return FAILED
+
+
+def _print_json(answer: Status) -> None:
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(as_data(answer))).decode() + "\n")
+
+
+def as_data(answer: Status) -> dict[str, Any]:
+    """The status as programs get it: without the conversation's tag, and without empty reasons."""
+    data: dict[str, Any] = msgspec.to_builtins(answer)
+    del data["answer"]
+    for group in data["groups"]:
+        for worker in group["workers"]:
+            if not worker["reason"]:
+                del worker["reason"]
+    return data
+
+
+def _print_table(answer: Status) -> None:
+    from cli.output import out  # noqa: PLC0415 -- rich is slow to import, and JSON needs none of it
+
+    one, now = answer.supervisor, time.time()
+    out.print(f"[bold]Shunter[/] {one.version}, pid {one.pid}, up {age(now - one.since)}", highlight=False)
+    out.print(one.config, markup=False, highlight=False, style="dim")
+    out.print(table(answer, now))
+
+
+def table(answer: Status, now: float) -> Table:
+    """A line for each group, and below it one for each of its workers."""
+    from rich.table import Table  # noqa: PLC0415 -- as above
+    from rich.text import Text  # noqa: PLC0415
+
+    rows = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 3, 0, 0))
+    rows.add_column("group / worker", no_wrap=True)
+    rows.add_column("state", no_wrap=True)
+    for name in ("for", "pid", "calls", "running", "restarts", "memory"):
+        rows.add_column(name, justify="right", no_wrap=True)
+    rows.add_column("why the one before ended")
+    for group in answer.groups:
+        rows.add_row(Text(group.name, "bold"), Text(group.state, _COLOURS.get(group.state, "yellow")))
+        for worker in group.workers:
+            state = Text(worker.state, _COLOURS.get(worker.state, "yellow"))
+            rows.add_row(
+                Text(f"  {worker.name}"), state, *_figures(worker, now), Text(worker.reason, "yellow")
+            )
+    return rows
+
+
+def _figures(worker: WorkerStatus, now: float) -> tuple[str, ...]:
+    return (
+        age(now - worker.since),
+        str(worker.pid or "-"),
+        f"{worker.calls:,}",
+        str(worker.running),
+        str(worker.restarts),
+        f"{worker.rss_bytes / 2**20:.0f} MiB" if worker.rss_bytes else "-",
+    )
+
+
+def age(seconds: float) -> str:
+    """A span of time in its two largest units: `3 m 12 s`."""
+    whole = max(0, int(seconds))
+    if whole < MINUTE:
+        return f"{whole} s"
+    if whole < HOUR:
+        return f"{whole // MINUTE} m {whole % MINUTE} s"
+    if whole < DAY:
+        return f"{whole // HOUR} h {whole % HOUR // MINUTE} m"
+    return f"{whole // DAY} d {whole % DAY // HOUR} h"

@@ -1,0 +1,16 @@
+"""`shunter stop`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cli.orders import give
+from ipc.messages.control import Stop
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def stop(state_dir: Path, *, force: bool) -> int:
+    """Have everything drained, or ended at once; returns when the supervisor is gone."""
+    return give(state_dir, Stop(force=force))

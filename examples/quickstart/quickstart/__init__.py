@@ -1,0 +1,1 @@
+"""A small service that computes: pictures, password hashes, and figures about a text."""

@@ -1,0 +1,156 @@
+"""What `status` shows of an answer, and what it says without one."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+from rich.console import Console
+
+from cli.status import age, status, table
+from ipc.control import SOCKET
+from ipc.messages import control
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    Says = Callable[..., list[control.Order]]
+
+WORKER = control.WorkerStatus(
+    "cpu_sync-0#3", 4243, "ready", 3, 2, 1000.0, 1234567, 1, 50 * 2**20, "killed: SIGKILL"
+)
+STATUS = control.Status(
+    control.SupervisorStatus(4242, "0.1.0", 900.0, "/srv/shop/shunter.yaml"),
+    (
+        control.GroupStatus("web", "up", (msgspec.structs.replace(WORKER, name="web-0#1", reason=""),)),
+        control.GroupStatus("cpu_sync", "degraded", (WORKER,)),
+    ),
+)
+
+
+@pytest.fixture
+def says(tmp_path: Path) -> Iterator[Says]:
+    """A stand-in for a supervisor: keeps the one order that comes, and gives the answers it was told."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        heard: list[control.Order] = []
+        threads: list[threading.Thread] = []
+
+        def answer(answers: tuple[control.Answer, ...]) -> None:
+            connection, _ = listener.accept()
+            with connection:
+                heard.append(control.decode_order(connection.recv(control.MAX_LINE)))
+                connection.sendall(b"".join(map(control.encode, answers)))
+
+        def start(*answers: control.Answer) -> list[control.Order]:
+            listener.bind(str(tmp_path / SOCKET))
+            listener.listen()
+            threads.append(threading.Thread(target=answer, args=(answers,)))
+            threads[-1].start()
+            return heard
+
+        yield start
+        for thread in threads:
+            thread.join(10)
+
+
+def test_json_is_exactly_what_is_promised(
+    tmp_path: Path, says: Says, capsys: pytest.CaptureFixture[str]
+) -> None:
+    heard = says(STATUS)
+    assert status(tmp_path, as_json=True) == 0
+    assert heard == [control.AskStatus()]
+    said = json.loads(capsys.readouterr().out)
+    assert list(said) == ["supervisor", "groups"]
+    assert said["supervisor"] == {
+        "pid": 4242,
+        "version": "0.1.0",
+        "since": 900.0,
+        "config": "/srv/shop/shunter.yaml",
+    }
+    web, cpu = said["groups"]
+    assert list(web) == ["name", "state", "workers"]
+    fields = ["name", "pid", "state", "incarnation", "restarts", "since", "calls", "running", "rss_bytes"]
+    assert list(web["workers"][0]) == fields
+    assert list(cpu["workers"][0]) == [*fields, "reason"]
+
+
+def test_people_get_a_table(tmp_path: Path, says: Says, capsys: pytest.CaptureFixture[str]) -> None:
+    says(STATUS)
+    assert status(tmp_path, as_json=False) == 0
+    said = capsys.readouterr().out
+    assert "0.1.0, pid 4242" in said
+    assert "/srv/shop/shunter.yaml" in said
+    assert "cpu_sync-0#3" in said
+
+
+def test_the_table_counts_from_its_own_now() -> None:
+    console = Console(width=140)
+    with console.capture() as captured:
+        console.print(table(STATUS, 1192.0))
+    row = next(line for line in captured.get().splitlines() if "cpu_sync-0#3" in line)
+    assert row.split("  ") != row.split()
+    cells = [cell.strip() for cell in row.split("   ") if cell.strip()]
+    assert cells == [
+        "cpu_sync-0#3",
+        "ready",
+        "3 m 12 s",
+        "4243",
+        "1,234,567",
+        "1",
+        "2",
+        "50 MiB",
+        "killed: SIGKILL",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (-3, "0 s"),
+        (0.9, "0 s"),
+        (59.9, "59 s"),
+        (60, "1 m 0 s"),
+        (192, "3 m 12 s"),
+        (3600, "1 h 0 m"),
+        (86_399, "23 h 59 m"),
+        (86_400, "1 d 0 h"),
+        (1e6, "11 d 13 h"),
+    ],
+)
+def test_an_age_has_two_units(seconds: float, shown: str) -> None:
+    assert age(seconds) == shown
+
+
+def test_nobody_there_is_three(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert status(tmp_path, as_json=True) == 3
+    assert status(tmp_path / "not" / "there", as_json=False) == 3
+    out, err = capsys.readouterr()
+    assert not out
+    assert str(tmp_path) in err
+
+
+@pytest.mark.parametrize(
+    ("answers", "code", "said"),
+    [
+        ((control.Refused("managed workers may not ask"),), 1, "managed workers may not ask"),
+        ((control.Refused("no such thing", usage=True),), 2, "no such thing"),
+        ((control.Done("well"),), 1, "something else"),
+        ((), 1, "left before"),
+    ],
+)
+def test_other_answers_are_failures(
+    tmp_path: Path,
+    says: Says,
+    capsys: pytest.CaptureFixture[str],
+    answers: tuple[control.Answer, ...],
+    code: int,
+    said: str,
+) -> None:
+    says(*answers)
+    assert status(tmp_path, as_json=True) == code
+    assert said in capsys.readouterr().err
