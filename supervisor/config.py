@@ -1,0 +1,266 @@
+"""The configuration as types: every key with its meaning, its unit and its bounds. Pure.
+
+A bound is part of the type, so no guard has a value that means "off": leaving a key out gives its default,
+and anything outside the bounds (empty, zero, null, of another kind) is an error. All times are seconds.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType, field
+
+from ipc.names import GROUP_PATTERN
+
+WEB = "web"
+"""The name of the one group that speaks HTTP; it exists whether it is declared or not."""
+
+MiB = 1024 * 1024
+
+
+def _text(pattern: str, says: str) -> Meta:
+    """A string of one form; `says` is how people are told."""
+    return Meta(pattern=rf"\A(?:{pattern})\Z", extra={"says": says})
+
+
+def _not_yet(**later: str) -> Meta:
+    """Values that other versions know and this one refuses, each with its sentence."""
+    return Meta(extra={"not_yet": later})
+
+
+_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
+_ONLY_HTTP = "this version has one kind of interface, 'http'; '{}' is not in it yet"
+_NO_REDIS = "this version has no Redis carrier yet; "
+
+Seconds = Annotated[
+    float, Meta(gt=0, le=3600, extra={"says": "a time in seconds, more than 0 and at most 3600"})
+]
+Text = Annotated[str, _text(r"[^\x00-\x1f\x7f]+", "a text that is not empty and has no control characters")]
+Dotted = Annotated[str, _text(rf"{_NAME}(?:\.{_NAME})*", "a dotted name such as 'shop.images'")]
+Function = Annotated[
+    str, _text(rf"{_NAME}(?:\.{_NAME})+", "a function's dotted name such as 'shop.images.thumbnail'")
+]
+App = Annotated[
+    str,
+    _text(rf"(?:{_NAME}(?:\.{_NAME})*:{_NAME}(?:\.{_NAME})*)?", "'module:attribute' such as 'shop.main:app'"),
+]
+Stage = Annotated[str, _text(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}", "a stage's name such as 'core'")]
+GroupName = Annotated[
+    str,
+    _text(GROUP_PATTERN, "a group's name: lower-case letters, digits and '_', a letter first, 32 at most"),
+]
+VariableName = Annotated[str, _text(_NAME, "a variable's name such as 'DATABASE_URL'")]
+VariablePattern = Annotated[
+    str,
+    _text(
+        r"(?=[A-Z_a-z0-9*]*[A-Za-z0-9])[A-Za-z_*][A-Za-z0-9_*]*",
+        "a variable's name, with '*' for any characters beside at least one letter ('AWS_*')",
+    ),
+]
+VariableValue = Annotated[str, _text(r"[^\x00]*", "a text without NUL")]
+Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+
+
+class _Section(Struct, frozen=True, forbid_unknown_fields=True):
+    """The base of every section: immutable, and without a place for keys nobody knows."""
+
+
+class Kv(_Section, frozen=True):
+    """`runtime.platform.kv`: the small store that workers share."""
+
+    backend: Annotated[Literal["memory"], _not_yet(redis=_NO_REDIS + "'memory' is the only backend")] = (
+        "memory"
+    )
+    """Where it lives. `memory`: in this host's processes, gone when they end."""
+
+
+class Auth(_Section, frozen=True):
+    """`runtime.platform.execution_ipc.auth`: how envelopes are authenticated. There is no "none"."""
+
+    mode: Literal["hmac", "aead"] = "hmac"
+    """`hmac`: HMAC-SHA256, authentic but readable. `aead`: AES-256-GCM, also secret."""
+    ttl_seconds: Seconds = 30.0
+    """The oldest envelope that is accepted, seconds on monotonic clocks; more than 0, at most 3600."""
+    nonce_cache_size: Annotated[int, Meta(ge=64, le=10_000_000)] = 100_000
+    """How many of the most recent nonces of one session and direction are remembered; 64 to 10,000,000.
+
+    A stream carrier is stricter (each envelope must be the next one) and needs no such memory.
+    """
+
+
+class ExecutionIpc(_Section, frozen=True):
+    """`runtime.platform.execution_ipc`: the links between web and exec workers."""
+
+    transport: Annotated[
+        Literal["tcp_local", "memory"],
+        _not_yet(
+            redis=_NO_REDIS + "use 'tcp_local'",
+            unix="this version has no Unix socket carrier yet; use 'tcp_local'",
+        ),
+    ] = "tcp_local"
+    """The carrier. `tcp_local`: TCP on this host. `memory`: inside one process."""
+    bind_host: Text = "127.0.0.1"
+    """The address exec workers listen on: a loopback address, for this carrier ends at the host."""
+    bind_port: Annotated[int, Meta(ge=0, le=65535)] = 0
+    """The port of the one exec worker there is; 0 (with several: always) lets each take a free port."""
+    auth: Auth = Auth()
+    """Authentication; cannot be left out, only left at its defaults."""
+    max_payload_bytes: Annotated[int, Meta(ge=1024, le=64 * MiB)] = MiB
+    """The largest body of one envelope, hence of a request or an answer, bytes; 1 KiB to 64 MiB."""
+
+
+class ProcessGroup(_Section, frozen=True):
+    """An item of `runtime.platform.process_groups`: workers that are interchangeable."""
+
+    name: GroupName
+    """Its name; `web` is the group that speaks HTTP, all others run nodes."""
+    workers: Annotated[int, Meta(ge=1, le=256)] = 1
+    """How many processes; 1 to 256."""
+    stages: tuple[Stage, ...] = ()
+    """The stages whose nodes it runs. One stage belongs to one group; `web` has none."""
+    start_timeout: Seconds = 120.0
+    """How long a worker may take from its start until it is ready, imports included, seconds."""
+    drain_timeout: Seconds | UnsetType = UNSET
+    """How long a worker may take to finish what it has, seconds; 30, or for `web` what `runtime.web` says."""
+
+
+class Environment(_Section, frozen=True):
+    """`runtime.platform.environment`: what children find in their environment beside the harmless."""
+
+    passed: tuple[VariablePattern, ...] = field(default=(), name="pass")
+    """Variables of the supervisor's environment to hand on, by name; `*` stands for any characters."""
+    set: dict[VariableName, VariableValue] = {}
+    """Variables to set. Values may be secrets: they are never printed."""
+
+
+class Platform(_Section, frozen=True):
+    """`runtime.platform`: processes and what connects them."""
+
+    kv: Kv = Kv()
+    """The shared store."""
+    execution_ipc: ExecutionIpc = ExecutionIpc()
+    """The links between processes."""
+    process_groups: Annotated[tuple[ProcessGroup, ...], Meta(max_length=64)] = ()
+    """The groups, at most 64; `web` with one worker is added if it is missing."""
+    secret_file: Text | UnsetType = UNSET
+    """A file of at least 32 random bytes, mode 0600, from which all keys follow; without it, fresh keys."""
+    environment: Environment = Environment()
+    """What children inherit."""
+
+
+class Log(_Section, frozen=True):
+    """`runtime.log`: what processes write, one JSON object a line."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least severe message that is written."""
+    requests: bool = False
+    """Whether every answered request gets a line of its own."""
+
+
+class Endpoint(_Section, frozen=True):
+    """An item of an interface's `endpoints`: a path bound to a node."""
+
+    path: Text
+    """The path below the interface's prefix, `{name}` for a parameter: `/thumbnails/{size}`."""
+    node: Function
+    """The function that answers, by its dotted name."""
+    methods: Annotated[tuple[Method, ...], Meta(min_length=1)] | UnsetType = UNSET
+    """HTTP methods; unless given, POST for a node that takes a body and GET for one that does not."""
+    timeout_seconds: Seconds | UnsetType = UNSET
+    """How long a call may take; `runtime.web.default_timeout_seconds` unless given."""
+    through_app: bool | UnsetType = UNSET
+    """Whether requests take the way through the FastAPI app, its middleware and dependencies."""
+    status: Annotated[int, Meta(ge=200, le=299)] = 200
+    """The status of a successful answer."""
+    tags: tuple[Text, ...] = ()
+    """Groups in the API's documentation, after the interface's own."""
+
+
+class Interface(_Section, frozen=True):
+    """An item of `runtime.web.interfaces`: endpoints that share a protocol, a prefix and dependencies."""
+
+    kind: Annotated[
+        Literal["http"],
+        _not_yet(websocket=_ONLY_HTTP.format("websocket"), graphql=_ONLY_HTTP.format("graphql")),
+    ]
+    """The protocol."""
+    binds: Annotated[
+        tuple[Literal["request", "response", "stream", "kv_stream"], ...], Meta(min_length=1)
+    ] = (
+        "request",
+        "response",
+    )
+    """The ports it speaks to; for `http` in this version: request and response."""
+    prefix: Annotated[
+        str, _text(r"(?:/[^/\s]+)*", "empty, or a path without '/' at its end such as '/api/v1'")
+    ] = ""
+    """What stands before the path of each of its endpoints."""
+    tags: tuple[Text, ...] = ()
+    """Groups in the API's documentation, for all its endpoints."""
+    dependencies: tuple[Function, ...] = ()
+    """FastAPI dependencies that all its endpoints share, in order; their requests go through the app."""
+    endpoints: tuple[Endpoint, ...] = ()
+    """The endpoints."""
+
+
+class Queue(_Section, frozen=True):
+    """`runtime.web.queue`: what may wait in one web worker for one group; beyond it, 503 at once."""
+
+    calls: Annotated[int, Meta(ge=1, le=1_000_000)] = 1024
+    """Calls; 1 to 1,000,000."""
+    bytes: Annotated[int, Meta(ge=1024, le=64 * 1024 * MiB)] = 64 * MiB
+    """Bytes of their bodies; at least one of the largest allowed, at most 64 GiB."""
+
+
+class Web(_Section, frozen=True):
+    """`runtime.web`: the group that speaks HTTP."""
+
+    host: Text = "127.0.0.1"
+    """The address to listen on."""
+    port: Annotated[int, Meta(ge=0, le=65535)] = 8000
+    """The port to listen on; 0 takes a free one."""
+    app: App = ""
+    """Your own FastAPI app, to which the declared endpoints are added; empty for none."""
+    title: Text = "Shunter"
+    """The API's title in its documentation."""
+    docs: bool = True
+    """Whether `/docs`, `/redoc` and `/openapi.json` are served."""
+    interfaces: Annotated[tuple[Interface, ...], Meta(max_length=256)] = ()
+    """The declared interfaces."""
+    default_timeout_seconds: Seconds = 30.0
+    """How long a call may take where nothing else is said."""
+    max_timeout_seconds: Seconds = 300.0
+    """The longest time an endpoint may declare."""
+    drain_timeout_seconds: Seconds = 30.0
+    """How long a web worker may take to finish its requests."""
+    keep_alive_seconds: Seconds = 5.0
+    """How long an idle connection of a client is kept open."""
+    queue: Queue = Queue()
+    """What may wait for a free worker."""
+
+
+class Runtime(_Section, frozen=True):
+    """`runtime`: everything about running."""
+
+    platform: Platform = Platform()
+    """Processes and what connects them."""
+    web: Web = Web()
+    """What clients reach."""
+    log: Log = Log()
+    """What is written down."""
+
+
+class Discovery(_Section, frozen=True):
+    """`discovery`: where nodes are looked for."""
+
+    packages: tuple[Dotted, ...] = ()
+    """Packages whose modules are all imported in search of `@node`."""
+
+
+class Config(_Section, frozen=True):
+    """The whole file."""
+
+    runtime: Runtime = Runtime()
+    """Everything about running."""
+    discovery: Discovery = Discovery()
+    """Where nodes are looked for."""

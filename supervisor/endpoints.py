@@ -1,0 +1,197 @@
+"""Declared endpoints bound to described nodes: what a web worker will serve, or why it cannot. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from msgspec import UNSET
+
+from ipc.messages.lifeline import EndpointSettings
+from supervisor.decode import suggest
+from supervisor.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from ipc.contract import Described, NodeContract
+    from supervisor.config import Config, Endpoint, Interface, Web
+
+RESERVED = ("/healthz", "/readyz")
+"""Paths at which a web worker says how it is."""
+DOCUMENTATION = ("/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json")
+"""Paths of the API's documentation, reserved while it is served."""
+WITHOUT_BODY = frozenset({"GET", "HEAD", "DELETE"})
+"""Methods whose requests carry no body that anybody is bound to look at."""
+NO_CONTENT = frozenset({204, 205})
+"""Statuses of answers that have no body."""
+
+_PARAMETER = re.compile(r"\{([^{}]*)\}")
+_SEGMENT = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}|[^/{}?#%\s\x00-\x1f\x7f]*")
+
+
+def bind(
+    config: Config, described: Described, routes: Mapping[str, str]
+) -> tuple[tuple[EndpointSettings, ...], list[ConfigError]]:
+    """Every endpoint as a web worker needs it, and every fault in them."""
+    binder = _Binder(config, described, routes)
+    for n, interface in enumerate(config.runtime.web.interfaces):
+        binder.take(interface, f"runtime.web.interfaces.{n}")
+    return tuple(binder.bound), binder.faults
+
+
+class _Binder:
+    def __init__(self, config: Config, described: Described, routes: Mapping[str, str]) -> None:
+        self.bound: list[EndpointSettings] = []
+        self.faults: list[ConfigError] = []
+        self._web = config.runtime.web
+        self._nodes = {node.name: node for node in described.nodes}
+        # Where the application could not be read whole, a node may be missing for that reason alone.
+        self._complete = not described.faults
+        self._routes = routes
+        self._taken: dict[tuple[str, str], str] = {}
+        self.faults += _check_web(self._web)
+
+    def take(self, interface: Interface, key: str) -> None:
+        if set(interface.binds) != {"request", "response"}:
+            self.faults.append(
+                ConfigError(
+                    "in this version an 'http' interface binds request and response, and nothing else",
+                    key=f"{key}.binds",
+                    hint="write binds: [request, response]",
+                )
+            )
+        for n, endpoint in enumerate(interface.endpoints):
+            self._endpoint(interface, endpoint, f"{key}.endpoints.{n}")
+
+    def _endpoint(self, interface: Interface, endpoint: Endpoint, key: str) -> None:
+        node = self._nodes.get(endpoint.node)
+        methods = _methods(endpoint, node)
+        path = interface.prefix + endpoint.path
+        timeout = self._web.default_timeout_seconds
+        if endpoint.timeout_seconds is not UNSET:
+            timeout = endpoint.timeout_seconds
+            if timeout > self._web.max_timeout_seconds:
+                self._fault(
+                    f"{timeout:g} s is longer than any endpoint may take",
+                    f"{key}.timeout_seconds",
+                    f"runtime.web.max_timeout_seconds is {self._web.max_timeout_seconds:g}",
+                )
+        if interface.dependencies and endpoint.through_app is False:
+            self._fault(
+                "the interface's dependencies run in the FastAPI app, which this endpoint goes around",
+                f"{key}.through_app",
+                "leave through_app out, or put the endpoint under an interface without dependencies",
+            )
+        self._path(path, endpoint, key)
+        self._places(path, methods, key)
+        if node is not None:
+            self.faults += _check_node(node, path, methods, endpoint.status, key)
+        elif self._complete:
+            hint = suggest(endpoint.node, list(self._nodes)[:20], "nodes that were found")
+            self._fault(
+                f"there is no node {endpoint.node}",
+                f"{key}.node",
+                hint or "nothing was found: list the application's packages under discovery.packages",
+            )
+        through_app = bool(interface.dependencies) if endpoint.through_app is UNSET else endpoint.through_app
+        self.bound.append(
+            EndpointSettings(
+                path=path,
+                methods=methods,
+                node=endpoint.node,
+                group=self._routes.get(endpoint.node, ""),
+                timeout=timeout,
+                through_app=through_app,
+                dependencies=interface.dependencies,
+                tags=(*interface.tags, *endpoint.tags),
+                status=endpoint.status,
+            )
+        )
+
+    def _path(self, path: str, endpoint: Endpoint, key: str) -> None:
+        where = f"{key}.path"
+        if not endpoint.path.startswith("/"):
+            self._fault(
+                f"the path '{endpoint.path}' does not start with '/'", where, f"write /{endpoint.path}"
+            )
+        for segment in path.split("/"):
+            if not _SEGMENT.fullmatch(segment) or segment in {".", ".."}:
+                self._fault(
+                    f"'{segment}' cannot be a part of a path",
+                    where,
+                    "a part is plain text, or one parameter alone: /thumbnails/{size}",
+                )
+        names = _PARAMETER.findall(path)
+        for name in sorted({name for name in names if names.count(name) > 1}):
+            self._fault(f"the path has two parameters named '{name}'", where)
+        if path in RESERVED:
+            self._fault(f"the path {path} is taken: there a web worker says how it is", where)
+        if path in DOCUMENTATION and self._web.docs:
+            self._fault(
+                f"the path {path} is taken by the API's documentation",
+                where,
+                "choose another one, or switch the documentation off: runtime.web.docs: false",
+            )
+
+    def _places(self, path: str, methods: tuple[str, ...], key: str) -> None:
+        # A parameter's name does not matter to the matching: /a/{x} and /a/{y} are one place.
+        shape = _PARAMETER.sub("{}", path)
+        for method in methods:
+            if (other := self._taken.setdefault((shape, method), key)) != key:
+                self._fault(f"{method} {path} is also what {other} answers", f"{key}.path")
+        if len(set(methods)) < len(methods):
+            self._fault("a method is listed twice", f"{key}.methods")
+
+    def _fault(self, what: str, key: str, hint: str = "") -> None:
+        self.faults.append(ConfigError(what, key=key, hint=hint))
+
+
+def _methods(endpoint: Endpoint, node: NodeContract | None) -> tuple[str, ...]:
+    if endpoint.methods is not UNSET:
+        return endpoint.methods
+    return ("POST",) if node is not None and node.body is not None else ("GET",)
+
+
+def _check_web(web: Web) -> Iterator[ConfigError]:
+    if web.default_timeout_seconds > web.max_timeout_seconds:
+        yield ConfigError(
+            f"the default of {web.default_timeout_seconds:g} s is longer than any endpoint may take",
+            key="runtime.web.default_timeout_seconds",
+            hint=f"runtime.web.max_timeout_seconds is {web.max_timeout_seconds:g}",
+        )
+
+
+def _check_node(
+    node: NodeContract, path: str, methods: tuple[str, ...], status: int, key: str
+) -> Iterator[ConfigError]:
+    parameters = {parameter.name: parameter for parameter in node.parameters}
+    at = f"{node.name} ({node.source})" if node.source else node.name
+    for name in dict.fromkeys(_PARAMETER.findall(path)):
+        if name in parameters and parameters[name].many:
+            yield ConfigError(
+                f"the parameter '{name}' of {at} is a list, and a path gives one value", key=f"{key}.path"
+            )
+        elif name not in parameters:
+            in_body = node.body is not None and node.body.name == name
+            yield ConfigError(
+                f"'{name}' of {at} comes from the body, not from the path"
+                if in_body
+                else f"the path names '{name}', which is no parameter of {at}",
+                key=f"{key}.path",
+                hint="" if in_body else suggest(name, list(parameters), "its parameters"),
+            )
+    if node.body is not None and node.body.required and (wrong := sorted(WITHOUT_BODY.intersection(methods))):
+        yield ConfigError(
+            f"{' and '.join(wrong)} requests carry no body, and {at} takes '{node.body.name}' from it",
+            key=f"{key}.methods",
+            hint="use POST, PUT or PATCH",
+        )
+    if status in NO_CONTENT and not (
+        node.result.kind == "json" and node.result.json_schema == {"type": "null"}
+    ):
+        yield ConfigError(
+            f"an answer with status {status} has no body, and {at} returns one",
+            key=f"{key}.status",
+            hint="use 200, or let the node return None",
+        )

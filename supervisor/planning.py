@@ -1,0 +1,82 @@
+"""The way from a file to a plan, for every command that needs one: `start`, `check`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from msgspec import UNSET
+
+from ipc.contract import Describe
+from supervisor.description import describe
+from supervisor.environment import scrub
+from supervisor.errors import ConfigError, ConfigFaults
+from supervisor.files import read_secret
+from supervisor.plan import make_plan
+from supervisor.sources import find_file, load
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from supervisor.config import Config
+    from supervisor.plan import Plan
+    from supervisor.sources import Loaded
+
+STATE_DIR = ".shunter"
+"""The state directory's name; it stands beside the configuration file."""
+STATE_VARIABLE = "SHUNTER_STATE_DIR"
+"""The variable that names another one."""
+
+
+def load_plan(
+    config_file: Path | None, overrides: Sequence[str], environ: Mapping[str, str], state_dir: Path | None
+) -> Plan:
+    """Read the configuration, have the application described and decide what will run; ConfigError otherwise."""
+    path = find_file(config_file, Path.cwd())
+    loaded = load(path, environ, overrides)
+    secret = _secret(loaded)
+    environment = loaded.config.runtime.platform.environment
+    described = describe(request(loaded.config, path), scrub(environ, environment.passed, environment.set.items()))
+    try:
+        plan = make_plan(loaded.config, described, config_path=path, state_dir=find_state_dir(path, environ, state_dir))
+    except ConfigError as error:
+        ConfigFaults.raise_for([_placed(fault, loaded) for fault in error.faults])
+        raise
+    return replace(plan, secret=secret)
+
+
+def request(config: Config, path: Path) -> Describe:
+    """What the describe process is asked about this configuration."""
+    nodes = (endpoint.node for interface in config.runtime.web.interfaces for endpoint in interface.endpoints)
+    return Describe(
+        sys_path=(str(path.parent),),
+        packages=config.discovery.packages,
+        nodes=tuple(dict.fromkeys(nodes)),
+        app=config.runtime.web.app,
+    )
+
+
+def find_state_dir(config_path: Path, environ: Mapping[str, str], given: Path | None) -> Path:
+    """Where the running service keeps its socket and its logs: as asked, as `SHUNTER_STATE_DIR` says, or beside."""
+    if given is None and (named := environ.get(STATE_VARIABLE)):
+        given = Path(named)
+    return (given or config_path.parent / STATE_DIR).absolute()
+
+
+def _secret(loaded: Loaded) -> bytes | None:
+    name = loaded.config.runtime.platform.secret_file
+    if name is UNSET:
+        return None
+    try:
+        return read_secret(loaded.path.parent / name)
+    except ConfigError as error:
+        error.key = "runtime.platform.secret_file"
+        raise _placed(error, loaded) from None
+
+
+def _placed(fault: ConfigError, loaded: Loaded) -> ConfigError:
+    """The fault with the place where its key was written; one of the application has none."""
+    if fault.key:
+        fault.where = loaded.where(fault.key)
+    return fault
