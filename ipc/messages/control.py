@@ -95,8 +95,8 @@ class Refused(Struct, frozen=True, tag="refused", tag_field="answer"):
 
 Answer = Status | Progress | Done | Refused
 
-_order = msgspec.json.Decoder(Order)
-_answer = msgspec.json.Decoder(Answer)
+_order: msgspec.json.Decoder[Order] = msgspec.json.Decoder(Order)
+_answer: msgspec.json.Decoder[Answer] = msgspec.json.Decoder(Answer)
 
 
 def encode(message: Order | Answer) -> bytes:

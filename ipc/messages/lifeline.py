@@ -162,8 +162,8 @@ class Drain(Struct, frozen=True, tag="drain"):
 FromSupervisor = Bootstrap | Peers | Drain
 
 _encoder = msgspec.msgpack.Encoder()
-_from_child = msgspec.msgpack.Decoder(FromChild)
-_from_supervisor = msgspec.msgpack.Decoder(FromSupervisor)
+_from_child: msgspec.msgpack.Decoder[FromChild] = msgspec.msgpack.Decoder(FromChild)
+_from_supervisor: msgspec.msgpack.Decoder[FromSupervisor] = msgspec.msgpack.Decoder(FromSupervisor)
 
 
 def encode(message: FromChild | FromSupervisor) -> bytes:

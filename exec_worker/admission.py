@@ -1,0 +1,180 @@
+"""Take a call, hold it, or give it back; and who is told when a slot is free. Pure: time is an argument."""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+GIVE_BACK_AFTER = 0.003
+"""A call that runs for longer than this lets go of the calls held behind it, seconds."""
+HOLD_FOR = 0.0005
+"""As many short calls may be held as are expected to be done in this time, seconds: about what the way back and
+forth would cost."""
+MAX_ROOM = 16
+"""More than this is never held, however short the calls are."""
+KEEP_SLOT = 0.05
+"""A slot is kept no longer than this for a web worker that was told READY and does not answer, seconds."""
+
+
+class Asked(Protocol):
+    """What admission needs to know of a call."""
+
+    @property
+    def client(self) -> object:
+        """Which link it came over."""
+        ...
+
+    @property
+    def deadline(self) -> float:
+        """When it must not be started any more, monotonic seconds."""
+        ...
+
+    @property
+    def last_resort(self) -> bool:
+        """Whether its sender knows of no other free worker."""
+        ...
+
+
+C = TypeVar("C", bound=Asked)
+
+
+class Verdict(enum.Enum):
+    """What becomes of a call that arrives."""
+
+    START = "start"
+    HOLD = "hold"
+    BUSY = "busy"
+    EXPIRED = "expired"
+    DRAINING = "draining"
+
+
+class Next(NamedTuple, Generic[C]):
+    """What follows the end of a call."""
+
+    start: C | None = None
+    expired: tuple[C, ...] = ()
+    offer: object | None = None
+    """The client that is to be told READY: the free slot is kept for it."""
+
+
+class Admission(Generic[C]):
+    """One slot, and what waits in front of it."""
+
+    def __init__(self) -> None:
+        self.running: C | None = None
+        self._started = 0.0
+        self._held: deque[C] = deque()
+        self._asked_in_vain: dict[object, None] = {}  # in order
+        self._kept_for: object | None = None
+        self._kept_since = 0.0
+        self._estimate = HOLD_FOR
+        self.draining = False
+
+    @property
+    def held(self) -> int:
+        """How many calls are held."""
+        return len(self._held)
+
+    @property
+    def waits_for_time(self) -> float | None:
+        """How soon the passing of time may change something, seconds; None: not before somebody says something."""
+        if self._held:
+            return GIVE_BACK_AFTER
+        return KEEP_SLOT if self._kept_for is not None else None
+
+    def room(self, clients: int) -> int:
+        """How many calls one of `clients` web workers may have here at once."""
+        return max(1, min(MAX_ROOM, int(HOLD_FOR / self._estimate)) // max(1, clients))
+
+    def arrive(self, call: C, now: float) -> Verdict:
+        """Judge a call. START: it runs now; HOLD: it is kept; anything else: it goes back, and was not begun."""
+        if self.draining:
+            return Verdict.DRAINING
+        if call.deadline <= now:
+            return Verdict.EXPIRED
+        mine = self._kept_for is not None and self._kept_for is call.client
+        if mine or (self._kept_for is not None and now - self._kept_since > KEEP_SLOT):
+            self._kept_for = None
+        if self.running is None and self._kept_for is None:
+            self.running, self._started = call, now
+            return Verdict.START
+        if self.running is not None and call.last_resort and now - self._started < GIVE_BACK_AFTER:
+            places = max(1, min(MAX_ROOM, int(HOLD_FOR / self._estimate)))
+            if len(self._held) < places:
+                self._held.append(call)
+                return Verdict.HOLD
+        self._asked_in_vain[call.client] = None
+        return Verdict.BUSY
+
+    def finished(self, now: float) -> Next[C]:
+        """The running call is over."""
+        self._learn(now - self._started)
+        self.running = None
+        expired: list[C] = []
+        while self._held:
+            call = self._held.popleft()
+            if call.deadline <= now:
+                expired.append(call)
+                continue
+            self.running, self._started = call, now
+            return Next(start=call, expired=tuple(expired))
+        return Next(expired=tuple(expired), offer=self._offer(now))
+
+    def give_back(self, now: float) -> tuple[C, ...]:
+        """The held calls, if the running one takes too long for them."""
+        if self.running is None or not self._held or now - self._started < GIVE_BACK_AFTER:
+            return ()
+        calls = tuple(self._held)
+        self._held.clear()
+        for call in calls:
+            self._asked_in_vain[call.client] = None
+        return calls
+
+    def declined(self, client: object, now: float) -> object | None:
+        """`client` does not want the slot kept for it; returns who is told READY instead."""
+        if self._kept_for is not client:
+            return None
+        self._kept_for = None
+        return self._offer(now) if self.running is None else None
+
+    def overdue(self, now: float) -> object | None:
+        """Stop keeping a slot for somebody who does not come; returns who is told READY instead."""
+        if self._kept_for is None or now - self._kept_since <= KEEP_SLOT:
+            return None
+        return self.declined(self._kept_for, now)
+
+    def cancel(self, call: C) -> bool:
+        """Forget a held call; False if it is not held."""
+        try:
+            self._held.remove(call)
+        except ValueError:
+            return False
+        return True
+
+    def gone(self, client: object, now: float) -> object | None:
+        """A link ended: what it had held here is forgotten; returns who is told READY, if a slot was kept for it."""
+        self._held = deque(call for call in self._held if call.client is not client)
+        self._asked_in_vain.pop(client, None)
+        return self.declined(client, now)
+
+    def drain(self) -> tuple[C, ...]:
+        """Take nothing more; returns what was held."""
+        self.draining = True
+        calls = tuple(self._held)
+        self._held.clear()
+        self._asked_in_vain.clear()
+        self._kept_for = None
+        return calls
+
+    def _offer(self, now: float) -> object | None:
+        if self.draining or not self._asked_in_vain:
+            return None
+        client = next(iter(self._asked_in_vain))
+        del self._asked_in_vain[client]
+        self._kept_for, self._kept_since = client, now
+        return client
+
+    def _learn(self, took: float) -> None:
+        """Long calls are believed at once, short ones only after many: a wrong guess costs the caller behind."""
+        self._estimate = max(took, 0.8 * self._estimate + 0.2 * took, 1e-6)

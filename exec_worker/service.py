@@ -1,0 +1,236 @@
+"""Joins links, admission and engine: the I/O thread takes calls in, the main thread runs them and answers.
+
+The two threads share the admission, under one lock that is never held while anything is run, sent or waited for. The
+main thread seals and writes the reply itself: handing it back to the loop would cost as much again as the call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from queue import SimpleQueue
+from threading import Lock
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from exec_worker.admission import GIVE_BACK_AFTER, KEEP_SLOT, Admission, Verdict
+from exec_worker.asked import AskedCall
+from exec_worker.engine import Engine, Failure
+from ipc.clock import now
+from ipc.link import Link
+from ipc.messages.calls import (
+    FailureMeta,
+    Flag,
+    Kind,
+    NotStarted,
+    NotStartedMeta,
+    ReplyMeta,
+    decode_request,
+    encode_meta,
+)
+from ipc.names import parse_worker
+from ipc.wire.frame import Frame, Refusal, Refuse
+
+if TYPE_CHECKING:
+    from exec_worker.binding import Encoded
+    from ipc.scoreboard import Scoreboard
+
+_REASON = {
+    Verdict.BUSY: NotStarted.BUSY,
+    Verdict.EXPIRED: NotStarted.EXPIRED,
+    Verdict.DRAINING: NotStarted.DRAINING,
+}
+
+
+class Service:
+    """What one exec worker does with what it is asked."""
+
+    def __init__(self, engine: Engine, scoreboard: Scoreboard) -> None:
+        self._engine = engine
+        self._scoreboard = scoreboard
+        self._lock = Lock()
+        self._admission: Admission[AskedCall] = Admission()
+        self._inbox: SimpleQueue[AskedCall | None] = SimpleQueue()  # at most one call: admission sees to it
+        self._running: AskedCall | None = None
+        self._held: dict[bytes, AskedCall] = {}
+        self._clients: set[Link] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._watching = False
+
+    # -- the I/O thread
+
+    def heard(self, link: Link, frame: Frame) -> None:
+        """A web worker says something."""
+        if frame.kind == Kind.REQUEST:
+            self._clients.add(link)
+            try:
+                self._request(link, frame)
+            except msgspec.DecodeError:
+                raise Refuse(Refusal.DECODE) from None
+        elif frame.kind == Kind.CANCEL:
+            self._cancel(frame.call_id)
+        elif frame.kind == Kind.DECLINE:
+            with self._lock:
+                other = self._admission.declined(link, now())
+            self._tell_ready(other)
+        else:
+            link.close()
+
+    def ended(self, link: Link) -> None:
+        """A web worker is gone: nobody waits for what it asked."""
+        self._clients.discard(link)
+        with self._lock:
+            other = self._admission.gone(link, now())
+            for call_id in [call_id for call_id, call in self._held.items() if call.client is link]:
+                del self._held[call_id]
+            if self._running is not None and self._running.client is link:
+                self._running.seen.cancelled = True
+        self._tell_ready(other)
+
+    def drain(self) -> None:
+        """Take nothing more: `run` returns once the running call is over and answered."""
+        with self._lock:
+            held = self._admission.drain()
+            self._held.clear()
+        for call in held:
+            _not_started(call.client, call.id, NotStarted.DRAINING)
+        self._inbox.put(None)
+
+    def _request(self, link: Link, frame: Frame) -> None:
+        meta = decode_request(frame.meta)
+        if meta.reply_to != link.state:
+            _check_reply_to(link, meta.reply_to)
+        arrived = now()
+        call = AskedCall(
+            link,
+            frame.call_id,
+            meta,
+            frame.body,
+            arrived + frame.budget_ms / 1000,
+            arrived,
+            bool(frame.flags & Flag.LAST_RESORT),
+        )
+        if not self._engine.knows(meta.node):
+            _not_started(link, call.id, NotStarted.UNKNOWN_NODE)
+            return
+        with self._lock:
+            running = self._running
+            if call.id in self._held or (running is not None and running.id == call.id):
+                raise Refuse(Refusal.UNAUTHORISED)
+            verdict = self._admission.arrive(call, arrived)
+            if verdict is Verdict.HOLD:
+                self._held[call.id] = call
+        if verdict is Verdict.START:
+            self._inbox.put(call)
+        elif verdict is Verdict.HOLD:
+            self._watch(GIVE_BACK_AFTER)
+        else:
+            _not_started(link, call.id, _REASON[verdict])
+            if verdict is Verdict.BUSY:
+                self._watch(KEEP_SLOT)
+
+    def _cancel(self, call_id: bytes) -> None:
+        with self._lock:
+            call = self._held.pop(call_id, None)
+            held = call is not None and self._admission.cancel(call)
+            running = self._running
+            if running is not None and running.id == call_id:
+                running.seen.cancelled = True
+        if held and call is not None:
+            _not_started(call.client, call.id, NotStarted.CANCELLED)
+
+    def _watch(self, after: float) -> None:
+        """Look again soon; one timer serves every call that is held and every slot that is kept."""
+        if not self._watching:
+            self._watching = True
+            self._loop = self._loop or asyncio.get_running_loop()
+            self._loop.call_later(after, self._look)
+
+    def _look(self) -> None:
+        self._watching = False
+        time = now()
+        with self._lock:
+            returned = self._admission.give_back(time)
+            for call in returned:
+                self._held.pop(call.id, None)
+            other = self._admission.overdue(time)
+            again = self._admission.waits_for_time
+        for call in returned:
+            _not_started(call.client, call.id, NotStarted.BUSY)
+        self._tell_ready(other)
+        if again is not None:
+            self._watch(again)
+
+    # -- the main thread
+
+    def run(self) -> None:
+        """Run calls until the worker drains. For the main thread, which nodes may expect to be in."""
+        while (call := self._inbox.get()) is not None:
+            following: AskedCall | None = call
+            while following is not None:
+                following = self._run(following)
+
+    def _run(self, call: AskedCall) -> AskedCall | None:
+        """Run one call and answer it; returns the one that is next."""
+        self._running = call
+        self._scoreboard.begin()
+        began = now()
+        result = self._engine.run(call)
+        ended = now()
+        self._scoreboard.end()
+        with self._lock:
+            self._running = None
+            following = self._admission.finished(ended)
+            room = self._admission.room(len(self._clients))
+            if following.start is not None:
+                self._held.pop(following.start.id, None)
+        link = call.client
+        flags = Flag.READY.value if following.offer is link else 0
+        if isinstance(result, Failure):
+            _fail(link, call.id, result, room, flags)
+        else:
+            times = int((began - call.arrived) * 1e6), int((ended - began) * 1e6)
+            self._reply(link, call, result, room, times, flags)
+        for late in following.expired:
+            self._held.pop(late.id, None)
+            _not_started(late.client, late.id, NotStarted.EXPIRED)
+        if following.offer is not None and following.offer is not link:
+            self._tell_ready(following.offer)
+        return following.start
+
+    def _reply(
+        self, link: Link, call: AskedCall, result: Encoded, room: int, times: tuple[int, int], flags: int
+    ) -> None:
+        meta = ReplyMeta(room, *times, result.encoding, result.status, result.media_type, result.headers)
+        try:
+            link.send(Kind.REPLY, call.id, encode_meta(meta), memoryview(result.body), flags)
+        except Refuse:
+            failure = self._engine.explain_too_large(call, len(result.body), link.max_payload)
+            _fail(link, call.id, failure, room, flags)
+
+    # -- both
+
+    def _tell_ready(self, client: object | None) -> None:
+        if isinstance(client, Link):
+            client.send(Kind.READY)
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(self._watch, KEEP_SLOT)
+
+
+def _check_reply_to(link: Link, reply_to: str) -> None:
+    """Answers go to whoever asked: only a link's own worker may be named on it."""
+    try:
+        name = parse_worker(reply_to)
+    except ValueError:
+        raise Refuse(Refusal.UNAUTHORISED) from None
+    if name.wire_id + name.wire_incarnation != link.peer:
+        raise Refuse(Refusal.UNAUTHORISED)
+    link.state = reply_to
+
+
+def _not_started(link: Link, call_id: bytes, reason: NotStarted) -> None:
+    link.send(Kind.NOT_STARTED, call_id, encode_meta(NotStartedMeta(reason)))
+
+
+def _fail(link: Link, call_id: bytes, failure: Failure, room: int, flags: int) -> None:
+    link.send(Kind.FAILURE, call_id, encode_meta(FailureMeta(room, failure.code, failure.detail)), b"", flags)

@@ -1,0 +1,377 @@
+"""The asking side: a web worker's links to all exec workers, and the calls that wait for their answers."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from ipc.clock import now
+from ipc.errors import CallTimeout, Cancelled, Expired, IpcError, LinkLost, Misuse, NoWorker, TooLarge, from_code
+from ipc.flow.dispatch import Dispatch, Seat, Send
+from ipc.flow.pending import Pending
+from ipc.link import MAX_HANDSHAKE, Link, dialling
+from ipc.messages.calls import (
+    ERROR_OF,
+    Flag,
+    Kind,
+    NotStarted,
+    NotStartedMeta,
+    ReplyMeta,
+    decode_failure,
+    decode_not_started,
+    decode_reply,
+)
+from ipc.names import WorkerName, parse_worker
+from ipc.transport.tcp import dial
+from ipc.wire.frame import Frame, Refusal, Refuse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ipc.messages.lifeline import Limits, Peer, Peers
+    from ipc.wire.session import Terms
+
+SWEEP = 0.02
+"""How often deadlines are looked at while any call waits, seconds."""
+NO_WORKER_PATIENCE = 5.0
+"""How long a call waits for a group that has no worker at all, seconds: a successor is there sooner or not soon."""
+REDIAL = 0.1
+"""Pause before a worker that should be up is dialled again, seconds."""
+MAX_BUDGET_MS = 2**32 - 1
+
+
+class Answer(NamedTuple):
+    """What came back."""
+
+    meta: ReplyMeta
+    body: bytes | memoryview
+
+
+class Call:
+    """One call under way. `future` gives its Answer, or the IpcError that says what may be done next."""
+
+    __slots__ = ("body", "deadline", "future", "group", "id", "left", "meta", "seat", "since", "size", "slow")
+
+    def __init__(
+        self,
+        group: _Group,
+        call_id: bytes,
+        meta: bytes,
+        body: bytes | memoryview,
+        since: float,
+        timeout: float,
+        slow: Callable[[Call], None] | None,
+    ) -> None:
+        self.id = call_id
+        self.group = group
+        self.since = since
+        self.meta, self.body, self.size = meta, body, len(body)
+        self.deadline = since + timeout
+        self.slow = slow
+        self.seat: Seat | None = None
+        self.left = False
+        self.future: asyncio.Future[Answer] = group.loop.create_future()
+
+
+class _Group:
+    """The workers of one group as this process sees them."""
+
+    __slots__ = ("dispatch", "empty_since", "links", "loop", "name")
+
+    def __init__(self, name: str, limits: Limits, loop: asyncio.AbstractEventLoop) -> None:
+        self.name = name
+        self.loop = loop
+        self.dispatch: Dispatch[Call] = Dispatch(random.Random(), limits.queue_calls, limits.queue_bytes)  # noqa: S311 - it only spreads load
+        self.links: dict[Seat, Link] = {}
+        self.empty_since: float | None = now()
+
+
+class _Peer:
+    """One exec worker we were told of, for as long as we are told of it."""
+
+    __slots__ = ("group", "link", "name", "outstanding", "seat", "spec", "task")
+
+    def __init__(self, spec: Peer, name: WorkerName, group: _Group) -> None:
+        self.spec, self.name, self.group = spec, name, group
+        self.link: Link | None = None
+        self.seat: Seat | None = None
+        self.outstanding: dict[bytes, Call] = {}
+        self.task: asyncio.Task[None] | None = None
+
+
+class Caller:
+    """Call nodes in other processes. Lives in one event loop and is used from there only."""
+
+    def __init__(self, me: WorkerName, terms: Terms, limits: Limits, routes: Mapping[str, str]) -> None:
+        """`routes` says which group runs a node."""
+        self.me = me
+        self._terms = terms
+        self._loop = asyncio.get_running_loop()
+        self._groups = {name: _Group(name, limits, self._loop) for name in sorted(set(routes.values()))}
+        self._routes = {node: self._groups[group] for node, group in routes.items()}
+        self._peers: dict[str, _Peer] = {}
+        self._pending: Pending[Call] = Pending()
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    # -- asking
+
+    def call(
+        self,
+        node: str,
+        call_id: bytes,
+        meta: bytes,
+        body: bytes | memoryview,
+        timeout: float,
+        slow: Callable[[Call], None] | None = None,
+    ) -> Call:
+        """Send a call on its way, or let it wait for a worker; await its `future`.
+
+        `timeout` is the caller's time, seconds. `slow` is called once, with the call, if it is not over soon.
+        Raises Misuse for a node nobody runs, TooLarge, Busy, NoWorker: nothing was done then.
+        """
+        group = self._routes.get(node)
+        if group is None:
+            raise Misuse(f"no group runs a node called {node!r}")
+        if len(body) > self._terms.max_payload:
+            raise TooLarge(f"{len(body)} bytes; at most {self._terms.max_payload} are allowed")
+        time = now()
+        if group.empty_since is not None and time - group.empty_since > NO_WORKER_PATIENCE:
+            raise NoWorker(f"no worker of {group.name} is up")
+        call = Call(group, call_id, meta, body, time, timeout, slow)
+        send = group.dispatch.submit(call)
+        self._pending.open(call.id, call)
+        if send is not None:
+            self._send(send, time)
+        if self._sweeper is None:
+            self._sweeper = self._loop.call_later(SWEEP, self._sweep)
+        return call
+
+    def cancel(self, call: Call) -> None:
+        """Nobody waits for this call any more. What was not begun will not be."""
+        if self._pending.leave(call.id) is not None:
+            self._leave(call, Cancelled("the caller went away"))
+            if call.seat is not None and (link := call.group.links.get(call.seat)) is not None:
+                link.send(Kind.CANCEL, call.id)
+
+    @property
+    def late(self) -> int:
+        """Answers that came after their caller had left."""
+        return self._pending.late
+
+    @property
+    def waiting(self) -> int:
+        """Calls under way."""
+        return len(self._pending)
+
+    def missing(self) -> list[str]:
+        """The groups of which no worker can be reached."""
+        return [group.name for group in self._groups.values() if not group.links]
+
+    # -- who is up
+
+    def update(self, peers: Peers) -> None:
+        """Take the newest list of workers: dial who is new, let go of who is gone."""
+        told = {peer.name: peer for peer in peers.workers}
+        for name in [name for name in self._peers if name not in told]:
+            self._withdraw(self._peers.pop(name))
+        for name, spec in told.items():
+            if name not in self._peers and (group := self._groups.get(parse_worker(name).group)) is not None:
+                peer = self._peers[name] = _Peer(spec, parse_worker(name), group)
+                peer.task = self._loop.create_task(self._dial(peer))
+
+    async def close(self) -> None:
+        """End every link; what still waits fails."""
+        self._closed = True
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        for peer in self._peers.values():
+            if peer.task is not None:
+                peer.task.cancel()
+            if peer.link is not None:
+                peer.link.close()
+        for call in self._pending.abandon():
+            self._leave(call, LinkLost("this worker is leaving"))
+        await asyncio.sleep(0)
+
+    async def _dial(self, peer: _Peer) -> None:
+        host, _, port = peer.spec.address.removeprefix("tcp://").rpartition(":")
+        while not self._closed:
+            link = dialling(self, self.me, peer.name, peer.spec.key, self._terms)
+            link.state = peer
+            try:
+                await dial(host, int(port), link, MAX_HANDSHAKE)
+            except OSError:
+                await asyncio.sleep(REDIAL)
+            else:
+                return
+
+    def _withdraw(self, peer: _Peer) -> None:
+        """It is not to be called any more. Answers to what it has may still come, until its link ends."""
+        if peer.task is not None:
+            peer.task.cancel()
+        if peer.seat is not None:
+            self._down(peer, peer.seat)
+        if peer.link is not None and not peer.outstanding:
+            peer.link.close()
+
+    def _down(self, peer: _Peer, seat: Seat) -> None:
+        peer.group.dispatch.down(seat)
+        peer.group.links.pop(seat, None)
+        if not peer.group.links and peer.group.empty_since is None:
+            peer.group.empty_since = now()
+
+    # -- what a link says
+
+    def established(self, link: Link) -> None:
+        """A worker has proved that it is the one we were told of."""
+        peer = link.state
+        assert isinstance(peer, _Peer)  # noqa: S101 - set in _dial
+        if self._peers.get(peer.spec.name) is not peer:
+            link.close()
+            return
+        peer.link = link
+        peer.group.empty_since = None
+        peer.seat, sends = peer.group.dispatch.up(peer.spec.name)
+        peer.group.links[peer.seat] = link
+        self._send_all(sends)
+
+    def heard(self, link: Link, frame: Frame) -> None:
+        """An authentic frame from an exec worker."""
+        peer = link.state
+        assert isinstance(peer, _Peer)  # noqa: S101 - set in _dial
+        assert peer.seat is not None  # noqa: S101 - set when established
+        kind = frame.kind
+        if kind == Kind.READY:
+            if (send := peer.group.dispatch.offered(peer.seat)) is not None:
+                self._send(send, now())
+            else:
+                link.send(Kind.DECLINE)
+            return
+        if kind == Kind.CLOSED:
+            self._withdraw(peer)
+            return
+        call = peer.outstanding.pop(frame.call_id, None)
+        if call is None:
+            raise Refuse(Refusal.UNAUTHORISED)  # it answers what it was never asked
+        try:
+            if kind == Kind.REPLY:
+                meta = decode_reply(frame.meta)
+                if (waiter := self._pending.settle(call.id)) is not None and not waiter.future.done():
+                    waiter.future.set_result(Answer(meta, frame.body))
+                self._over(peer, link, frame.flags, meta.room)
+            elif kind == Kind.FAILURE:
+                failure = decode_failure(frame.meta)
+                if self._pending.settle(call.id) is not None:
+                    self._leave(call, from_code(failure.code, failure.detail))
+                self._over(peer, link, frame.flags, failure.room)
+            else:
+                self._not_started(peer, call, decode_not_started(frame.meta))
+        except msgspec.DecodeError:
+            raise Refuse(Refusal.DECODE) from None
+        if not peer.outstanding and self._peers.get(peer.spec.name) is not peer:
+            link.close()
+
+    def ended(self, link: Link) -> None:
+        """A link is gone: what was outstanding on it has an unknown outcome."""
+        peer = link.state
+        assert isinstance(peer, _Peer)  # noqa: S101 - set in _dial
+        peer.link = None
+        if peer.seat is not None:
+            self._down(peer, peer.seat)
+            peer.seat = None
+        lost, peer.outstanding = peer.outstanding, {}
+        for call in lost.values():
+            if self._pending.leave(call.id) is not None:
+                self._leave(call, LinkLost(f"{peer.spec.name} was gone before it answered"))
+        if self._peers.get(peer.spec.name) is peer and not self._closed:
+            peer.task = self._loop.create_task(self._dial_again(peer))
+
+    async def _dial_again(self, peer: _Peer) -> None:
+        await asyncio.sleep(REDIAL)
+        await self._dial(peer)
+
+    # -- inside
+
+    def _over(self, peer: _Peer, link: Link, flags: int, room: int) -> None:
+        """A call left its slot: who comes next?"""
+        seat = peer.seat
+        if seat is None:
+            return
+        sends = peer.group.dispatch.answered(seat, room)
+        if sends:
+            self._send_all(sends)
+        if flags & Flag.READY and not any(send.seat is seat for send in sends):
+            link.send(Kind.DECLINE)
+
+    def _not_started(self, peer: _Peer, call: Call, meta: NotStartedMeta) -> None:
+        waits = self._pending.peek(call.id) is not None
+        reason = meta.reason
+        if reason in (NotStarted.BUSY, NotStarted.DRAINING):
+            # Proved not begun: it may go anywhere else, whether it is idempotent or not.
+            call.seat = None
+            if peer.seat is not None:
+                self._send_all(peer.group.dispatch.given_back(peer.seat, call if waits else None))
+            return
+        if waits:
+            self._pending.settle(call.id)
+            self._leave(call, ERROR_OF[reason](_NOT_STARTED[reason]))
+        if peer.seat is not None:
+            self._send_all(peer.group.dispatch.answered(peer.seat, peer.seat.room))
+
+    def _send_all(self, sends: list[Send[Call]]) -> None:
+        if sends:
+            time = now()
+            for send in sends:
+                self._send(send, time)
+
+    def _send(self, send: Send[Call], time: float) -> None:
+        seat, call, last_resort = send
+        link = call.group.links[seat]
+        peer = link.state
+        assert isinstance(peer, _Peer)  # noqa: S101 - set in _dial
+        call.seat = seat
+        peer.outstanding[call.id] = call
+        budget = int((call.deadline - time) * 1000)
+        budget = 1 if budget < 1 else min(budget, MAX_BUDGET_MS)
+        flags = Flag.LAST_RESORT.value if last_resort else 0
+        link.send(Kind.REQUEST, call.id, call.meta, call.body, flags, budget)
+
+    def _leave(self, call: Call, error: IpcError) -> None:
+        """The call has left the table; tell its future, and the queue if it was there."""
+        if call.seat is None:
+            call.group.dispatch.withdraw(call)
+        if not call.future.done():
+            call.future.set_exception(error)
+
+    def _sweep(self) -> None:
+        """Deadlines, calls that have become slow, groups that stay empty: one pass over what is live."""
+        time = now()
+        for call in self._pending.expire(time):
+            if call.seat is None:
+                self._leave(call, Expired("no worker was free in time"))
+            else:
+                self._leave(call, CallTimeout("the node did not answer in time"))
+                if (link := call.group.links.get(call.seat)) is not None:
+                    link.send(Kind.CANCEL, call.id)
+        for call in self._pending:
+            if call.slow is not None and time - call.since > SWEEP:
+                slow, call.slow = call.slow, None
+                slow(call)
+        for group in self._groups.values():
+            if group.empty_since is not None and time - group.empty_since > NO_WORKER_PATIENCE:
+                for call in group.dispatch.evict():
+                    self._pending.leave(call.id)
+                    if not call.future.done():
+                        call.future.set_exception(NoWorker(f"no worker of {group.name} is up"))
+        self._sweeper = self._loop.call_later(SWEEP, self._sweep) if len(self._pending) else None
+
+
+_NOT_STARTED = {
+    NotStarted.EXPIRED: "no worker was free in time",
+    NotStarted.CANCELLED: "the caller went away",
+    NotStarted.UNKNOWN_NODE: "the worker runs no node of that name",
+}

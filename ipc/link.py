@@ -1,0 +1,152 @@
+"""A carrier with a session on it: the one thing that callers and responders speak through."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from threading import Lock
+from typing import TYPE_CHECKING, Protocol
+
+from ipc.clock import boot_ms
+from ipc.wire.frame import NO_CALL, Refusal, Refuse, max_frame
+from ipc.wire.handshake import MAX_HANDSHAKE, NONCE_SIZE, Acceptor, Dialer
+
+if TYPE_CHECKING:
+    from ipc.names import WorkerName
+    from ipc.transport.base import Carrier
+    from ipc.wire.frame import Frame
+    from ipc.wire.session import Session, Terms
+
+refusals: Counter[Refusal] = Counter()
+"""How often this process refused what, since it started."""
+
+
+class Side(Protocol):
+    """Who uses a link. All are called in the link's loop."""
+
+    def established(self, link: Link) -> None:
+        """Both ends have proved who they are."""
+        ...
+
+    def heard(self, link: Link, frame: Frame) -> None:
+        """An authentic frame; raise Refuse for one that should not have been sent."""
+        ...
+
+    def ended(self, link: Link) -> None:
+        """Nothing more can be said or heard. Called once, also if the link was never established."""
+        ...
+
+
+class Link:
+    """One end. Refuses in silence: the peer is told nothing, the link is closed, the reason is counted."""
+
+    __slots__ = ("_carrier", "_refused", "_shaking", "_side", "_terms", "lock", "peer", "session", "state")
+
+    def __init__(self, side: Side, terms: Terms, shaking: Dialer | Acceptor) -> None:
+        self._side, self._terms, self._shaking = side, terms, shaking
+        self._carrier: Carrier | None = None
+        self._refused = False
+        self.session: Session | None = None
+        self.lock = Lock()
+        """Held while a frame is numbered, sealed and written: the order of the numbers is that of the bytes."""
+        self.peer = b""
+        """Seat and incarnation of the other end as the handshake proved them, 32 bytes."""
+        self.state: object = None
+        """Whatever its user wants to remember with it."""
+
+    # -- the owner's side
+
+    @property
+    def max_payload(self) -> int:
+        """The largest body, bytes."""
+        return self._terms.max_payload
+
+    def send(
+        self,
+        kind: int,
+        call_id: bytes = NO_CALL,
+        meta: bytes = b"",
+        body: bytes | memoryview = b"",
+        flags: int = 0,
+        budget_ms: int = 0,
+    ) -> None:
+        """Say one thing, from any thread. On a link that has ended it does nothing: `ended` has said so or will.
+
+        Raises Refuse(TOO_LARGE) for what is over the link's bounds; nothing was sent then.
+        """
+        with self.lock:
+            session, carrier = self.session, self._carrier
+            if session is not None and carrier is not None:
+                carrier.write(session.seal(kind, boot_ms(), call_id, meta, body, flags, budget_ms))
+
+    def close(self) -> None:
+        """End it; `ended` follows."""
+        if self._carrier is not None:
+            self._carrier.close()
+
+    # -- the carrier's side
+
+    def opened(self, carrier: Carrier) -> None:
+        """The carrier stands; the one who dialled speaks first."""
+        self._carrier = carrier
+        if isinstance(self._shaking, Dialer):
+            self._say(self._shaking.hello())
+
+    def received(self, frame: bytes | bytearray) -> None:
+        """One frame, from whoever it may be."""
+        if self._refused:
+            return  # it came in one piece with the one that was refused
+        try:
+            if self.session is None:
+                self._shake(frame)
+            else:
+                self._side.heard(self, self.session.open(frame, boot_ms()))
+        except Refuse as refused:
+            refusals[refused.reason] += 1
+            self._refused = True
+            self.close()
+
+    def closed(self) -> None:
+        """The carrier is gone."""
+        with self.lock:
+            self._carrier = None
+        self._side.ended(self)
+
+    def _shake(self, message: bytes | bytearray) -> None:
+        shaking = self._shaking
+        if isinstance(shaking, Dialer):
+            finish, session = shaking.accept(message, boot_ms())
+            self._say(finish)
+            self._establish(session)
+        elif not shaking.client:
+            self._say(shaking.hello(message, boot_ms()))
+        else:
+            session = shaking.finish(message, boot_ms())
+            self.peer = shaking.client
+            self._establish(session)
+
+    def _establish(self, session: Session) -> None:
+        if self._carrier is not None:
+            self._carrier.limit(max_frame(self._terms.max_payload))
+        self.session = session
+        self._side.established(self)
+
+    def _say(self, message: bytes) -> None:
+        with self.lock:
+            if self._carrier is not None:
+                self._carrier.write(len(message).to_bytes(4, "big") + message)
+
+
+def dialling(side: Side, me: WorkerName, peer: WorkerName, leaf: bytes, terms: Terms) -> Link:
+    """The end of a web worker that wants to speak to `peer`."""
+    link = Link(side, terms, Dialer(me, peer, leaf, terms, os.urandom(NONCE_SIZE), boot_ms()))
+    link.peer = peer.wire_id + peer.wire_incarnation
+    return link
+
+
+def accepting(side: Side, me: WorkerName, secret: bytes, terms: Terms) -> Link:
+    """The end of an exec worker that somebody has connected to."""
+    return Link(side, terms, Acceptor(me, secret, terms, os.urandom(NONCE_SIZE)))
+
+
+__all__ = ["MAX_HANDSHAKE", "Link", "Side", "accepting", "dialling", "refusals"]

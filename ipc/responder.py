@@ -1,0 +1,98 @@
+"""The answering side: an exec worker's listener and the links that were accepted on it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Protocol
+
+from ipc.link import MAX_HANDSHAKE, Link, accepting, refusals
+from ipc.transport.tcp import listen
+from ipc.wire.frame import Refusal
+
+if TYPE_CHECKING:
+    from threading import Lock
+
+    from ipc.names import WorkerName
+    from ipc.transport.base import End
+    from ipc.wire.frame import Frame
+    from ipc.wire.session import Terms
+
+HANDSHAKE_TIME = 5.0
+"""How long somebody who connected may take to prove who it is, seconds."""
+MAX_HALF_OPEN = 128
+"""How many may be proving it at once; one more closes the oldest."""
+
+
+class Service(Protocol):
+    """Who answers. Called in the responder's loop."""
+
+    def heard(self, link: Link, frame: Frame) -> None:
+        """An authentic frame from a web worker."""
+        ...
+
+    def ended(self, link: Link) -> None:
+        """A web worker's link is gone."""
+        ...
+
+
+class Responder:
+    """Accepts links, and keeps nothing about anybody who has not proved itself but a bounded, short-lived place."""
+
+    def __init__(self, me: WorkerName, secret: bytes, terms: Terms, service: Service) -> None:
+        self._me, self._secret, self._terms, self._service = me, secret, terms, service
+        self._half_open: dict[Link, asyncio.TimerHandle] = {}
+        self._links: set[Link] = set()
+        self._server: asyncio.Server | None = None
+
+    async def listen(self, host: str, port: int) -> str:
+        """Start to accept; returns the address to tell others. Raises OSError."""
+        self._server = await listen(host, port, self.new_end, MAX_HANDSHAKE)
+        bound_host, bound_port = self._server.sockets[0].getsockname()[:2]
+        return f"tcp://{bound_host}:{bound_port}"
+
+    @property
+    def links(self) -> int:
+        """How many web workers are connected."""
+        return len(self._links)
+
+    def close(self) -> None:
+        """Accept nobody any more and end every link."""
+        if self._server is not None:
+            self._server.close()
+        for link in (*self._half_open, *self._links):
+            link.close()
+
+    def new_end(self) -> tuple[End, Lock]:
+        """The end for a connection that was just accepted, and the lock that guards its writing."""
+        link = accepting(self, self._me, self._secret, self._terms)
+        if len(self._half_open) >= MAX_HALF_OPEN:
+            oldest = next(iter(self._half_open))
+            self._late(oldest)
+        loop = asyncio.get_running_loop()
+        self._half_open[link] = loop.call_later(HANDSHAKE_TIME, self._late, link)
+        return link, link.lock
+
+    def established(self, link: Link) -> None:
+        """It is who it says it is."""
+        self._half_open.pop(link).cancel()
+        self._links.add(link)
+
+    def heard(self, link: Link, frame: Frame) -> None:
+        """Pass on what it says."""
+        self._service.heard(link, frame)
+
+    def ended(self, link: Link) -> None:
+        """It is gone."""
+        timer = self._half_open.pop(link, None)
+        if timer is not None:
+            timer.cancel()
+        elif link in self._links:
+            self._links.remove(link)
+            self._service.ended(link)
+
+    def _late(self, link: Link) -> None:
+        timer = self._half_open.pop(link, None)
+        if timer is not None:
+            timer.cancel()
+            refusals[Refusal.TIMEOUT] += 1
+            link.close()

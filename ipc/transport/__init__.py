@@ -1,0 +1,1 @@
+"""How frames travel. Knows bytes and ends, neither calls nor keys."""

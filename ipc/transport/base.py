@@ -1,0 +1,44 @@
+"""What every carrier promises, whoever is behind it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+MAX_BACKLOG_FRAMES = 8
+"""A peer that does not read may leave this many of the largest frames waiting in us; then the carrier is closed."""
+
+
+class End(Protocol):
+    """Who owns one end of a carrier. All three are called in the owner's loop, never from within `write`."""
+
+    def opened(self, carrier: Carrier) -> None:
+        """The other end is there."""
+        ...
+
+    def received(self, frame: bytes | bytearray) -> None:
+        """One whole frame, without its length. In order; each once; none after `closed`."""
+        ...
+
+    def closed(self) -> None:
+        """Nothing more can come or go. Called exactly once, whichever end it was that left."""
+        ...
+
+
+class Carrier(Protocol):
+    """A two-way channel for whole frames. Keeps order; loses a suffix or nothing."""
+
+    def write(self, data: bytes) -> None:
+        """Take one frame with its length in front. From any thread, but from one at a time; never waits.
+
+        What cannot be sent at once is kept up to a bound, beyond which the carrier is closed. After the close it does
+        nothing: the owner has been told, or will be.
+        """
+        ...
+
+    def limit(self, largest: int) -> None:
+        """Accept frames of up to `largest` bytes from now on. A longer one closes the carrier before it is read."""
+        ...
+
+    def close(self) -> None:
+        """Send what was written, then end both directions. From the owner's loop; may be called twice."""
+        ...

@@ -1,0 +1,154 @@
+"""Frames over a TCP connection on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from typing import TYPE_CHECKING, cast
+
+from ipc.transport.base import MAX_BACKLOG_FRAMES
+from ipc.wire.frame import Refuse
+from ipc.wire.framing import Deframer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from threading import Lock
+
+    from ipc.transport.base import End
+
+
+class StreamCarrier(asyncio.Protocol):
+    """One end of a connection, a protocol for the loop's transport.
+
+    With a `lock`, `write` may be called from any thread that holds it, and writes to the socket at once instead of
+    waking the loop: half the price of a reply. What the socket does not take is handed to the loop, and until that is
+    gone everything else queues behind it. Reading is the loop's alone.
+    """
+
+    def __init__(self, end: End, largest: int, lock: Lock | None = None) -> None:
+        self._end = end
+        self._lock = lock
+        self._deframer = Deframer(largest)
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._fd = -1
+        self._rest: list[bytes] = []
+        self._rest_size = 0
+        self._behind = False
+        self._most = MAX_BACKLOG_FRAMES * largest
+
+    # -- the loop's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The connection stands."""
+        self._transport = cast("asyncio.Transport", transport)
+        sock = transport.get_extra_info("socket")
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._lock is not None:
+            # A descriptor of our own: the loop may close its one while another thread is about to write.
+            self._fd = os.dup(sock.fileno())
+            self._transport.set_write_buffer_limits(high=0)
+        self._end.opened(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came."""
+        try:
+            for frame in self._deframer.feed(data):
+                self._end.received(frame)
+        except Refuse:
+            self.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - however it ended, it ended
+        """The connection is gone."""
+        if self._lock is not None:
+            with self._lock:
+                os.close(self._fd)
+                self._fd = -1
+                self._rest.clear()
+        self._transport = None
+        self._end.closed()
+
+    def resume_writing(self) -> None:
+        """What the loop had to write is written."""
+        if self._lock is not None:
+            self._flush()
+
+    # -- the owner's side
+
+    def write(self, data: bytes) -> None:
+        """Send one frame; see `Carrier`."""
+        if self._lock is None:
+            if self._transport is not None:
+                self._transport.write(data)
+                if self._transport.get_write_buffer_size() > self._most:
+                    self.abort()
+            return
+        if self._fd < 0:
+            return
+        if not self._behind:
+            try:
+                sent = os.write(self._fd, data)
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                return  # the loop will notice, and say so in its own thread
+            if sent == len(data):
+                return
+            self._behind = True
+            self._rest.append(data[sent:])
+            self._rest_size = len(data) - sent
+            self._loop.call_soon_threadsafe(self._flush)
+            return
+        self._rest.append(data)
+        self._rest_size += len(data)
+        if self._rest_size > self._most:
+            self._loop.call_soon_threadsafe(self.abort)
+
+    def limit(self, largest: int) -> None:
+        """Accept larger frames; see `Carrier`."""
+        self._deframer.limit = largest
+        self._most = MAX_BACKLOG_FRAMES * largest
+
+    def close(self) -> None:
+        """End the connection once everything is written."""
+        if self._transport is not None and not self._behind:
+            self._transport.close()
+        elif self._transport is not None:
+            self._loop.call_later(0.01, self.close)
+
+    def abort(self) -> None:
+        """End the connection now."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _flush(self) -> None:
+        """Give the loop what the socket did not take; when that is gone too, write directly again."""
+        assert self._lock is not None  # noqa: S101 - only called with one
+        with self._lock:
+            transport = self._transport
+            if transport is None or transport.get_write_buffer_size():
+                return
+            if self._rest:
+                data, self._rest, self._rest_size = b"".join(self._rest), [], 0
+                transport.write(data)
+            if not transport.get_write_buffer_size():
+                self._behind = False
+
+
+async def dial(host: str, port: int, end: End, largest: int) -> StreamCarrier:
+    """Connect; `end` is told as soon as the connection stands. Raises OSError."""
+    loop = asyncio.get_running_loop()
+    _, carrier = await loop.create_connection(lambda: StreamCarrier(end, largest), host, port)
+    return carrier
+
+
+async def listen(host: str, port: int, new_end: Callable[[], tuple[End, Lock]], largest: int) -> asyncio.Server:
+    """Accept connections; each gets an end of its own. Raises OSError."""
+    loop = asyncio.get_running_loop()
+
+    def accepted() -> StreamCarrier:
+        end, lock = new_end()
+        return StreamCarrier(end, largest, lock)
+
+    return await loop.create_server(accepted, host, port, backlog=128)

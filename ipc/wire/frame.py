@@ -1,0 +1,72 @@
+"""The frame: a 64-byte header, meta, body, tag; and every reason for which one is refused."""
+
+from __future__ import annotations
+
+import enum
+import struct
+from typing import NamedTuple
+
+from ipc.errors import BadMessage
+
+MAGIC = b"\xe5\x4e"
+"""Not UTF-8, HTTP, RESP or pickle: a stray client fails on its first byte."""
+VERSION = 1
+HEADER = struct.Struct(">2sBBBBHIIQQQ16sII")
+"""magic, version, kind, flags, alg, meta length, body length, epoch, sid, counter, time (ms), call id, seq, budget (ms)."""
+HEADER_SIZE = 64
+PREFIX = struct.Struct(">I")
+MAX_META = 4096
+MAX_TAG = 32
+MIN_FRAME = HEADER_SIZE + 16
+KNOWN_FLAGS = 0x1F
+NO_CALL = bytes(16)
+"""The call id of frames that are about no call."""
+
+
+class Refusal(enum.Enum):
+    """Why a frame was refused. Each is a counter; none is ever told to the peer."""
+
+    SHORT = "short"
+    VERSION = "version"
+    FLAGS = "flags"
+    ALG = "alg"
+    TOO_LARGE = "too_large"
+    LENGTH = "length"
+    KIND = "kind"
+    SESSION = "session"
+    EPOCH = "epoch"
+    REPLAY = "replay"
+    GAP = "gap"
+    EXHAUSTED = "exhausted"
+    MAC = "mac"
+    EXPIRED = "expired"
+    FUTURE = "future"
+    DECODE = "decode"
+    UNAUTHORISED = "unauthorised"
+    HANDSHAKE = "handshake"
+    TIMEOUT = "timeout"
+
+
+class Refuse(BadMessage):
+    """A frame (or handshake message) was refused for `reason`; on a stream the link is closed without a word."""
+
+    def __init__(self, reason: Refusal) -> None:
+        super().__init__(reason.value)
+        self.reason = reason
+
+
+class Frame(NamedTuple):
+    """One authentic frame. `body` is bytes, or for large ones a view into the frame's own buffer."""
+
+    kind: int
+    flags: int
+    call_id: bytes
+    seq: int
+    budget_ms: int
+    meta: bytes | memoryview
+    body: bytes | memoryview
+
+
+def max_frame(max_payload: int) -> int:
+    """The longest frame of a session whose bodies have at most `max_payload` bytes."""
+    return HEADER_SIZE + MAX_META + max_payload + MAX_TAG

@@ -1,0 +1,63 @@
+"""Whole frames out of a byte stream. Reads no socket, so a test can feed it anything."""
+
+from __future__ import annotations
+
+from ipc.wire.frame import PREFIX, Refusal, Refuse
+
+_PREFIX_SIZE = PREFIX.size
+_NOTHING = b""
+
+
+class Deframer:
+    """Bytes in, frames out.
+
+    A frame that arrives whole is returned as a slice of what arrived. One that does not is gathered in a buffer of its
+    own announced size, made only after that size was found to be within `limit`: nothing grows, nothing is copied twice.
+    """
+
+    __slots__ = ("_buffer", "_filled", "_head", "limit", "minimum")
+
+    def __init__(self, limit: int, minimum: int = 1) -> None:
+        self.limit = limit
+        self.minimum = minimum
+        self._head = _NOTHING  # up to three bytes of a length
+        self._buffer: bytearray | None = None
+        self._filled = 0
+
+    def feed(self, data: bytes) -> list[bytes | bytearray]:
+        """Take what arrived and return the frames it completes; Refuse for a length out of bounds."""
+        frames: list[bytes | bytearray] = []
+        at = 0
+        if self._buffer is not None:
+            at = self._fill(self._buffer, data, 0)
+            if self._filled < len(self._buffer):
+                return frames
+            frames.append(self._buffer)
+            self._buffer = None
+        elif self._head:
+            data, self._head = self._head + data, _NOTHING
+        end = len(data)
+        while end - at >= _PREFIX_SIZE:
+            size = PREFIX.unpack_from(data, at)[0]
+            if not self.minimum <= size <= self.limit:
+                raise Refuse(Refusal.TOO_LARGE if size > self.limit else Refusal.SHORT)
+            at += _PREFIX_SIZE
+            if end - at < size:
+                self._buffer, self._filled = bytearray(size), 0
+                self._fill(self._buffer, data, at)
+                return frames
+            frames.append(data[at : at + size])
+            at += size
+        self._head = data[at:]
+        return frames
+
+    def _fill(self, buffer: bytearray, data: bytes, at: int) -> int:
+        taken = min(len(buffer) - self._filled, len(data) - at)
+        buffer[self._filled : self._filled + taken] = memoryview(data)[at : at + taken]
+        self._filled += taken
+        return at + taken
+
+    @property
+    def partial(self) -> bool:
+        """Whether a stream that ended now would have been cut inside a frame."""
+        return self._buffer is not None or bool(self._head)

@@ -1,0 +1,146 @@
+"""One authenticated connection: numbers, seals and opens frames in the one right order of checks."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ipc.messages.calls import FROM_EXEC, FROM_WEB
+from ipc.wire.frame import (
+    HEADER,
+    HEADER_SIZE,
+    KNOWN_FLAGS,
+    MAGIC,
+    MAX_META,
+    MIN_FRAME,
+    NO_CALL,
+    PREFIX,
+    VERSION,
+    Frame,
+    Refusal,
+    Refuse,
+)
+from ipc.wire.keys import SessionKeys
+from ipc.wire.replay import LAST, StrictCounter
+from ipc.wire.signing import Alg, seal_for
+
+FUTURE_MS = 1000
+"""How far ahead of us a peer's clock may seem: drift since the handshake, and its measuring error."""
+_BIG = 65_536
+"""Bodies from here on are handed on as views instead of copies."""
+
+
+class Terms(NamedTuple):
+    """What both ends must agree on before anything is said; all of it is in the handshake's transcript."""
+
+    carrier: str
+    alg: Alg
+    epoch: int
+    max_payload: int
+    ttl_ms: int
+
+
+class Session:
+    """Both directions of one connection. Not thread-safe: sealing and writing must have one owner at a time."""
+
+    __slots__ = (
+        "_alg",
+        "_epoch",
+        "_in",
+        "_in_sid",
+        "_kinds",
+        "_max_payload",
+        "_offset",
+        "_out",
+        "_out_counter",
+        "_out_sid",
+        "_tag",
+        "_ttl",
+        "_window",
+    )
+
+    def __init__(self, keys: SessionKeys, terms: Terms, *, client: bool, offset_ms: int) -> None:
+        """`offset_ms` is our clock minus the peer's, as the handshake measured it."""
+        outward, inward = keys.client_to_server, keys.server_to_client
+        if not client:
+            outward, inward = inward, outward
+        self._out, self._in = seal_for(terms.alg, outward), seal_for(terms.alg, inward)
+        self._out_sid, self._in_sid = outward.sid, inward.sid
+        self._kinds = frozenset(int(kind) for kind in (FROM_EXEC if client else FROM_WEB))
+        self._alg, self._tag = int(terms.alg), self._out.tag_size
+        self._epoch, self._max_payload, self._ttl = terms.epoch, terms.max_payload, terms.ttl_ms
+        self._offset = offset_ms
+        self._out_counter = 0
+        self._window = StrictCounter()
+
+    def seal(
+        self,
+        kind: int,
+        now_ms: int,
+        call_id: bytes = NO_CALL,
+        meta: bytes = b"",
+        body: bytes | memoryview = b"",
+        flags: int = 0,
+        budget_ms: int = 0,
+        seq: int = 0,
+    ) -> bytes:
+        """The next frame of this direction with its length in front.
+
+        Raises Refuse(TOO_LARGE) without using up a number if meta or body is over its bound.
+        """
+        meta_size, body_size = len(meta), len(body)
+        if meta_size > MAX_META or body_size > self._max_payload:
+            raise Refuse(Refusal.TOO_LARGE)
+        counter = self._out_counter
+        if counter >= LAST:
+            raise Refuse(Refusal.EXHAUSTED)
+        self._out_counter = counter + 1
+        header = HEADER.pack(
+            MAGIC, VERSION, kind, flags, self._alg, meta_size, body_size, self._epoch,
+            self._out_sid, counter, now_ms, call_id, seq, budget_ms,
+        )  # fmt: skip
+        parts = self._out.close(header, meta, body, counter)
+        return b"".join((PREFIX.pack(HEADER_SIZE + meta_size + body_size + self._tag), *parts))
+
+    def open(self, frame: bytes | bytearray, now_ms: int) -> Frame:
+        """What an authentic frame says; Refuse for everything else.
+
+        Cheap checks first, and nothing is remembered or decoded before the tag was found right.
+        """
+        size = len(frame)
+        if size < MIN_FRAME:
+            raise Refuse(Refusal.SHORT)
+        (magic, version, kind, flags, alg, meta_size, body_size, epoch, sid, counter, sent, call_id, seq, budget) = (
+            HEADER.unpack_from(frame)
+        )
+        if magic != MAGIC or version != VERSION:
+            raise Refuse(Refusal.VERSION)
+        if flags & ~KNOWN_FLAGS:
+            raise Refuse(Refusal.FLAGS)
+        if alg != self._alg:
+            raise Refuse(Refusal.ALG)
+        if meta_size > MAX_META or body_size > self._max_payload:
+            raise Refuse(Refusal.TOO_LARGE)
+        body_at = HEADER_SIZE + meta_size
+        end = body_at + body_size
+        if end + self._tag != size:
+            raise Refuse(Refusal.LENGTH)
+        if kind not in self._kinds:
+            raise Refuse(Refusal.KIND)
+        if sid != self._in_sid:
+            raise Refuse(Refusal.SESSION)
+        if epoch != self._epoch:
+            raise Refuse(Refusal.EPOCH)
+        if (reason := self._window.check(counter)) is not None:
+            raise Refuse(reason)
+        plain = self._in.open(frame, counter)
+        self._window.commit(counter)
+        age = now_ms - sent - self._offset
+        if age > self._ttl:
+            raise Refuse(Refusal.EXPIRED)
+        if age < -FUTURE_MS:
+            raise Refuse(Refusal.FUTURE)
+        if body_size >= _BIG:
+            view = memoryview(plain)
+            return Frame(kind, flags, call_id, seq, budget, view[HEADER_SIZE:body_at], view[body_at:end])
+        meta = bytes(plain[HEADER_SIZE:body_at])
+        return Frame(kind, flags, call_id, seq, budget, meta, bytes(plain[body_at:end]))

@@ -1,0 +1,99 @@
+"""The two ways to seal a frame. A session has exactly one; nothing a peer sends chooses it, and there is no third."""
+
+from __future__ import annotations
+
+import enum
+import hmac
+from typing import Literal, Protocol
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from ipc.wire.frame import HEADER_SIZE, Refusal, Refuse
+from ipc.wire.keys import DirectionKeys
+
+Mode = Literal["hmac", "aead"]
+
+
+class Alg(enum.IntEnum):
+    """The algorithm's number in header and handshake."""
+
+    HMAC_SHA256 = 1
+    AES_256_GCM = 2
+
+
+ALG_OF: dict[Mode, Alg] = {"hmac": Alg.HMAC_SHA256, "aead": Alg.AES_256_GCM}
+
+
+class Seal(Protocol):
+    """One direction's key in the form that its algorithm wants."""
+
+    tag_size: int
+
+    def close(self, header: bytes, meta: bytes, body: bytes | memoryview, counter: int) -> list[bytes | memoryview]:
+        """The frame's parts, ready to be joined."""
+        ...
+
+    def open(self, frame: bytes | bytearray, counter: int) -> bytes | bytearray | memoryview:
+        """What holds meta and body, from offset 64 on, once the tag was found right; else Refuse."""
+        ...
+
+
+class HmacSeal:
+    """HMAC-SHA256 (RFC 2104) over every byte before the tag."""
+
+    __slots__ = ("_base",)
+    tag_size = 32
+
+    def __init__(self, keys: DirectionKeys) -> None:
+        self._base = hmac.new(keys.key, digestmod="sha256")
+
+    def close(self, header: bytes, meta: bytes, body: bytes | memoryview, counter: int) -> list[bytes | memoryview]:  # noqa: ARG002 - the counter is in the header
+        """Header, meta and body as they are, and their tag."""
+        mac = self._base.copy()
+        mac.update(header + meta)
+        mac.update(body)
+        return [header, meta, body, mac.digest()]
+
+    def open(self, frame: bytes | bytearray, counter: int) -> bytes | bytearray | memoryview:  # noqa: ARG002 - as above
+        """The frame itself."""
+        mac = self._base.copy()
+        view = memoryview(frame)
+        mac.update(view[:-32])
+        if not hmac.compare_digest(mac.digest(), view[-32:]):
+            raise Refuse(Refusal.MAC)
+        return frame
+
+
+class AeadSeal:
+    """AES-256-GCM: the header is authenticated, meta and body are secret as well.
+
+    The 96-bit IV is a derived salt and the counter, which a session never repeats (NIST SP 800-38D 8.2.1).
+    """
+
+    __slots__ = ("_gcm", "_salt")
+    tag_size = 16
+
+    def __init__(self, keys: DirectionKeys) -> None:
+        self._gcm = AESGCM(keys.key)
+        self._salt = keys.salt
+
+    def close(self, header: bytes, meta: bytes, body: bytes | memoryview, counter: int) -> list[bytes | memoryview]:
+        """The header as it is, then the encrypted rest with its tag."""
+        iv = self._salt + counter.to_bytes(8, "big")
+        return [header, self._gcm.encrypt(iv, b"".join((meta, body)), header)]
+
+    def open(self, frame: bytes | bytearray, counter: int) -> bytes | bytearray | memoryview:
+        """A buffer whose bytes from 64 on are meta and body."""
+        view = memoryview(frame)
+        iv = self._salt + counter.to_bytes(8, "big")
+        try:
+            plain = self._gcm.decrypt(iv, view[HEADER_SIZE:], view[:HEADER_SIZE])
+        except InvalidTag:
+            raise Refuse(Refusal.MAC) from None
+        return bytes(HEADER_SIZE) + plain
+
+
+def seal_for(alg: Alg, keys: DirectionKeys) -> Seal:
+    """The seal of a session's algorithm."""
+    return HmacSeal(keys) if alg is Alg.HMAC_SHA256 else AeadSeal(keys)

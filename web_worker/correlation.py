@@ -1,0 +1,51 @@
+"""Who a request is: its id, its trace, and the few headers that decide what becomes of it. One pass over all headers."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from ipc.names import new_call_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._~+/=-]{1,128}")
+_TRACEPARENT = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+"""W3C Trace Context, version 00."""
+
+
+class Correlation(NamedTuple):
+    """One request, before its body is read."""
+
+    call_id: bytes
+    request_id: str
+    trace: str
+    """A traceparent: the client's, or a fresh one that is not sampled."""
+    content_type: bytes
+    content_length: int
+    """-1 if it is not said."""
+
+
+def correlate(headers: Iterable[tuple[bytes, bytes]]) -> Correlation:
+    """Read what the client said of itself, and make what it did not say.
+
+    Where both are made here, the request id and the trace id are the call's id, so that there is one thing to look for.
+    A request id that does not fit is replaced, not refused: it is the client's habit, not its request.
+    """
+    call_id = new_call_id()
+    made = call_id.hex()
+    request_id, trace, content_type, content_length = "", "", b"", -1
+    for name, value in headers:
+        if name == b"content-length":
+            content_length = int(value) if value.isdigit() else -1
+        elif name == b"content-type":
+            content_type = value
+        elif name == b"x-request-id":
+            if _REQUEST_ID.fullmatch(value):
+                request_id = value.decode("ascii")
+        elif name == b"traceparent" and _TRACEPARENT.fullmatch(value):
+            trace = value.decode("ascii")
+    if not trace:
+        trace = f"00-{made}-{made[:16]}-00"
+    return Correlation(call_id, request_id or made, trace, content_type, content_length)

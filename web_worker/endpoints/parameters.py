@@ -1,0 +1,72 @@
+"""Path and query of a request as the scalar parameters of a node, checked and packed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from ipc.errors import InvalidRequest, TooLarge
+from ipc.shape import rebuild
+from ipc.wire.frame import MAX_META
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ipc.contract import Parameter
+
+MAX_FIELDS = 256
+"""Query fields of one request."""
+MAX_PACKED = MAX_META - 1024
+"""Bytes all parameters may take when packed: they travel beside the body, in a frame's meta."""
+NONE = b""
+_pack = msgspec.msgpack.Encoder().encode
+
+
+class Parameters:
+    """The scalar parameters of one node. Types are rebuilt from the contract, so the node is not imported here."""
+
+    def __init__(self, parameters: Sequence[Parameter]) -> None:
+        self._many = frozenset(p.name for p in parameters if p.many)
+        self._names = frozenset(p.name for p in parameters)
+        self._required = any(p.required for p in parameters)
+        self._model = _model(parameters)
+
+    def pack(self, query: bytes, path: Mapping[str, str] | None) -> bytes:
+        """The parameters as msgpack; InvalidRequest with the name of the first that does not fit."""
+        if not query and not path and not self._required:
+            return NONE
+        given: dict[str, Any] = dict(path) if path else {}
+        if query and self._names:
+            try:
+                pairs = parse_qsl(
+                    query.decode("ascii"), keep_blank_values=True, max_num_fields=MAX_FIELDS, errors="strict"
+                )
+            except ValueError as error:
+                raise InvalidRequest(f"the query string cannot be read: {error}") from None
+            for name, value in pairs:
+                if name in self._many:
+                    given.setdefault(name, []).append(value)
+                elif name in self._names and (path is None or name not in path):
+                    given[name] = value
+        try:
+            packed = _pack(msgspec.convert(given, self._model, strict=False))
+        except msgspec.ValidationError as error:
+            raise InvalidRequest(str(error).replace("Object missing required field", "Missing parameter")) from None
+        if len(packed) > MAX_PACKED:
+            raise TooLarge(f"the parameters take {len(packed)} bytes; at most {MAX_PACKED} are allowed")
+        return packed
+
+
+def _model(parameters: Sequence[Parameter]) -> type[msgspec.Struct]:
+    """A Struct with a field for each parameter; what is not given stays out of the packed map."""
+    fields: list[Any] = []
+    for parameter in parameters:
+        kind = rebuild(parameter.shape) if parameter.shape is not None else Any
+        if parameter.required:
+            fields.append((parameter.name, kind))
+        else:
+            fields.append((parameter.name, kind | UnsetType if kind is not Any else Any, UNSET))
+    return msgspec.defstruct("Parameters", fields, kw_only=True, frozen=True)

@@ -1,0 +1,94 @@
+"""A web worker from bootstrap to exit: one thread, one loop."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import socket
+import traceback
+from typing import TYPE_CHECKING
+
+import uvloop
+
+from ipc.caller import Caller
+from ipc.log import Log
+from ipc.messages.lifeline import Broken, Drained, Ready, WebSettings
+from ipc.names import parse_worker
+from ipc.scoreboard import Scoreboard
+from ipc.wire.session import Terms
+from ipc.wire.signing import ALG_OF
+from web_worker.app import base_app, build
+from web_worker.endpoints.http import Shared
+from web_worker.server import Server
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from ipc.hardening import Termination
+    from ipc.messages.lifeline import Bootstrap
+    from ipc.parent import Inherited, Parent
+
+
+def run(parent: Parent, given: Inherited, termination: Termination) -> int:
+    """Be the worker the supervisor says; returns the exit code."""
+    bootstrap = parent.bootstrap()
+    settings = bootstrap.settings
+    assert isinstance(settings, WebSettings)  # noqa: S101 - the supervisor starts the right program
+    assert given.listener is not None  # noqa: S101 - as above
+    try:
+        app = base_app(settings)
+    except BaseException as error:  # noqa: BLE001 - a user's module may raise anything, SystemExit too
+        parent.say(Broken(f"{settings.app} cannot be imported: {error}", traceback.format_exc()))
+        return 1
+    listener = socket.socket(fileno=given.listener)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_serve(parent, bootstrap, settings, app, listener, Scoreboard(given.page), termination))
+
+
+async def _serve(
+    parent: Parent,
+    bootstrap: Bootstrap,
+    settings: WebSettings,
+    app: FastAPI,
+    listener: socket.socket,
+    scoreboard: Scoreboard,
+    termination: Termination,
+) -> int:
+    limits = bootstrap.limits
+    log = Log(bootstrap.name, bootstrap.log)
+    loop = asyncio.get_running_loop()
+    terms = Terms("tcp_local", ALG_OF[bootstrap.mode], bootstrap.epoch, limits.max_payload, int(limits.ttl * 1000))
+    caller = Caller(parse_worker(bootstrap.name), terms, limits, settings.routes)
+    shared = Shared(caller, log, min(settings.max_body, limits.max_payload), bootstrap.log.level == "debug")
+    try:
+        front, health = build(app, settings, shared, scoreboard)
+    except Exception as error:  # noqa: BLE001 - a dependency named in the configuration may raise anything
+        parent.say(Broken(f"the endpoints cannot be set up: {error}", traceback.format_exc()))
+        return 1
+
+    def started() -> None:
+        gc.collect()
+        gc.freeze()
+        parent.say(Ready())
+        log.info("ready", endpoints=len(settings.endpoints))
+
+    server = Server(front, settings, started)
+
+    def drain() -> None:
+        health.draining = True
+        server.drain()
+
+    parent.listen(loop, on_peers=caller.update, on_drain=lambda _drain: drain())
+    termination.then(lambda: _soon(loop, drain))
+    try:
+        await server.serve([listener])
+    except SystemExit:  # uvicorn's way to say that the app's lifespan failed
+        parent.say(Broken("the app's lifespan did not start; the lines above say why"))
+        return 1
+    await caller.close()
+    parent.say(Drained())
+    return 0
+
+
+def _soon(loop: asyncio.AbstractEventLoop, call: object) -> None:
+    loop.call_soon_threadsafe(call)  # type: ignore[arg-type]

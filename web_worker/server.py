@@ -1,0 +1,50 @@
+"""uvicorn on the socket the supervisor bound: says when it serves, stops when it is told to, leaves signals alone."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from ipc.messages.lifeline import WebSettings
+
+
+class Server(uvicorn.Server):
+    """One web worker's server."""
+
+    def __init__(self, app: Any, settings: WebSettings, on_started: Callable[[], None]) -> None:  # noqa: ANN401 - ASGI
+        super().__init__(
+            uvicorn.Config(
+                app,
+                loop="none",
+                http="httptools",
+                lifespan="auto",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                timeout_keep_alive=int(settings.keep_alive),
+                timeout_graceful_shutdown=max(1, int(settings.drain_timeout)),
+            )
+        )
+        self._on_started = on_started
+
+    def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]
+        """Signals are this process's affair, not the server's."""
+        return nullcontext()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start to accept, and say so."""
+        await super().startup(sockets)
+        if not self.should_exit:
+            self._on_started()
+
+    def drain(self) -> None:
+        """Accept nothing more, finish what there is, then return from `serve`."""
+        self.should_exit = True
