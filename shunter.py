@@ -8,6 +8,7 @@ only; a normal start pays well under two milliseconds for the check.
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from pathlib import Path
 
@@ -36,8 +37,8 @@ def foreign(home: Path) -> str | None:
     """What stands where a package of ours should, and what to do about it; None if all lie in `home`."""
     for name in PACKAGES:
         found = _location(name)
-        if found is None:
-            return f"the package '{name}' is missing; install Shunter again: {REINSTALL}"
+        if found is None or found == home / name:  # a folder without `__init__.py` has no other origin
+            return f"the package '{name}' is not there, or not whole; install Shunter again: {REINSTALL}"
         if found != (ours := home / name / "__init__.py") and found.resolve() != ours:
             return _explain(name, found)
     if (off := _unlike_the_record(home)) is None:
@@ -90,20 +91,21 @@ def _unlike_the_record(home: Path) -> Path | None:
     record = next(home.glob("shunter-*.dist-info/RECORD"), None)
     if record is None:
         return None
-    known = {home / name / "__pycache__" for name in PACKAGES}
+    known = {f"{name}/__pycache__" for name in PACKAGES}
     for line in record.read_text(encoding="utf-8").splitlines():
         name, _, size = line.rsplit(",", 2)
-        top, *rest = name.split("/")
+        top, _, rest = name.partition("/")
         if top in PACKAGES and size:
-            known.add(home / top / rest[0])
-            if _size(home / name) != int(size):
+            known.add(f"{top}/{rest.partition('/')[0]}")
+            if _size(f"{home}/{name}") != int(size):
                 return home / name
-    return next((entry for name in PACKAGES for entry in (home / name).iterdir() if entry not in known), None)
+    present = (f"{name}/{entry}" for name in PACKAGES for entry in os.listdir(f"{home}/{name}"))  # noqa: PTH208
+    return next((home / entry for entry in present if entry not in known), None)
 
 
-def _size(path: Path) -> int:
+def _size(path: str) -> int:
     try:
-        return path.stat().st_size
+        return os.stat(path).st_size  # noqa: PTH116 -- a hundred files, and a Path costs more than the question
     except OSError:
         return -1
 

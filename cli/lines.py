@@ -50,6 +50,8 @@ def pretty(raw: str) -> Text:
     """The line for a terminal: time, level, worker, event, then all other fields."""
     from rich.text import Text  # noqa: PLC0415 -- slow to import, and only a terminal needs it
 
+    from supervisor.errors import printable  # noqa: PLC0415 -- as above
+
     said = fields(raw)
     if said is None:
         return Text(printable(raw), style="dim")
@@ -84,10 +86,3 @@ def worker_colour(worker: str) -> str:
     """The colour of a worker's group: the same wherever it is shown."""
     group = worker.rpartition("-")[0] or worker
     return _WORKER_COLOURS[sum(group.encode()) % len(_WORKER_COLOURS)]
-
-
-def printable(text: str) -> str:
-    """The text without anything that a terminal would obey."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

@@ -52,9 +52,7 @@ def start(
     config: ConfigFile = DEFAULT,
     overrides: Overrides = None,
     state_dir: StateDir = None,
-    detach: Annotated[
-        bool, typer.Option("--detach", "-d", help="Leave it running in the background.")
-    ] = False,
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Leave it running in the background.")] = False,
 ) -> None:
     """Start the service and stay with it; Ctrl-C drains it."""
     from cli import start as command  # noqa: PLC0415 -- see above; so in every command
@@ -123,9 +121,7 @@ def logs(
 
 @app.command()
 def init(
-    directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Where to; made if it is not there.")
-    ] = Path(),
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where to; made if it is not there.")] = Path(),
 ) -> None:
     """Write a small project that runs, to begin with."""
     from cli import init as command  # noqa: PLC0415

@@ -60,30 +60,24 @@ def _print_table(answer: Status) -> None:
     from cli.output import out  # noqa: PLC0415 -- rich is slow to import, and JSON needs none of it
 
     one, now = answer.supervisor, time.time()
-    out.print(f"[bold]Shunter[/] {one.version}, pid {one.pid}, up {age(now - one.since)}", highlight=False)
-    out.print(one.config, markup=False, highlight=False, style="dim")
-    out.print(table(answer, now))
+    out.print(f"Shunter {one.version}, pid {one.pid}, up {age(now - one.since)}, {one.config}\n", soft_wrap=True)
+    out.print(rows(answer, now))
 
 
-def table(answer: Status, now: float) -> Table:
+def rows(answer: Status, now: float) -> Table:
     """A line for each group, and below it one for each of its workers."""
-    from rich.table import Table  # noqa: PLC0415 -- as above
-    from rich.text import Text  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415 -- as above
 
-    rows = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 3, 0, 0))
-    rows.add_column("group / worker", no_wrap=True)
-    rows.add_column("state", no_wrap=True)
-    for name in ("for", "pid", "calls", "running", "restarts", "memory"):
-        rows.add_column(name, justify="right", no_wrap=True)
-    rows.add_column("why the one before ended")
+    from cli.output import table  # noqa: PLC0415 -- as above
+
+    figures = ("for", "pid", "calls", "running", "restarts", "memory")
+    made = table("group, worker", "state", *figures, "why the one before ended", right=figures)
     for group in answer.groups:
-        rows.add_row(Text(group.name, "bold"), Text(group.state, _COLOURS.get(group.state, "yellow")))
+        made.add_row(Text(group.name, "bold"), Text(group.state, _COLOURS.get(group.state, "yellow")))
         for worker in group.workers:
             state = Text(worker.state, _COLOURS.get(worker.state, "yellow"))
-            rows.add_row(
-                Text(f"  {worker.name}"), state, *_figures(worker, now), Text(worker.reason, "yellow")
-            )
-    return rows
+            made.add_row(Text(f"  {worker.name}"), state, *_figures(worker, now), Text(worker.reason, "yellow"))
+    return made
 
 
 def _figures(worker: WorkerStatus, now: float) -> tuple[str, ...]:

@@ -30,9 +30,7 @@ def written(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
-def test_it_writes_a_project_and_says_how_to_go_on(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_it_writes_a_project_and_says_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert init(tmp_path / "demo") == 0
     assert written(tmp_path / "demo") == FILES
     said = capsys.readouterr().out
@@ -78,8 +76,6 @@ def test_its_configuration_names_functions_that_exist_and_are_right(tmp_path: Pa
         "from service.numbers import count_primes as p; from service.texts import *; "
         "print([p(n)['primes'] for n in (2, 3, 4, 5, 100, 10**6)], fingerprint(Text('a', 2)).sha256)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", look], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", look], cwd=tmp_path, capture_output=True, text=True, check=True)
     twice = hashlib.sha256(hashlib.sha256(b"a").digest()).hexdigest()
     assert done.stdout == f"[0, 1, 2, 2, 25, 78498] {twice}\n"

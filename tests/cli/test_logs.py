@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.lines import clock, fields, moment, pretty, printable
+from cli.lines import clock, fields, moment, pretty
 from cli.logs import logs
 from cli.tail import BLOCK, Tail
 
@@ -73,9 +73,7 @@ def test_the_last_lines_of_all_and_of_one(folder: Path, capsys: pytest.CaptureFi
     assert not capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    ("asked", "said"), [("cpu_snyc", "did you mean 'cpu_sync'?"), ("x", "cpu_sync, web")]
-)
+@pytest.mark.parametrize(("asked", "said"), [("cpu_snyc", "did you mean 'cpu_sync'?"), ("x", "cpu_sync, web")])
 def test_a_group_without_logs_is_wrong_usage(
     folder: Path, capsys: pytest.CaptureFixture[str], asked: str, said: str
 ) -> None:
@@ -156,14 +154,11 @@ def test_people_see_when_who_what_and_the_rest() -> None:
 
 @given(st.text())
 def test_a_terminal_obeys_nothing_that_was_logged(text: str) -> None:
-    assert printable(text).isprintable()
     for raw in (text, json.dumps({"event": text, "x": text, "worker": "w-0", "traceback": "t"})):
-        assert pretty(raw).plain.replace("\n", "").isprintable()
+        assert pretty(raw).plain.translate({9: "", 10: ""}).isprintable()
 
 
-@pytest.mark.parametrize(
-    "nonsense", ["{", "[]", "{}", '{"time": true}', '{"time": "noon"}', '{"time": null}', ""]
-)
+@pytest.mark.parametrize("nonsense", ["{", "[]", "{}", '{"time": true}', '{"time": "noon"}', '{"time": null}', ""])
 def test_nonsense_has_no_time(nonsense: str) -> None:
     assert moment(fields(nonsense) or {}) is None
     assert pretty(nonsense) is not None

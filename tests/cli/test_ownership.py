@@ -20,9 +20,7 @@ def asked(*argv: str, path: Path | None = None, cwd: Path = Path("/")) -> subpro
     """One Python that does what an entry point does first; `cwd` and `path` stand before all else."""
     environ = {**os.environ, "PYTHONPATH": str(path)} if path else None
     command = [sys.executable, *(argv or ("-m", "shunter", "version"))]
-    return subprocess.run(
-        command, capture_output=True, text=True, check=False, env=environ, cwd=cwd, timeout=30
-    )
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environ, cwd=cwd, timeout=30)
 
 
 def package(folder: Path, name: str, source: str = "#\n") -> Path:
@@ -34,7 +32,7 @@ def package(folder: Path, name: str, source: str = "#\n") -> Path:
 def distribution(folder: Path, name: str, files: list[str]) -> None:
     """What pip leaves behind of a wheel: who it is, and how long each of its files was."""
     info = folder / f"{name}-4.3.0.dist-info"
-    info.mkdir()
+    info.mkdir(exist_ok=True)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 4.3.0\n")
     record = [f"{file},sha256=x,{(folder / file).stat().st_size}\n" for file in files]
     (info / "RECORD").write_text("".join(record))
@@ -64,9 +62,7 @@ def test_a_stranger_before_us_on_the_path_is_named(tmp_path: Path, name: str) ->
     theirs = package(tmp_path, name, "raise SystemExit('imported')")
     left = asked(path=tmp_path)
     assert left.returncode == 2
-    assert left.stderr.startswith(
-        f"shunter: '{name}' would be imported from {theirs}, which is not Shunter's;"
-    )
+    assert left.stderr.startswith(f"shunter: '{name}' would be imported from {theirs}, which is not Shunter's;")
     assert left.stderr.count("\n") == 1
 
 
@@ -110,7 +106,17 @@ def test_what_its_removal_took_with_it_is_missed(site: Path) -> None:
     shutil.rmtree(site / "supervisor")
     left = checked(site)
     assert left.returncode == 2
-    assert "'supervisor' is missing" in left.stderr
+    assert "'supervisor' is not there, or not whole; install Shunter again" in left.stderr
+
+
+def test_so_is_one_file_of_many(site: Path) -> None:
+    package(site, "supervisor/plans")
+    distribution(site, "shunter", ["supervisor/plans/__init__.py"])
+    assert checked(site).returncode == 0
+    (site / "supervisor/plans/__init__.py").unlink()
+    assert "is missing; install Shunter again" in checked(site).stderr
+    (site / "supervisor/__init__.py").unlink()
+    assert "'supervisor' is not there, or not whole" in checked(site).stderr
 
 
 def test_a_file_that_somebody_edited_is_his_own_affair(site: Path) -> None:

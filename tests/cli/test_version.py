@@ -26,9 +26,7 @@ import cli.main, cli.{command}
 cli.main.run()
 print([name for name in sys.modules if name in ("supervisor", "fastapi", "uvicorn", "anyio")])
 """
-    done = subprocess.run(
-        [sys.executable, "-c", look], capture_output=True, text=True, check=True, timeout=30
-    )
+    done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True, timeout=30)
     assert done.stdout.endswith("\n[]\n")
 
 

@@ -1,0 +1,349 @@
+"""The quickstart as its users have it: real processes, started by the command line and asked over HTTP."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx2 as httpx
+import psutil
+import pytest
+from PIL import Image
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+
+ROOT = Path(__file__).parents[2]
+QUICKSTART = ROOT / "examples/quickstart/shunter.yaml"
+PHOTO = (ROOT / "examples/quickstart/photo.jpg").read_bytes()
+
+
+def shunter(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """One command, as a person would give it."""
+    command = [sys.executable, str(ROOT / "shunter.py"), *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=90)
+
+
+class Service:
+    """A service that was started with `--detach`, and how to ask it."""
+
+    def __init__(self, config: Path, state_dir: Path, *more: str) -> None:
+        self.state = ["--state-dir", str(state_dir)]
+        self.state_dir = state_dir
+        self.config = ["-c", str(config)]
+        self.started = shunter("start", "--detach", *self.config, *self.state, "--set", "runtime.web.port=0", *more)
+        assert self.started.returncode == 0, self.started
+        self.url = re.search(r"http://[\d.]+:\d+", self.started.stdout)[0]
+        self.http = httpx.Client(base_url=self.url, timeout=30)
+
+    def status(self) -> dict[str, Any]:
+        asked = shunter("status", "--json", *self.state)
+        assert asked.returncode == 0, asked
+        return json.loads(asked.stdout)
+
+    @property
+    def pid(self) -> int:
+        return self.status()["supervisor"]["pid"]
+
+    def workers(self, group: str) -> list[dict[str, Any]]:
+        return next(found for found in self.status()["groups"] if found["name"] == group)["workers"]
+
+    def processes(self) -> list[psutil.Process]:
+        supervisor = psutil.Process(self.pid)
+        return [supervisor, *supervisor.children(recursive=True)]
+
+    def end(self) -> None:
+        self.http.close()
+        shunter("stop", "--force", *self.state)
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """One for all tests that leave it as it was."""
+    made = Service(QUICKSTART, tmp_path_factory.mktemp("state"))
+    yield made
+    made.end()
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Service]:
+    """One for a test that breaks it."""
+    made = Service(
+        QUICKSTART,
+        tmp_path / "state",
+        "--set",
+        "runtime.platform.process_groups.web.workers=1",
+        "--set",
+        "runtime.platform.process_groups.cpu_sync.workers=1",
+    )
+    yield made
+    made.end()
+
+
+def until(true: Callable[[], object], patience: float = 10.0) -> None:
+    """Wait until it is; the assertion that fails otherwise is the caller's own condition."""
+    deadline = time.monotonic() + patience
+    while not true() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert true()
+
+
+def is_free(url: str) -> bool:
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with suppress(OSError):
+            taken.bind(("127.0.0.1", int(url.rpartition(":")[2])))
+            return True
+    return False
+
+
+@pytest.mark.parametrize(("name", "format_"), [("webp", "WEBP"), ("png", "PNG"), ("jpeg", "JPEG")])
+def test_a_photograph_becomes_a_thumbnail(service: Service, name: str, format_: str) -> None:
+    asked = {"width": 200, "height": 100, "format": name}
+    answer = service.http.post("/thumbnails", params=asked, content=PHOTO)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == f"image/{name}"
+    with Image.open(io.BytesIO(answer.content)) as thumbnail, Image.open(io.BytesIO(PHOTO)) as photo:
+        thumbnail.load()
+        assert thumbnail.format == format_
+        assert thumbnail.height == 100
+        assert thumbnail.width == pytest.approx(100 * photo.width / photo.height, abs=1)
+
+
+def test_a_picture_of_the_mandelbrot_set_is_black_in_its_middle(service: Service) -> None:
+    answer = service.http.get("/mandelbrot", params={"width": 64, "height": 48, "x": -0.2})
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == "image/png"
+    with Image.open(io.BytesIO(answer.content)) as picture:
+        assert picture.size == (64, 48)
+        assert picture.convert("RGB").getpixel((32, 24)) == (0, 0, 0)
+        assert picture.convert("RGB").getpixel((0, 0)) != (0, 0, 0)
+
+
+def test_passwords_are_hashed_and_verified(service: Service) -> None:
+    made = service.http.post("/passwords/hash", json={"password": "correct horse"})
+    assert made.status_code == 200, made.text
+    protected = made.json()["hash"]
+    assert protected.startswith("$argon2id$")
+    for password, matches in [("correct horse", True), ("battery staple", False)]:
+        asked = {"password": password, "hash": protected}
+        assert service.http.post("/passwords/verify", json=asked).json() == {
+            "matches": matches,
+            "outdated": False,
+        }
+
+
+def test_a_route_of_the_users_own_app_hands_off(service: Service) -> None:
+    answer = service.http.post("/report", json={"text": "It rains. It has rained for days!", "top": 1})
+    assert answer.status_code == 200, answer.text
+    report = answer.json()
+    assert (report["words"], report["sentences"]) == (7, 2)
+    assert report["most_frequent"] == [{"word": "it", "times": 2}]
+
+
+def test_what_is_cheap_is_answered_on_the_spot(service: Service) -> None:
+    assert service.http.get("/hello", params={"name": "Ada"}).json() == {"hello": "Ada"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "more"),
+    [
+        ("POST", "/thumbnails", 422, {"content": b"no picture"}),
+        ("POST", "/thumbnails?width=0", 422, {"content": PHOTO}),
+        ("POST", "/thumbnails?format=bmp", 422, {"content": PHOTO}),
+        ("POST", "/passwords/hash", 422, {"json": {"password": "short"}}),
+        ("POST", "/passwords/hash", 422, {"content": b"{"}),
+        ("POST", "/passwords/verify", 422, {"json": {"password": "x", "hash": "x"}}),
+        ("POST", "/report", 422, {"json": {"text": "..."}}),
+        ("POST", "/report", 422, {"json": {}}),
+        ("GET", "/mandelbrot?width=100000", 422, {}),
+        ("POST", "/thumbnails", 413, {"content": bytes(5 * 2**20)}),
+        ("GET", "/nowhere", 404, {}),
+        ("DELETE", "/thumbnails", 405, {}),
+        ("DELETE", "/hello", 405, {}),
+    ],
+)
+def test_errors_have_one_shape(service: Service, method: str, path: str, status: int, more: dict[str, Any]) -> None:
+    answer = service.http.request(method, path, **more)
+    assert answer.status_code == status, answer.text
+    said = answer.json()
+    assert set(said) == {"detail", "status_code", "code", "request_id"}
+    assert said["status_code"] == status
+    assert said["code"]
+    assert said["request_id"]
+    assert "Traceback" not in answer.text
+
+
+def test_what_is_no_picture_is_told_why(service: Service) -> None:
+    answer = service.http.post("/thumbnails", content=b"no picture")
+    assert "no JPEG, PNG, WebP or GIF picture" in json.dumps(answer.json()["detail"])
+
+
+def test_the_openapi_document_has_every_endpoint_with_its_types(service: Service) -> None:
+    document = service.http.get("/openapi.json").json()
+    expected = {
+        ("/thumbnails", "post"),
+        ("/passwords/hash", "post"),
+        ("/passwords/verify", "post"),
+        ("/mandelbrot", "get"),
+        ("/report", "post"),
+        ("/hello", "get"),
+    }
+    assert expected <= {(path, method) for path, item in document["paths"].items() for method in item}
+    width, height, format_ = document["paths"]["/thumbnails"]["post"]["parameters"]
+    assert (width["name"], height["name"], format_["name"]) == ("width", "height", "format")
+    assert (width["schema"]["minimum"], width["schema"]["maximum"], width["schema"]["default"]) == (1, 2048, 256)
+    assert sorted(format_["schema"]["enum"]) == ["jpeg", "png", "webp"]
+    assert {"Password", "Protected", "Attempt", "Verdict", "Report", "ReportRequest"} <= set(
+        document["components"]["schemas"]
+    )
+    assert service.http.get("/docs").status_code == 200
+
+
+def test_health_and_readiness(service: Service) -> None:
+    assert service.http.get("/healthz").status_code == 200
+    assert service.http.get("/readyz").status_code == 200
+
+
+def test_status_counts_calls(service: Service) -> None:
+    before = sum(worker["calls"] for worker in service.workers("cpu_sync"))
+    for _ in range(5):
+        service.http.get("/mandelbrot", params={"width": 16, "height": 16})
+    until(lambda: sum(worker["calls"] for worker in service.workers("cpu_sync")) >= before + 5)
+    for worker in service.workers("cpu_sync"):
+        assert worker["state"] in {"up", "ready"}
+        assert worker["running"] == 0
+        assert worker["rss_bytes"] > 2**20
+        assert psutil.pid_exists(worker["pid"])
+
+
+def test_no_web_worker_has_loaded_what_computes(service: Service) -> None:
+    for worker in service.workers("web"):
+        mapped = Path(f"/proc/{worker['pid']}/maps").read_text()
+        assert not re.search(r"numpy|_imaging|_argon2", mapped)
+
+
+def test_a_second_start_is_told_who_is_there(service: Service) -> None:
+    second = shunter("start", "--detach", *service.config, *service.state)
+    assert second.returncode == 2
+    assert str(service.pid) in second.stderr
+    assert service.http.get("/hello").status_code == 200
+
+
+def test_a_taken_port_is_told_and_nothing_stays(service: Service, tmp_path: Path) -> None:
+    port = service.url.rpartition(":")[2]
+    state = ["--state-dir", str(tmp_path / "state")]
+    for how in ([], ["--detach"]):
+        started = shunter("start", *how, *service.config, *state, "--set", f"runtime.web.port={port}")
+        assert started.returncode == 2, started
+        assert port in started.stderr
+        assert "Traceback" not in started.stderr
+        assert shunter("status", *state).returncode == 3
+    assert not [found for found in psutil.process_iter(["cmdline"]) if str(tmp_path) in str(found.info["cmdline"])]
+
+
+def test_logs_are_json_lines_with_a_worker(service: Service) -> None:
+    shown = shunter("logs", "cpu_sync", *service.state)
+    assert shown.returncode == 0
+    for line in shown.stdout.splitlines():
+        assert json.loads(line)["worker"].startswith("cpu_sync-")
+    assert shunter("logs", "cpu_snyc", *service.state).returncode == 2
+
+
+def test_a_killed_worker_is_replaced_and_requests_go_on(own: Service) -> None:
+    (before,) = own.workers("cpu_sync")
+    os.kill(before["pid"], signal.SIGKILL)
+    until(lambda: own.workers("cpu_sync")[0]["pid"] not in {None, before["pid"]})
+    until(lambda: own.http.get("/readyz").status_code == 200)
+    answer = own.http.post("/thumbnails", content=PHOTO)
+    assert answer.status_code == 200, answer.text
+    (after,) = own.workers("cpu_sync")
+    assert after["incarnation"] > before["incarnation"]
+    assert after["restarts"] == 1
+    assert after["reason"]
+
+
+def test_a_restart_under_load_loses_nothing(own: Service) -> None:
+    before = {worker["pid"] for group in ("web", "cpu_sync") for worker in own.workers(group)}
+    ended = False
+    statuses: list[int] = []
+
+    def load() -> None:
+        with httpx.Client(base_url=own.url, timeout=30) as http:
+            while not ended:
+                statuses.append(http.get("/mandelbrot", params={"width": 32, "height": 32}).status_code)
+
+    with ThreadPoolExecutor(4) as threads:
+        loads = [threads.submit(load) for _ in range(4)]
+        restarted = shunter("restart", *own.state)
+        ended = True
+    assert restarted.returncode == 0, restarted
+    for done in loads:
+        done.result()
+    assert set(statuses) == {200}
+    after = {worker["pid"] for group in ("web", "cpu_sync") for worker in own.workers(group)}
+    assert not before & after
+
+
+def test_a_killed_supervisor_leaves_nothing(own: Service) -> None:
+    processes = own.processes()
+    assert len(processes) == 3
+    os.kill(processes[0].pid, signal.SIGKILL)
+    gone, alive = psutil.wait_procs(processes, timeout=5)
+    assert not alive
+    assert len(gone) == 3
+    assert is_free(own.url)
+    assert shunter("status", *own.state).returncode == 3
+    again = Service(QUICKSTART, own.state_dir)  # what the dead one left is no obstacle
+    again.end()
+
+
+def test_stop_leaves_nothing(own: Service) -> None:
+    processes = own.processes()
+    stopped = shunter("stop", *own.state)
+    assert stopped.returncode == 0, stopped
+    assert not [process for process in processes if process.is_running()]
+    assert is_free(own.url)
+    for command in ("stop", "status", "restart"):
+        assert shunter(command, *own.state).returncode == 3
+
+
+def test_in_the_foreground_an_interrupt_drains(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "shunter.py"), "start", "-c", str(QUICKSTART), "--state-dir"]
+    command += [str(tmp_path), "--set", "runtime.web.port=0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as started:
+        until(lambda: shunter("status", "--state-dir", str(tmp_path)).returncode == 0, 60)
+        processes = psutil.Process(started.pid).children(recursive=True)
+        started.send_signal(signal.SIGINT)
+        said, _ = started.communicate(timeout=60)
+    assert started.returncode == 0
+    assert all(isinstance(json.loads(line), dict) for line in said.splitlines())
+    assert not [process for process in processes if process.is_running()]
+
+
+def test_the_project_that_init_writes_runs(tmp_path: Path) -> None:
+    demo = tmp_path / "demo"
+    assert shunter("init", str(demo)).returncode == 0
+    service = Service(demo / "shunter.yaml", demo / ".shunter")
+    try:
+        assert service.http.get("/primes", params={"below": 100}).json() == {"below": 100, "primes": 25}
+        made = service.http.post("/fingerprints", json={"text": "hello", "rounds": 2})
+        assert made.json()["rounds"] == 2
+        assert service.http.post("/fingerprints", json={"text": ""}).status_code == 422
+        assert shunter("status", cwd=demo).returncode == 0
+    finally:
+        service.end()
+    assert shunter("status", cwd=demo).returncode == 3
