@@ -10,7 +10,21 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
-from ipc.names import GROUP_PATTERN
+from supervisor.fields import (
+    App,
+    Dotted,
+    Function,
+    GroupName,
+    Method,
+    Prefix,
+    Seconds,
+    Stage,
+    Text,
+    VariableName,
+    VariablePattern,
+    VariableValue,
+    not_yet,
+)
 
 WEB = "web"
 """The name of the one group that speaks HTTP; it exists whether it is declared or not."""
@@ -18,47 +32,8 @@ WEB = "web"
 MiB = 1024 * 1024
 
 
-def _text(pattern: str, says: str) -> Meta:
-    """A string of one form; `says` is how people are told."""
-    return Meta(pattern=rf"\A(?:{pattern})\Z", extra={"says": says})
-
-
-def _not_yet(**later: str) -> Meta:
-    """Values that other versions know and this one refuses, each with its sentence."""
-    return Meta(extra={"not_yet": later})
-
-
-_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 _ONLY_HTTP = "this version has one kind of interface, 'http'; '{}' is not in it yet"
 _NO_REDIS = "this version has no Redis carrier yet; "
-
-Seconds = Annotated[
-    float, Meta(gt=0, le=3600, extra={"says": "a time in seconds, more than 0 and at most 3600"})
-]
-Text = Annotated[str, _text(r"[^\x00-\x1f\x7f]+", "a text that is not empty and has no control characters")]
-Dotted = Annotated[str, _text(rf"{_NAME}(?:\.{_NAME})*", "a dotted name such as 'shop.images'")]
-Function = Annotated[
-    str, _text(rf"{_NAME}(?:\.{_NAME})+", "a function's dotted name such as 'shop.images.thumbnail'")
-]
-App = Annotated[
-    str,
-    _text(rf"(?:{_NAME}(?:\.{_NAME})*:{_NAME}(?:\.{_NAME})*)?", "'module:attribute' such as 'shop.main:app'"),
-]
-Stage = Annotated[str, _text(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}", "a stage's name such as 'core'")]
-GroupName = Annotated[
-    str,
-    _text(GROUP_PATTERN, "a group's name: lower-case letters, digits and '_', a letter first, 32 at most"),
-]
-VariableName = Annotated[str, _text(_NAME, "a variable's name such as 'DATABASE_URL'")]
-VariablePattern = Annotated[
-    str,
-    _text(
-        r"(?=[A-Z_a-z0-9*]*[A-Za-z0-9])[A-Za-z_*][A-Za-z0-9_*]*",
-        "a variable's name, with '*' for any characters beside at least one letter ('AWS_*')",
-    ),
-]
-VariableValue = Annotated[str, _text(r"[^\x00]*", "a text without NUL")]
-Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
 class _Section(Struct, frozen=True, forbid_unknown_fields=True):
@@ -68,9 +43,7 @@ class _Section(Struct, frozen=True, forbid_unknown_fields=True):
 class Kv(_Section, frozen=True):
     """`runtime.platform.kv`: the small store that workers share."""
 
-    backend: Annotated[Literal["memory"], _not_yet(redis=_NO_REDIS + "'memory' is the only backend")] = (
-        "memory"
-    )
+    backend: Annotated[Literal["memory"], not_yet(redis=_NO_REDIS + "'memory' is the only backend")] = "memory"
     """Where it lives. `memory`: in this host's processes, gone when they end."""
 
 
@@ -93,7 +66,7 @@ class ExecutionIpc(_Section, frozen=True):
 
     transport: Annotated[
         Literal["tcp_local", "memory"],
-        _not_yet(
+        not_yet(
             redis=_NO_REDIS + "use 'tcp_local'",
             unix="this version has no Unix socket carrier yet; use 'tcp_local'",
         ),
@@ -181,19 +154,15 @@ class Interface(_Section, frozen=True):
 
     kind: Annotated[
         Literal["http"],
-        _not_yet(websocket=_ONLY_HTTP.format("websocket"), graphql=_ONLY_HTTP.format("graphql")),
+        not_yet(websocket=_ONLY_HTTP.format("websocket"), graphql=_ONLY_HTTP.format("graphql")),
     ]
     """The protocol."""
-    binds: Annotated[
-        tuple[Literal["request", "response", "stream", "kv_stream"], ...], Meta(min_length=1)
-    ] = (
+    binds: Annotated[tuple[Literal["request", "response", "stream", "kv_stream"], ...], Meta(min_length=1)] = (
         "request",
         "response",
     )
     """The ports it speaks to; for `http` in this version: request and response."""
-    prefix: Annotated[
-        str, _text(r"(?:/[^/\s]+)*", "empty, or a path without '/' at its end such as '/api/v1'")
-    ] = ""
+    prefix: Prefix = ""
     """What stands before the path of each of its endpoints."""
     tags: tuple[Text, ...] = ()
     """Groups in the API's documentation, for all its endpoints."""

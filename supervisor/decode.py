@@ -106,11 +106,7 @@ class _Decoder:
             return None
         known = keys_of(section)
         # Of a kind of interface that does not exist here, only that is worth telling.
-        if (
-            "kind" in known
-            and "kind" in tree.items
-            and not self._fits(tree.items["kind"], known["kind"], key)
-        ):
+        if "kind" in known and "kind" in tree.items and not self._fits(tree.items["kind"], known["kind"], key):
             return None
         plain: dict[str, object] = {}
         for name, item in tree.items.items():
@@ -129,11 +125,9 @@ class _Decoder:
         return len(self._found) == before
 
     def _unknown(self, name: str, source: Source, known: dict[str, FieldInfo], key: Key) -> None:
-        hint = suggest(name, list(known), "known here")
-        if nearest(name, list(known)) is None:
-            elsewhere = [full for full in all_keys() if full.rpartition(".")[2] == name]
-            if elsewhere:
-                hint = f"did you mean '{elsewhere[0]}'?"
+        # A right name in a wrong place is likelier than another name that looks like it.
+        elsewhere = next((full for full in all_keys() if full.rpartition(".")[2] == name), None)
+        hint = f"did you mean '{elsewhere}'?" if elsewhere else suggest(name, list(known), "known here")
         self._note(f"unknown key '{name}'", source, (*key, name), hint)
 
     def _mapping(self, tree: Tree, keys: object, values: object, *, key: Key) -> object:
@@ -146,9 +140,7 @@ class _Decoder:
 
     def _list(self, tree: Tree, items: object, meta: Meta, key: Key) -> object:
         if not isinstance(tree, Row):
-            self._note(
-                f"expected a list, got {_told(tree)}", tree.source, key, "write it as [one, two]"
-            )
+            self._note(f"expected a list, got {_told(tree)}", tree.source, key, "write it as [one, two]")
             return None
         if len(tree.items) < (meta.min_length or 0):
             self._note("expected at least one item, got an empty list", tree.source, key)
@@ -169,8 +161,9 @@ class _Decoder:
                 return msgspec.convert(value, annotation)
             except msgspec.ValidationError:
                 pass
-        hint = suggest(tree.text, choices) if choices and isinstance(tree, Scalar) else ""
-        says = extra.get("says") or _choice(choices) or _bounds(kind, meta)
+        near = nearest(tree.text, choices) if isinstance(tree, Scalar) else None
+        hint = f"did you mean '{near}'?" if near else ""
+        says = extra.get("says") or (_choice(choices) if choices else _bounds(kind, meta))
         self._note(f"expected {says}, got {_told(tree)}", tree.source, key, hint)
         return None
 
@@ -195,7 +188,8 @@ def _told(tree: Tree) -> str:
 
 
 def _choice(choices: Sequence[str]) -> str:
-    return " or ".join(f"'{choice}'" for choice in choices)
+    *rest, last = (f"'{choice}'" for choice in choices)
+    return f"{', '.join(rest)} or {last}" if rest else last
 
 
 def _bounds(kind: object, meta: Meta) -> str:

@@ -49,7 +49,7 @@ class _Binder:
         # Where the application could not be read whole, a node may be missing for that reason alone.
         self._complete = not described.faults
         self._routes = routes
-        self._taken: dict[tuple[str, str], str] = {}
+        self._taken: dict[tuple[str, str], tuple[str, str]] = {}
         self.faults += _check_web(self._web)
 
     def take(self, interface: Interface, key: str) -> None:
@@ -112,9 +112,7 @@ class _Binder:
     def _path(self, path: str, endpoint: Endpoint, key: str) -> None:
         where = f"{key}.path"
         if not endpoint.path.startswith("/"):
-            self._fault(
-                f"the path '{endpoint.path}' does not start with '/'", where, f"write /{endpoint.path}"
-            )
+            self._fault(f"the path '{endpoint.path}' does not start with '/'", where, f"write /{endpoint.path}")
         for segment in path.split("/"):
             if not _SEGMENT.fullmatch(segment) or segment in {".", ".."}:
                 self._fault(
@@ -138,8 +136,14 @@ class _Binder:
         # A parameter's name does not matter to the matching: /a/{x} and /a/{y} are one place.
         shape = _PARAMETER.sub("{}", path)
         for method in methods:
-            if (other := self._taken.setdefault((shape, method), key)) != key:
-                self._fault(f"{method} {path} is also what {other} answers", f"{key}.path")
+            other, others_path = self._taken.setdefault((shape, method), (key, path))
+            if other != key:
+                same = "" if others_path == path else f", which matches the same paths as {others_path}"
+                self._fault(
+                    f"{method} {path} is declared for the second time{same}",
+                    f"{key}.path",
+                    f"the first is {other}",
+                )
         if len(set(methods)) < len(methods):
             self._fault("a method is listed twice", f"{key}.methods")
 
@@ -187,9 +191,7 @@ def _check_node(
             key=f"{key}.methods",
             hint="use POST, PUT or PATCH",
         )
-    if status in NO_CONTENT and not (
-        node.result.kind == "json" and node.result.json_schema == {"type": "null"}
-    ):
+    if status in NO_CONTENT and not (node.result.kind == "json" and node.result.json_schema == {"type": "null"}):
         yield ConfigError(
             f"an answer with status {status} has no body, and {at} returns one",
             key=f"{key}.status",

@@ -52,7 +52,7 @@ class ConfigError(StartError):
         return (self,)
 
     def __str__(self) -> str:
-        lines = [f"{self.where}: {self.what}" if self.where else self.what]
+        lines = [f"{self.where}: error: {self.what}" if self.where else f"error: {self.what}"]
         if self.key:
             lines.append(f"  key: {self.key}")
         if self.hint:

@@ -84,6 +84,4 @@ def _check(status: os.stat_result, path: Path, what: str, forbidden: int, mend: 
         )
     if status.st_mode & forbidden:
         mode = stat.S_IMODE(status.st_mode)
-        raise ConfigError(
-            f"{what} has mode {mode:04o}: others than its owner have access", hint=f"{mend} {path}"
-        )
+        raise ConfigError(f"{what} has mode {mode:04o}: others than its owner have access", hint=f"{mend} {path}")

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from msgspec import UNSET
 
 from ipc.messages.lifeline import ExecSettings, Limits, LogSettings, WebSettings
+from supervisor.checks import check_groups, check_links
 from supervisor.config import WEB, Config, ProcessGroup
-from supervisor.decode import suggest
 from supervisor.endpoints import bind
 from supervisor.errors import ConfigError, ConfigFaults
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from ipc.contract import Described
@@ -26,8 +24,6 @@ Transport = Literal["memory", "tcp_local"]
 
 DRAIN_TIMEOUT = 30.0
 """How long an exec worker may take to finish what it has where nothing is said, seconds."""
-_GROUPS = "runtime.platform.process_groups"
-_LINKS = "runtime.platform.execution_ipc"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +70,12 @@ def make_plan(config: Config, described: Described, *, config_path: Path, state_
     groups = _groups(config)
     routes = _routes(groups, described)
     endpoints, unbound = bind(config, described, routes)
-    faults = [ConfigError(fault.what, detail=fault.traceback) for fault in described.faults]
-    faults += [*_check_groups(groups, described), *_check_links(config, groups), *unbound]
+    named = _named(config)
+    faults = [
+        ConfigError(fault.what, key=named.get(_first_word(fault.what), ""), detail=fault.traceback)
+        for fault in described.faults
+    ]
+    faults += [*check_groups(groups, described), *check_links(config, groups), *unbound]
     ConfigFaults.raise_for(faults)
     platform, web = config.runtime.platform, config.runtime.web
     ipc = platform.execution_ipc
@@ -110,6 +110,23 @@ def make_plan(config: Config, described: Described, *, config_path: Path, state_
     )
 
 
+def _named(config: Config) -> dict[str, str]:
+    """Where the configuration names something of the application: the key, by that name and by its module's."""
+    named = {config.runtime.web.app.partition(":")[0]: "runtime.web.app"} if config.runtime.web.app else {}
+    for n, package in enumerate(config.discovery.packages):
+        named.setdefault(package, f"discovery.packages.{n}")
+    for n, interface in enumerate(config.runtime.web.interfaces):
+        for m, endpoint in enumerate(interface.endpoints):
+            for name in (endpoint.node, endpoint.node.rpartition(".")[0]):
+                named.setdefault(name, f"runtime.web.interfaces.{n}.endpoints.{m}.node")
+    return named
+
+
+def _first_word(sentence: str) -> str:
+    """A fault of the application begins with the name of what is broken."""
+    return sentence.partition(" ")[0].rstrip(":")
+
+
 def _groups(config: Config) -> tuple[ProcessGroup, ...]:
     """The declared groups, and `web` also if nobody declared it."""
     declared = config.runtime.platform.process_groups
@@ -120,83 +137,6 @@ def _routes(groups: tuple[ProcessGroup, ...], described: Described) -> dict[str,
     """Which group runs a node."""
     runs = {stage: group.name for group in reversed(groups) if group.name != WEB for stage in group.stages}
     return {node.name: runs[node.stage] for node in described.nodes if node.stage in runs}
-
-
-def _check_groups(groups: tuple[ProcessGroup, ...], described: Described) -> Iterator[ConfigError]:
-    names: set[str] = set()
-    runs: dict[str, str] = {}
-    for n, group in enumerate(groups):
-        key = f"{_GROUPS}.{n}"
-        if group.name in names:
-            yield ConfigError(f"there are two groups named '{group.name}'", key=f"{key}.name")
-        names.add(group.name)
-        if group.name == WEB:
-            if group.stages:
-                yield ConfigError(
-                    "the group 'web' speaks HTTP and runs no stages",
-                    key=f"{key}.stages",
-                    hint="give the stages to a group of another name",
-                )
-            continue
-        if not group.stages:
-            yield ConfigError(
-                f"the group '{group.name}' has no stages, so it would run nothing",
-                key=f"{key}.stages",
-                hint="list the stages of its nodes: stages: [core]",
-            )
-        for m, stage in enumerate(group.stages):
-            if stage in runs:
-                yield ConfigError(
-                    f"the stage '{stage}' is listed for '{runs[stage]}' and again for '{group.name}'",
-                    key=f"{key}.stages.{m}",
-                    hint="one group runs a stage: with two, nobody could say which worker a call goes to",
-                )
-            runs.setdefault(stage, group.name)
-    yield from _check_stages(runs, described)
-
-
-def _check_stages(runs: Mapping[str, str], described: Described) -> Iterator[ConfigError]:
-    homeless: dict[str, list[str]] = {}
-    for node in described.nodes:
-        if node.stage not in runs:
-            homeless.setdefault(node.stage, []).append(node.name)
-    for stage, nodes in homeless.items():
-        more = f" and {len(nodes) - 1} more" if len(nodes) > 1 else ""
-        add = f"add a group: {{name: cpu_sync, workers: 2, stages: [{stage}]}}"
-        yield ConfigError(
-            f"no group runs the stage '{stage}' of the node {nodes[0]}{more}",
-            key=_GROUPS,
-            hint=f"{suggest(stage, list(runs), 'stages that are run')} or {add}" if runs else add,
-        )
-
-
-def _check_links(config: Config, groups: tuple[ProcessGroup, ...]) -> Iterator[ConfigError]:
-    ipc = config.runtime.platform.execution_ipc
-    if not _is_loopback(ipc.bind_host):
-        yield ConfigError(
-            f"'{ipc.bind_host}' is no loopback address, and '{ipc.transport}' does not leave this host",
-            key=f"{_LINKS}.bind_host",
-            hint="use 127.0.0.1 or ::1",
-        )
-    workers = sum(group.workers for group in groups if group.name != WEB)
-    if ipc.bind_port and workers > 1:
-        yield ConfigError(
-            f"{workers} exec workers cannot all listen on port {ipc.bind_port}",
-            key=f"{_LINKS}.bind_port",
-            hint="0 lets each take a free port and report it",
-        )
-    if (queue := config.runtime.web.queue.bytes) < ipc.max_payload_bytes:
-        yield ConfigError(
-            f"a queue of {queue} bytes has no room for a body of max_payload_bytes ({ipc.max_payload_bytes})",
-            key="runtime.web.queue.bytes",
-        )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _exec_group(group: ProcessGroup, config: Config, described: Described, config_path: Path) -> GroupPlan:

@@ -11,7 +11,7 @@ from msgspec import UNSET
 from ipc.contract import Describe
 from supervisor.description import describe
 from supervisor.environment import scrub
-from supervisor.errors import ConfigError, ConfigFaults
+from supervisor.errors import ConfigError
 from supervisor.files import read_secret
 from supervisor.plan import make_plan
 from supervisor.sources import find_file, load
@@ -33,7 +33,7 @@ def load_plan(
     config_file: Path | None, overrides: Sequence[str], environ: Mapping[str, str], state_dir: Path | None
 ) -> Plan:
     """Read the configuration, have the application described and decide what will run; ConfigError otherwise."""
-    path = find_file(config_file, Path.cwd())
+    path = find_file(config_file)
     loaded = load(path, environ, overrides)
     secret = _secret(loaded)
     environment = loaded.config.runtime.platform.environment
@@ -41,7 +41,8 @@ def load_plan(
     try:
         plan = make_plan(loaded.config, described, config_path=path, state_dir=find_state_dir(path, environ, state_dir))
     except ConfigError as error:
-        ConfigFaults.raise_for([_placed(fault, loaded) for fault in error.faults])
+        for fault in error.faults:
+            _place(fault, loaded)
         raise
     return replace(plan, secret=secret)
 
@@ -72,11 +73,11 @@ def _secret(loaded: Loaded) -> bytes | None:
         return read_secret(loaded.path.parent / name)
     except ConfigError as error:
         error.key = "runtime.platform.secret_file"
-        raise _placed(error, loaded) from None
+        _place(error, loaded)
+        raise
 
 
-def _placed(fault: ConfigError, loaded: Loaded) -> ConfigError:
-    """The fault with the place where its key was written; one of the application has none."""
+def _place(fault: ConfigError, loaded: Loaded) -> None:
+    """Say where the key of a fault was written; a fault deep in the application has none."""
     if fault.key:
         fault.where = loaded.where(fault.key)
-    return fault

@@ -60,20 +60,24 @@ class Override:
     text: str
 
 
-def find_file(given: Path | None, directory: Path) -> Path:
-    """The file that was named, or `shunter.yaml` in `directory`.
+def find_file(given: Path | None) -> Path:
+    """The absolute path of the file that was named, or of `shunter.yaml` in the current directory.
 
-    Nothing above it is looked at: what lies there may be somebody else's.
+    Nothing above that is looked at: what lies there may be somebody else's.
     """
-    path = directory / (given if given is not None else FILE_NAME)
-    if not path.exists():
+    try:
+        path = (given or Path(FILE_NAME)).absolute()
+        # The directory is where the name lies, also if that is a link to a file elsewhere.
+        path = path.parent.resolve() / path.name
+        path.stat()
+    except FileNotFoundError:
         if given is None or given == Path(FILE_NAME):
-            what, hint = f"there is no {FILE_NAME} in {directory}", "go to its directory, or name it: -c FILE"
-        else:
-            what, hint = f"there is no file {path}", ""
-        raise ConfigError(what, hint=hint)
-    # The directory is where the name lies, also if that is a link to a file elsewhere.
-    return path.parent.resolve() / path.name
+            hint = "go to its directory, or name it: -c FILE"
+            raise ConfigError(f"there is no {FILE_NAME} in this directory", hint=hint) from None
+        raise ConfigError(f"there is no file {given}") from None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{given} cannot be opened: {getattr(error, 'strerror', error)}") from None
+    return path
 
 
 def load(path: Path, environ: Mapping[str, str], settings: Sequence[str]) -> Loaded:
@@ -149,7 +153,18 @@ class _Placer:
         elif get_origin(kind) is tuple:
             self._list(tree, get_args(kind)[0], depth)
         else:
-            raise self._fault(f"there is nothing below '{self._name(depth)}'")
+            raise self._nothing_below(depth)
+
+    def _empty(self, annotation: object, depth: int) -> Tree:
+        kind, _ = unwrap(annotation)
+        if get_origin(kind) is tuple:
+            return Row([], self._source)
+        if get_origin(kind) is dict or (isinstance(kind, type) and issubclass(kind, Struct)):
+            return Table({}, self._source)
+        raise self._nothing_below(depth)
+
+    def _nothing_below(self, depth: int) -> ConfigError:
+        return self._fault(f"there is nothing below '{self._name(depth)}'")
 
     def _section(self, tree: Tree, section: type[Struct], depth: int) -> None:
         part = self._override.parts[depth]
@@ -163,8 +178,7 @@ class _Placer:
         if not isinstance(tree, Table):
             raise self._mismatch("a mapping", tree, depth)
         if name not in tree.items:
-            kind = get_origin(unwrap(known[name].type)[0])
-            tree.items[name] = Row([], self._source) if kind is tuple else Table({}, self._source)
+            tree.items[name] = self._empty(known[name].type, depth + 1)
             tree.keys[name] = self._source
         self.descend(tree.items[name], known[name].type, depth + 1)
 

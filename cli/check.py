@@ -1,0 +1,138 @@
+"""`shunter check`: what would run, or everything that keeps it from running. Starts nothing."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from supervisor.errors import EXIT_CODE, ConfigError, StartError
+from supervisor.planning import load_plan
+from supervisor.summary import summary
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from rich.table import Table
+
+OK = 0
+KiB = 1024
+
+
+def check(config: Path | None, overrides: Sequence[str], *, as_json: bool) -> int:
+    """Print the plan, or every fault that could be found in one go; returns the exit code."""
+    try:
+        plan = summary(load_plan(config, overrides, os.environ, None))
+    except StartError as error:
+        if as_json:
+            _print_json({"ok": False, "faults": _as_data(error)})
+        else:
+            from cli.output import show_error  # noqa: PLC0415 -- rich is slow to import, and JSON needs none
+
+            show_error(error)
+        return EXIT_CODE
+    if as_json:
+        _print_json({"ok": True, **plan})
+    else:
+        _print_plan(plan)
+    return OK
+
+
+def _print_json(data: dict[str, Any]) -> None:
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(data)).decode() + "\n")
+
+
+def _as_data(error: StartError) -> list[dict[str, str]]:
+    if not isinstance(error, ConfigError):
+        return [{"what": str(error)}]
+    told = (
+        {name: getattr(fault, name) for name in ("what", "where", "key", "hint", "detail")} for fault in error.faults
+    )
+    return [{name: text for name, text in fault.items() if text} for fault in told]
+
+
+def _print_plan(plan: dict[str, Any]) -> None:
+    from cli.output import out, show  # noqa: PLC0415 -- as above
+
+    out.print(plan["config"], style="bold", soft_wrap=True)
+    for part in (_groups(plan), _endpoints(plan), _unused(plan), _settings(plan)):
+        if part.row_count:
+            out.print()
+            show(part)
+    for note in plan["notes"]:
+        out.print(f"\nnote: {note}", style="yellow", soft_wrap=True)
+
+
+def _groups(plan: dict[str, Any]) -> Table:
+    from cli.output import table  # noqa: PLC0415 -- as above
+
+    rows = table("group", "workers", "start", "drain", "runs", right=("workers", "start", "drain"))
+    web = plan["web"]
+    serves = f"http://{_host(web['host'])}:{web['port']}" + (f", {web['app']}" if web["app"] else "")
+    for group in plan["groups"]:
+        nodes = f"{len(group['nodes'])} node{'' if len(group['nodes']) == 1 else 's'}"
+        runs = serves if group["role"] == "web" else f"{nodes} of {', '.join(group['stages'])}"
+        times = (f"{group[name]:g} s" for name in ("start_timeout", "drain_timeout"))
+        rows.add_row(group["name"], str(group["workers"]), *times, runs)
+    return rows
+
+
+def _endpoints(plan: dict[str, Any]) -> Table:
+    from cli.output import table  # noqa: PLC0415 -- as above
+
+    rows = table("endpoint", "node", "group", "timeout", "", right=("timeout",))
+    for endpoint in plan["endpoints"]:
+        rows.add_row(
+            f"{','.join(endpoint['methods'])} {endpoint['path']}",
+            endpoint["node"],
+            endpoint["group"],
+            f"{endpoint['timeout_seconds']:g} s",
+            "through the app" if endpoint["through_app"] else "",
+        )
+    return rows
+
+
+def _unused(plan: dict[str, Any]) -> Table:
+    from cli.output import table  # noqa: PLC0415 -- as above
+
+    rows = table("node without an endpoint", "group")
+    for node in plan["nodes"]:
+        if not node["endpoints"]:
+            rows.add_row(node["name"], node["group"])
+    return rows
+
+
+def _settings(plan: dict[str, Any]) -> Table:
+    from cli.output import table  # noqa: PLC0415 -- as above
+
+    links, limits, environment = plan["links"], plan["limits"], plan["environment"]
+    rows = table("setting", "")
+    rows.add_row("links", f"{links['transport']}, {links['auth_mode']}")
+    rows.add_row("ttl_seconds", f"{links['ttl_seconds']:g}: {links['ttl_means']}")
+    rows.add_row("nonce_cache_size", f"{links['nonce_cache_size']}: {links['nonce_cache_means']}")
+    rows.add_row("keys", plan["secret"])
+    rows.add_row("largest body", _size(limits["max_payload_bytes"]))
+    queue = f"{limits['queue_calls']} calls, {_size(limits['queue_bytes'])}, a group and web worker"
+    rows.add_row("queue", queue)
+    rows.add_row("inherited variables", " ".join([*environment["inherited"], *environment["passed"]]))
+    rows.add_row("variables set", " ".join(environment["set"]) or "none")
+    requests = ", a line for each request" if plan["log"]["requests"] else ""
+    rows.add_row("log", f"{plan['log']['level']}{requests}")
+    rows.add_row("state", plan["state_dir"])
+    return rows
+
+
+def _host(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _size(number: int) -> str:
+    """Bytes in the largest unit that leaves no rest."""
+    for unit in ("bytes", "KiB", "MiB"):
+        if number % KiB:
+            return f"{number} {unit}"
+        number //= KiB
+    return f"{number} GiB"

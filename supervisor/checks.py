@@ -1,0 +1,98 @@
+"""What the types of the configuration cannot say about groups, and the links between them. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import TYPE_CHECKING
+
+from supervisor.config import WEB
+from supervisor.decode import suggest
+from supervisor.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from ipc.contract import Described
+    from supervisor.config import Config, ProcessGroup
+
+_GROUPS = "runtime.platform.process_groups"
+_LINKS = "runtime.platform.execution_ipc"
+
+
+def check_groups(groups: Sequence[ProcessGroup], described: Described) -> Iterator[ConfigError]:
+    """Faults in the groups, and nodes that none of them runs."""
+    names: set[str] = set()
+    runs: dict[str, str] = {}
+    for n, group in enumerate(groups):
+        key = f"{_GROUPS}.{n}"
+        if group.name in names:
+            yield ConfigError(f"there are two groups named '{group.name}'", key=f"{key}.name")
+        names.add(group.name)
+        if group.name == WEB:
+            if group.stages:
+                yield ConfigError(
+                    "the group 'web' speaks HTTP and runs no stages",
+                    key=f"{key}.stages",
+                    hint="give the stages to a group of another name",
+                )
+            continue
+        if not group.stages:
+            yield ConfigError(
+                f"the group '{group.name}' has no stages, so it would run nothing",
+                key=f"{key}.stages",
+                hint="list the stages of its nodes: stages: [core]",
+            )
+        for m, stage in enumerate(group.stages):
+            if stage in runs:
+                yield ConfigError(
+                    f"the stage '{stage}' is listed for '{runs[stage]}' and again for '{group.name}'",
+                    key=f"{key}.stages.{m}",
+                    hint="one group runs a stage: with two, nobody could say which worker a call goes to",
+                )
+            runs.setdefault(stage, group.name)
+    yield from _check_stages(runs, described)
+
+
+def _check_stages(runs: Mapping[str, str], described: Described) -> Iterator[ConfigError]:
+    homeless: dict[str, list[str]] = {}
+    for node in described.nodes:
+        if node.stage not in runs:
+            homeless.setdefault(node.stage, []).append(node.name)
+    for stage, nodes in homeless.items():
+        more = f" and {len(nodes) - 1} more" if len(nodes) > 1 else ""
+        add = f"add a group: {{name: cpu_sync, workers: 2, stages: [{stage}]}}"
+        yield ConfigError(
+            f"no group runs the stage '{stage}' of the node {nodes[0]}{more}",
+            key=_GROUPS,
+            hint=f"{suggest(stage, list(runs), 'stages that are run')} or {add}" if runs else add,
+        )
+
+
+def check_links(config: Config, groups: Sequence[ProcessGroup]) -> Iterator[ConfigError]:
+    """Faults in where exec workers listen, and in what may wait for them."""
+    ipc = config.runtime.platform.execution_ipc
+    if not _is_loopback(ipc.bind_host):
+        yield ConfigError(
+            f"'{ipc.bind_host}' is no loopback address, and '{ipc.transport}' does not leave this host",
+            key=f"{_LINKS}.bind_host",
+            hint="use 127.0.0.1 or ::1",
+        )
+    workers = sum(group.workers for group in groups if group.name != WEB)
+    if ipc.bind_port and workers > 1:
+        yield ConfigError(
+            f"{workers} exec workers cannot all listen on port {ipc.bind_port}",
+            key=f"{_LINKS}.bind_port",
+            hint="0 lets each take a free port and report it",
+        )
+    if (queue := config.runtime.web.queue.bytes) < ipc.max_payload_bytes:
+        yield ConfigError(
+            f"a queue of {queue} bytes has no room for a body of max_payload_bytes ({ipc.max_payload_bytes})",
+            key="runtime.web.queue.bytes",
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

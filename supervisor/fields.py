@@ -1,0 +1,47 @@
+"""The forms a single value of the configuration can have, each with the words people are told of it. Pure."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from ipc.names import GROUP_PATTERN
+
+
+def text(pattern: str, says: str) -> Meta:
+    """A string of one form; `says` is how people are told."""
+    return Meta(pattern=rf"\A(?:{pattern})\Z", extra={"says": says})
+
+
+def not_yet(**later: str) -> Meta:
+    """Values that other versions know and this one refuses, each with its sentence."""
+    return Meta(extra={"not_yet": later})
+
+
+_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
+
+Seconds = Annotated[float, Meta(gt=0, le=3600, extra={"says": "a time in seconds, more than 0 and at most 3600"})]
+Text = Annotated[str, text(r"[^\x00-\x1f\x7f]+", "a text that is not empty and has no control characters")]
+Dotted = Annotated[str, text(rf"{_NAME}(?:\.{_NAME})*", "a dotted name such as 'shop.images'")]
+Function = Annotated[str, text(rf"{_NAME}(?:\.{_NAME})+", "a function's dotted name such as 'shop.images.thumbnail'")]
+App = Annotated[
+    str,
+    text(rf"(?:{_NAME}(?:\.{_NAME})*:{_NAME}(?:\.{_NAME})*)?", "'module:attribute' such as 'shop.main:app'"),
+]
+Stage = Annotated[str, text(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}", "a stage's name such as 'core'")]
+GroupName = Annotated[
+    str,
+    text(GROUP_PATTERN, "a group's name: lower-case letters, digits and '_', a letter first, 32 at most"),
+]
+VariableName = Annotated[str, text(_NAME, "a variable's name such as 'DATABASE_URL'")]
+VariablePattern = Annotated[
+    str,
+    text(
+        r"(?=[A-Z_a-z0-9*]*[A-Za-z0-9])[A-Za-z_*][A-Za-z0-9_*]*",
+        "a variable's name, with '*' for any characters beside at least one letter ('AWS_*')",
+    ),
+]
+VariableValue = Annotated[str, text(r"[^\x00]*", "a text without NUL")]
+Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+Prefix = Annotated[str, text(r"(?:/[^/\s]+)*", "empty, or a path without '/' at its end such as '/api/v1'")]

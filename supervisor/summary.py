@@ -1,0 +1,114 @@
+"""A plan as plain data, for programs (`--json`) and for the tables that people read. Pure; holds no secret."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ipc.messages.lifeline import ExecSettings, WebSettings
+from supervisor.environment import HARMLESS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ipc.contract import NodeContract
+    from ipc.messages.lifeline import EndpointSettings
+    from supervisor.plan import GroupPlan, Plan
+
+
+def summary(plan: Plan) -> dict[str, Any]:
+    """Everything that was decided. Of variables that are set only the names are told, of the secret its origin."""
+    web = next(group.settings for group in plan.groups if isinstance(group.settings, WebSettings))
+    return {
+        "config": str(plan.config_path),
+        "state_dir": str(plan.state_dir),
+        "web": {"host": plan.host, "port": plan.port, "app": web.app, "title": web.title, "docs": web.docs},
+        "groups": [_group(group) for group in plan.groups],
+        "endpoints": [_endpoint(endpoint) for endpoint in plan.endpoints],
+        "nodes": [_node(node, web) for node in plan.described.nodes],
+        "links": _links(plan),
+        "limits": {
+            "max_payload_bytes": plan.limits.max_payload,
+            "queue_calls": plan.limits.queue_calls,
+            "queue_bytes": plan.limits.queue_bytes,
+        },
+        "secret": "fresh at each start" if plan.secret is None else "secret_file",
+        "environment": {
+            "inherited": list(HARMLESS),
+            "passed": list(plan.environment_pass),
+            "set": [name for name, _ in plan.environment_set],
+        },
+        "log": {"level": plan.log.level, "requests": plan.log.requests},
+        "notes": list(_notes(plan, web)),
+    }
+
+
+def _group(group: GroupPlan) -> dict[str, Any]:
+    return {
+        "name": group.name,
+        "role": group.role,
+        "workers": group.workers,
+        "stages": list(group.stages),
+        "nodes": [node.name for node in group.settings.nodes] if group.role == "exec" else [],
+        "start_timeout": group.start_timeout,
+        "drain_timeout": group.drain_timeout,
+    }
+
+
+def _endpoint(endpoint: EndpointSettings) -> dict[str, Any]:
+    return {
+        "path": endpoint.path,
+        "methods": list(endpoint.methods),
+        "node": endpoint.node,
+        "group": endpoint.group,
+        "timeout_seconds": endpoint.timeout,
+        "status": endpoint.status,
+        "through_app": endpoint.through_app,
+        "dependencies": list(endpoint.dependencies),
+        "tags": list(endpoint.tags),
+    }
+
+
+def _node(node: NodeContract, web: WebSettings) -> dict[str, Any]:
+    return {
+        "name": node.name,
+        "stage": node.stage,
+        "group": web.routes[node.name],
+        "endpoints": [endpoint.path for endpoint in web.endpoints if endpoint.node == node.name],
+        "parameters": [{"name": parameter.name, "required": parameter.required} for parameter in node.parameters],
+        "body": None
+        if node.body is None
+        else {"name": node.body.name, "kind": node.body.kind, "media_type": node.body.media_type},
+        "result": {"kind": node.result.kind, "media_type": node.result.media_type},
+        "idempotent": node.idempotent,
+        "source": node.source,
+    }
+
+
+def _links(plan: Plan) -> dict[str, Any]:
+    ttl, window = plan.limits.ttl, plan.limits.window
+    return {
+        "transport": plan.transport,
+        "auth_mode": plan.auth_mode,
+        "ttl_seconds": ttl,
+        "ttl_means": f"an envelope that is more than {ttl:g} s old when it arrives is refused",
+        "nonce_cache_size": window,
+        "nonce_cache_means": f"not needed on {plan.transport}: it keeps order, so each envelope must be the very"
+        " next one, and no replay or rate depends on a cache",
+    }
+
+
+def _notes(plan: Plan, web: WebSettings) -> Iterator[str]:
+    """What is no fault and yet probably not meant."""
+    if not plan.endpoints and not web.app:
+        yield "there is no endpoint and no app: nothing is served but /healthz and /readyz"
+    used = {node.stage for node in plan.described.nodes}
+    for group in plan.groups:
+        for stage in group.stages:
+            if stage not in used:
+                yield f"no node has the stage '{stage}', which the group '{group.name}' runs"
+    for group in plan.groups:
+        if isinstance(group.settings, ExecSettings) and group.settings.bind_port:
+            yield (
+                f"'{group.name}' listens on port {group.settings.bind_port}: while its worker is replaced,"
+                " old and new cannot both have it; 0 avoids that"
+            )
