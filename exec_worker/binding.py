@@ -8,16 +8,17 @@ from typing import Any, NoReturn
 import msgspec
 from msgspec import UNSET, Struct
 
+from exec_worker.annotations import JSON as JSON_TYPE
+from exec_worker.annotations import is_json
 from exec_worker.codec import MsgspecCodec, PydanticCodec
 from exec_worker.node import AnyFunction, Response
-from exec_worker.signature import OCTETS, REQUIRED, Signature, Taken, read
+from exec_worker.reader import OCTETS, Signature, Taken, read
 from ipc.contract import NodeContract
 from ipc.errors import BadResult, InvalidRequest, IpcError
 from ipc.messages.calls import Encoding
 
 NONE, RAW, JSON, MSGPACK = (int(each) for each in Encoding)
-Buffer = bytes | bytearray | memoryview
-_JSON_TYPE = "application/json"
+Buffer = bytes | bytearray | memoryview | msgspec.Raw
 _MAX_NAME = 64
 """Characters of a name somebody sent that are repeated to them."""
 _IMMUTABLE = (bool, int, float, str, bytes, type(None))
@@ -59,22 +60,24 @@ class Binding:
         """The function's arguments; InvalidRequest, and nothing else, if they are not what it declares."""
         try:
             if params:
-                arguments = msgspec.structs.asdict(self._read_parameters(params))
+                kwargs = msgspec.structs.asdict(self._read_parameters(params))
                 if self._late:
-                    self._convert_late(arguments)
+                    self._convert_late(kwargs)
             elif self._needs_parameters:
                 self._complain(params)
             else:
-                arguments = {}
+                kwargs = {}
             if encoding:
-                arguments[self._body_name] = self._readers[encoding](body)
-            elif self._body is not None and self._body.default is REQUIRED:
-                self._miss_body()
+                kwargs[self._body_name] = self._readers[encoding](body)
+            elif self._body is not None:
+                if self._body.required:
+                    self._miss_body()
+                kwargs[self._body_name] = self._body.default
         except InvalidRequest:
             raise
         except Exception as error:  # noqa: BLE001 - validators of the application take part, whatever they raise
             self._explain(params, encoding, error)
-        return arguments
+        return kwargs
 
     def run(self, kwargs: dict[str, Any]) -> Any:
         """What the function returns; whatever it raises comes through."""
@@ -88,7 +91,7 @@ class Binding:
                     self._refuse(result, "a value that is sent as JSON is declared")
                 if reply_as == MSGPACK:
                     return Encoded(MSGPACK, 0, "", (), self._to_msgpack(result))
-                return Encoded(JSON, 0, _JSON_TYPE, (), self._to_json(result))
+                return Encoded(JSON, 0, self._media_type, (), self._to_json(result))
             if self._kind == "bytes":
                 return Encoded(RAW, 0, self._media_type, (), self._flat(result))
             return self._encode_response(result, reply_as)
@@ -114,11 +117,11 @@ class Binding:
         headers = tuple(result.headers.items())
         if isinstance(body, bytes | bytearray | memoryview):
             return Encoded(RAW, result.status, media_type or OCTETS, headers, self._flat(body))
-        if isinstance(body, str) and media_type is not None and not _is_json(media_type):
+        if isinstance(body, str) and media_type is not None and not is_json(media_type):
             return Encoded(RAW, result.status, media_type, headers, body.encode())
         if reply_as == MSGPACK and media_type is None:
             return Encoded(MSGPACK, result.status, "", headers, self._to_msgpack(body))
-        return Encoded(JSON, result.status, media_type or _JSON_TYPE, headers, self._to_json(body))
+        return Encoded(JSON, result.status, media_type or JSON_TYPE, headers, self._to_json(body))
 
     def _refuse(self, result: Any, declared: str) -> NoReturn:
         raise BadResult(f"{self.contract.name} returned {_name(result)}, but {declared}")
@@ -199,7 +202,6 @@ def _constant(value: Any) -> Callable[[], Any]:
 def _body_readers(body: Taken | None) -> dict[int, Callable[[Any], Any]]:
     """What reads the body, by its encoding."""
     if body is None:
-        # An empty body is as good as none, whatever it is called.
         return {}
     if not body.raw:
         return {JSON: body.codec.from_json, MSGPACK: body.codec.from_msgpack}
@@ -213,11 +215,6 @@ def _body_readers(body: Taken | None) -> dict[int, Callable[[Any], Any]]:
         if body.codec.schema(output=False)[0].keys() <= {"type", "contentEncoding", "anyOf"}
         else {RAW: lambda data: check(take(data))}
     )
-
-
-def _is_json(media_type: str) -> bool:
-    bare = media_type.partition(";")[0].strip().lower()
-    return bare == _JSON_TYPE or bare.endswith("+json")
 
 
 def _name(value: Any) -> str:

@@ -20,12 +20,15 @@ _PYDANTIC_MARKS = ("__pydantic_core_schema__", "__get_pydantic_core_schema__", "
 _PYDANTIC_MODULES = frozenset({"pydantic", "pydantic_core", "annotated_types"})
 
 
-class UnsupportedError(TypeError):
+class Unsupported(TypeError):
     """Neither msgspec nor pydantic can handle the type. The sentence says why."""
 
 
 class Codec(Protocol):
     """What can be done with values of one type. Everything that reads raises msgspec.ValidationError."""
+
+    modules: dict[str, str]
+    """Where the classes that become components are defined."""
 
     def schema(self, *, output: bool) -> tuple[dict[str, Any], dict[str, Any]]:
         """The JSON schema, and the components it refers to."""
@@ -81,9 +84,12 @@ class MsgspecCodec:
             self.from_json = msgspec.json.Decoder(kind).decode
             self.from_msgpack = msgspec.msgpack.Decoder(kind).decode
         except (TypeError, ValueError, NameError, NotImplementedError) as error:
-            raise UnsupportedError(f"{error}") from error
-        if (custom := shape.custom_in(info)) is not None:
-            raise UnsupportedError(f"{custom!r} is no type msgspec knows")
+            raise Unsupported(f"{error}") from error
+        classes = _classes_in(info)
+        for cls, is_custom in classes.items():
+            if is_custom:
+                raise Unsupported(f"{cls!r} is no type msgspec knows")
+        self.modules = {cls.__name__: cls.__module__ for cls in classes}
         self._kind = kind
         self.to_json = _json
         self.to_msgpack = _msgpack
@@ -116,9 +122,11 @@ class PydanticCodec:
 
         try:
             self._adapter: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(kind)
-        except (pydantic.errors.PydanticUserError, NameError, TypeError) as error:
-            raise UnsupportedError(str(error).split("\n", 1)[0]) from error
+        except Exception as error:
+            raise Unsupported(str(error).split("\n", 1)[0]) from error
         self._kind = kind
+        parts = (kind, *typing.get_args(kind))
+        self.modules = {part.__name__: part.__module__ for part in parts if isinstance(part, type)}
         self._invalid = pydantic.ValidationError
         self._unfit = pydantic_core.PydanticSerializationError
 
@@ -127,8 +135,8 @@ class PydanticCodec:
         mode: typing.Literal["serialization", "validation"] = "serialization" if output else "validation"
         try:
             schema = self._adapter.json_schema(ref_template=REF + "{model}", mode=mode)
-        except ValueError as error:
-            raise UnsupportedError(str(error).split("\n", 1)[0]) from error
+        except Exception as error:
+            raise Unsupported(str(error).split("\n", 1)[0]) from error
         components = schema.pop("$defs", {})
         if isinstance(self._kind, type) and schema.get("type") == "object" and "title" in schema:
             name = self._kind.__name__.translate(str.maketrans("[], ", "____"))
@@ -178,17 +186,34 @@ class PydanticCodec:
         return self._adapter.dump_python(value, mode="json", warnings=False)
 
 
+def _classes_in(info: msgspec.inspect.Type) -> dict[type, bool]:
+    """Every class within the type, and whether it is one that msgspec does not know."""
+    found: dict[type, bool] = {}
+    seen: set[int] = set()
+    waiting: list[Any] = [info]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, tuple):
+            waiting.extend(item)
+        elif isinstance(item, msgspec.inspect.Type | msgspec.inspect.Field) and id(item) not in seen:
+            seen.add(id(item))
+            waiting.extend(getattr(item, name) for name in item.__struct_fields__)
+            if (cls := getattr(item, "cls", None)) is not None:
+                found[typing.get_origin(cls) or cls] = isinstance(item, msgspec.inspect.CustomType)
+    return found
+
+
 def codec_of(kind: Any) -> Codec:
-    """The codec of a type; UnsupportedError if there is none."""
+    """The codec of a type; Unsupported if there is none."""
     if _wants_pydantic(kind, set()):
         return PydanticCodec(kind)
     try:
         return MsgspecCodec(kind)
-    except UnsupportedError as by_msgspec:
+    except Unsupported as by_msgspec:
         try:
             return PydanticCodec(kind)
-        except UnsupportedError as by_pydantic:
-            raise UnsupportedError(f"msgspec says: {by_msgspec}; pydantic says: {by_pydantic}") from by_pydantic
+        except Unsupported as by_pydantic:
+            raise Unsupported(f"msgspec says: {by_msgspec}; pydantic says: {by_pydantic}") from by_pydantic
 
 
 def _wants_pydantic(kind: Any, seen: set[int]) -> bool:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from exec_worker.codec import REF
+from exec_worker.codec import REF, Codec
 
 
 class Components:
@@ -15,32 +15,34 @@ class Components:
     def __init__(self) -> None:
         self.schemas: dict[str, Any] = {}
 
-    def add(self, schema: Any, parts: Mapping[str, Any], module: str) -> Any:
-        """Take in `parts` and return `schema`, which refers to them, with the names they now have.
+    def add(self, codec: Codec, *, output: bool) -> dict[str, Any]:
+        """The schema of a type. What it refers to is taken in, and referred to by the name it has here.
 
-        What would get the name of something else gets its `module` as a suffix, and so does everything that
+        What would get the name of something else gets its module as a suffix, and so does everything that
         refers to it: it is something else too.
         """
+        schema, parts = codec.schema(output=output)
         taken = {name for name, part in parts.items() if self.schemas.get(name, part) != part}
         while True:
             more = {name for name, part in parts.items() if name not in taken and taken & set(_refs(part))}
             if not more:
                 break
             taken |= more
-        names = {name: self._free(name, parts, module, taken) for name in parts}
+        names = {name: self._free(name, parts, codec.modules, taken) for name in parts}
         self.schemas.update({names[name]: _renamed(part, names) for name, part in parts.items()})
-        return _renamed(schema, names)
+        named: dict[str, Any] = _renamed(schema, names)
+        return named
 
-    def _free(self, name: str, parts: Mapping[str, Any], module: str, taken: set[str]) -> str:
+    def _free(self, name: str, parts: Mapping[str, Any], modules: Mapping[str, str], taken: set[str]) -> str:
         if name not in taken:
             return name
-        suffix = re.sub(r"[^A-Za-z0-9_]", "_", module)
-        wanted, number = f"{name}_{suffix}", 2
-        while wanted in parts or wanted in self.schemas:
-            # The same type again, as another node's parameter, finds the place it has already.
-            if self.schemas.get(wanted) == _renamed(parts[name], {old: f"{old}_{suffix}" for old in taken}):
-                return wanted
-            wanted, number = f"{name}_{suffix}_{number}", number + 1
+        suffixed = {old: f"{old}_{re.sub(r'[^A-Za-z0-9_]', '_', modules.get(old, 'other'))}" for old in taken}
+        first = wanted = suffixed[name]
+        number = 1
+        # The same type again, as another node's parameter, finds the place it has already.
+        while wanted in parts or self.schemas.get(wanted, same := _renamed(parts[name], suffixed)) != same:
+            number += 1
+            wanted = f"{first}_{number}"
         return wanted
 
 

@@ -14,7 +14,8 @@ from typing import Any
 
 from exec_worker.components import Components
 from exec_worker.loader import Found, LoadError, discover, find, import_module, put_first
-from exec_worker.signature import ContractError, contract_of, source_of
+from exec_worker.reader import ContractError, source_of
+from exec_worker.signature import contract_of
 from ipc.contract import Describe, Described, Fault, NodeContract, decode_request, encode
 
 

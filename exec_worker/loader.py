@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 from exec_worker.binding import Binding
 from exec_worker.node import AnyFunction, info_of
-from exec_worker.signature import ContractError, contract_of, disagreement, read
+from exec_worker.reader import ContractError, read
+from exec_worker.signature import contract_of, disagreement
 from ipc.contract import NodeContract
 
 _MACHINERY = (
@@ -168,9 +169,11 @@ def discover(packages: Iterable[str], failed: Callable[[LoadError], None] = _rai
 def _decorated(module: ModuleType) -> list[Found]:
     here: dict[int, Found] = {}
     for attribute, value in vars(module).items():
-        if not is_function(value) or getattr(value, "__module__", None) != module.__name__:
-            continue
-        if (info := info_of(value)) is None:
+        try:
+            info = info_of(value)
+            if info is None or not is_function(value) or value.__module__ != module.__name__:
+                continue
+        except Exception:  # noqa: BLE001, S112 - some objects raise whatever they are asked for, and are no nodes
             continue
         # Of two names for one function, its own counts.
         if id(value) not in here or attribute == value.__name__:
