@@ -6,6 +6,7 @@ import json
 import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -13,8 +14,8 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _LEVELS = {"debug": "dim", "info": "", "warning": "yellow", "error": "bold red", "critical": "bold red"}
-_WORKER_COLOURS = ("cyan", "magenta", "blue", "green", "yellow")
-_LEADING = ("time", "level", "worker", "event")
+_WORKER_COLOURS = ("cyan", "magenta", "blue", "green")
+_LEADING = ("time", "level", "worker", "event", "stream")
 _BELOW = ("traceback", "stack")
 """Fields of several lines: they stand below, with a margin."""
 
@@ -47,7 +48,7 @@ def moment(said: Mapping[str, Any]) -> float | None:
 
 
 def pretty(raw: str) -> Text:
-    """The line for a terminal: time, level, worker, event, then all other fields."""
+    """The line for a terminal: time, level, worker, event or text, then all other fields."""
     from rich.text import Text  # noqa: PLC0415 -- slow to import, and only a terminal needs it
 
     from supervisor.errors import printable  # noqa: PLC0415 -- as above
@@ -57,14 +58,15 @@ def pretty(raw: str) -> Text:
         return Text(printable(raw), style="dim")
     level = str(said.get("level", "info"))
     worker = str(said.get("worker", ""))
+    what = "event" if "event" in said else "text"
     line = Text.assemble(
         (clock(moment(said)), "dim"),
         (f" {level:<7} ", _LEVELS.get(level, "")),
         (f"{worker:<14} " if worker else "", worker_colour(worker)),
-        (printable(str(said.get("event", ""))), "red" if level in {"error", "critical"} else ""),
+        (printable(str(said.get(what, ""))), "red" if level in {"error", "critical"} else ""),
     )
     for name, value in said.items():
-        if name not in _LEADING and name not in _BELOW and value not in (None, ""):
+        if name not in _LEADING and name != what and name not in _BELOW and value not in (None, ""):
             shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
             line.append(f" {name}=", "dim").append(printable(shown))
     for name in _BELOW:
@@ -85,4 +87,4 @@ def clock(when: float | None) -> str:
 def worker_colour(worker: str) -> str:
     """The colour of a worker's group: the same wherever it is shown."""
     group = worker.rpartition("-")[0] or worker
-    return _WORKER_COLOURS[sum(group.encode()) % len(_WORKER_COLOURS)]
+    return _WORKER_COLOURS[crc32(group.encode()) % len(_WORKER_COLOURS)]

@@ -53,12 +53,16 @@ def start(
     overrides: Overrides = None,
     state_dir: StateDir = None,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Leave it running in the background.")] = False,
+    background: Annotated[bool, typer.Option("--background", hidden=True)] = False,  # what --detach starts
 ) -> None:
     """Start the service and stay with it; Ctrl-C drains it."""
-    from cli import start as command  # noqa: PLC0415 -- see above; so in every command
+    if detach:
+        from cli.detach import detached  # noqa: PLC0415 -- see above; so in every command
 
-    run_it = command.detached if detach else command.attached
-    raise typer.Exit(run_it(config, overrides or [], _state(config, state_dir)))
+        raise typer.Exit(detached(config, overrides or [], _state(config, state_dir)))
+    from cli import start as command  # noqa: PLC0415
+
+    raise typer.Exit(command.start(config, overrides or [], _state(config, state_dir), background=background))
 
 
 @app.command()

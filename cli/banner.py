@@ -1,0 +1,54 @@
+"""What is about to run, shown before it does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Group
+from rich.padding import Padding
+from rich.text import Text
+
+from cli.lines import worker_colour
+from cli.output import table
+from ipc.messages.lifeline import WebSettings
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+    from supervisor.plan import GroupPlan, Plan
+
+_METHODS = {"GET": "green", "POST": "cyan", "PUT": "yellow", "PATCH": "yellow", "DELETE": "red"}
+
+
+def banner(plan: Plan, version: str) -> RenderableType:
+    """Groups with their workers, endpoints with the nodes and groups that answer them."""
+    title = Text.assemble(("Shunter", "bold"), f" {version}  ", (str(plan.config_path), "dim"))
+    parts: list[RenderableType] = [title, Text(), _groups(plan)]
+    if plan.endpoints:
+        parts += [Text(), _endpoints(plan)]
+    return Padding(Group(*parts), (1, 0, 1, 2))
+
+
+def _groups(plan: Plan) -> Table:
+    rows = table("group", "workers", "runs", right=("workers",))
+    for group in plan.groups:
+        rows.add_row(Text(group.name, worker_colour(group.name)), str(group.workers), _runs(group))
+    return rows
+
+
+def _runs(group: GroupPlan) -> str:
+    settings = group.settings
+    if isinstance(settings, WebSettings):
+        return f"HTTP, {settings.app}" if settings.app else "HTTP"
+    nodes = len(settings.nodes)
+    return f"{nodes} node{'' if nodes == 1 else 's'} of {', '.join(group.stages)}"
+
+
+def _endpoints(plan: Plan) -> Table:
+    rows = table("method", "path", "node", "group")
+    for endpoint in plan.endpoints:
+        methods = Text(" ").join(Text(name, _METHODS.get(name, "")) for name in endpoint.methods)
+        group = Text(endpoint.group, worker_colour(endpoint.group))
+        rows.add_row(methods, endpoint.path, endpoint.node, group)
+    return rows

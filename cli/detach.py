@@ -1,0 +1,125 @@
+"""`shunter start --detach`: the same start in a session of its own, watched until it serves or gives up."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import shunter
+from cli.output import err, out
+from cli.show import Terminal, from_json
+from cli.tail import Tail
+from ipc.control import ControlError, ask
+from ipc.messages.control import AskStatus, Status
+from supervisor.events import Serving
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+LOG = "supervisor.log"
+FULL = 1024 * 1024
+"""A log of more bytes is put aside before the next start."""
+PAUSE = 0.05
+FAILED, USAGE = 1, 2
+
+
+def detached(config: Path, overrides: Sequence[str], state_dir: Path) -> int:
+    """Start it, show how it gets ready, say how to see and stop it; the code of its start if that fails."""
+    if (pid := running(state_dir)) is not None:
+        err.print(already(pid, state_dir), soft_wrap=True)
+        return USAGE
+    try:
+        log = _prepare(state_dir)
+    except OSError as error:
+        err.print(f"shunter: cannot write {error.filename}: {error.strerror}", soft_wrap=True)
+        return USAGE
+    tail = Tail(log)
+    tail.last(0)
+    try:
+        with log.open("ab") as file:
+            process = _spawn(config, overrides, state_dir, file.fileno())
+        return _watch(process, tail, state_dir)
+    finally:
+        tail.close()
+
+
+def running(state_dir: Path) -> int | None:
+    """The pid of the supervisor that has this state directory, if there is one."""
+    with suppress(ControlError):
+        answer = ask(state_dir, AskStatus())
+        return answer.supervisor.pid if isinstance(answer, Status) else None
+    return None
+
+
+def already(pid: int, state_dir: Path) -> str:
+    """The sentence for whoever starts a second one."""
+    return f"shunter: {state_dir} belongs to the service that runs as pid {pid}; stop it, or choose another --state-dir"
+
+
+def _prepare(state_dir: Path) -> Path:
+    """The log file, empty or with room, private to this user."""
+    log = state_dir / "logs" / LOG
+    state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    log.parent.mkdir(mode=0o700, exist_ok=True)
+    log.touch(mode=0o600)
+    if log.stat().st_size > FULL:
+        log.replace(log.with_name(f"{LOG}.1"))
+        log.touch(mode=0o600)
+    return log
+
+
+def _spawn(config: Path, overrides: Sequence[str], state_dir: Path, log: int) -> subprocess.Popen[bytes]:
+    # By its file: wherever this one was found, the new one finds itself there too.
+    argv = [sys.executable, str(Path(shunter.__file__)), "start", "--background"]
+    argv += ["--config", str(config), "--state-dir", str(state_dir)]
+    for override in overrides:
+        argv += ["--set", override]
+    return subprocess.Popen(  # noqa: S603 -- ourselves
+        argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+    )
+
+
+def _watch(process: subprocess.Popen[bytes], tail: Tail, state_dir: Path) -> int:
+    show = Terminal(attached=False)
+    try:
+        while True:
+            code = process.poll()  # before the last look at the log, so that nothing it wrote is missed
+            for raw in tail.more():
+                if (event := from_json(raw)) is None:
+                    err.print(raw, soft_wrap=True)
+                    continue
+                show(event)
+                if isinstance(event, Serving):
+                    out.print(_how_to_go_on(process.pid, state_dir), soft_wrap=True)
+                    _let_go(process)
+                    return 0
+            if code is not None:
+                err.print(f"shunter: the service did not start; its log is {state_dir / 'logs' / LOG}", soft_wrap=True)
+                return code if code > 0 else FAILED
+            time.sleep(PAUSE)
+    except KeyboardInterrupt:
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGTERM)
+        err.print("shunter: interrupted before it was ready; it is being stopped", soft_wrap=True)
+        process.wait()
+        return FAILED
+
+
+def _let_go(process: subprocess.Popen[bytes]) -> None:
+    """It outlives us: nobody is to be warned that nobody waits for it."""
+    process.returncode = 0
+
+
+def _how_to_go_on(pid: int, state_dir: Path) -> str:
+    where = "" if state_dir == Path.cwd() / ".shunter" else f" --state-dir {shlex.quote(str(state_dir))}"
+    lines = [f"  running in the background, pid {pid}"]
+    for command, what in (("status", "what runs"), ("logs -f", "what it writes"), ("stop", "drain and stop it")):
+        lines.append(f"    {f'shunter {command}{where}':<{24 + len(where)}} {what}")
+    return "\n".join(lines)

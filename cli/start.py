@@ -1,0 +1,46 @@
+"""`shunter start`: from a file to a running service, in the foreground."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from supervisor.run import run
+
+from cli.output import out, show_error
+from cli.show import JsonLines, Terminal
+from shunter import VERSION
+from supervisor.errors import EXIT_CODE, StartError
+from supervisor.planning import load_plan
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from supervisor.plan import Plan
+
+
+def start(config: Path, overrides: Sequence[str], state_dir: Path, *, background: bool) -> int:
+    """Run the service until it is told to stop; returns the exit code.
+
+    In the background the workers' own lines are left to their groups' log files.
+    """
+    watched = sys.stdout.isatty() and not background
+    try:
+        plan = _plan(config, overrides, state_dir, watched=watched)
+        return run(plan, Terminal(attached=True) if watched else JsonLines(workers_too=not background))
+    except StartError as error:
+        show_error(error)
+        return EXIT_CODE
+
+
+def _plan(config: Path, overrides: Sequence[str], state_dir: Path, *, watched: bool) -> Plan:
+    if not watched:
+        return load_plan(config, overrides, os.environ, state_dir)
+    from cli.banner import banner  # noqa: PLC0415 -- only somebody who looks needs it
+
+    with out.status("importing the application"):
+        plan = load_plan(config, overrides, os.environ, state_dir)
+    out.print(banner(plan, VERSION))
+    return plan
