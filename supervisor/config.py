@@ -16,6 +16,7 @@ from supervisor.fields import (
     Function,
     GroupName,
     Method,
+    NodeName,
     Prefix,
     Seconds,
     Stage,
@@ -135,8 +136,8 @@ class Endpoint(_Section, frozen=True):
 
     path: Text
     """The path below the interface's prefix, `{name}` for a parameter: `/thumbnails/{size}`."""
-    node: Function
-    """The function that answers, by its dotted name."""
+    node: NodeName
+    """The node that answers: the dotted name of a function, or the name its decorator gave it."""
     methods: Annotated[tuple[Method, ...], Meta(min_length=1)] | UnsetType = UNSET
     """HTTP methods; unless given, POST for a node that takes a body and GET for one that does not."""
     timeout_seconds: Seconds | UnsetType = UNSET

@@ -26,7 +26,7 @@ WITHOUT_BODY = frozenset({"GET", "HEAD", "DELETE"})
 NO_CONTENT = frozenset({204, 205})
 """Statuses of answers that have no body."""
 
-_PARAMETER = re.compile(r"\{([^{}]*)\}")
+_PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _SEGMENT = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}|[^/{}?#%\s\x00-\x1f\x7f]*")
 
 

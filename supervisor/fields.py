@@ -19,22 +19,26 @@ def not_yet(**later: str) -> Meta:
     return Meta(extra={"not_yet": later})
 
 
-_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
+_NAME = r"[^\W\d]\w*"  # as Python has it: any letters
+_VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*"
 
 Seconds = Annotated[float, Meta(gt=0, le=3600, extra={"says": "a time in seconds, more than 0 and at most 3600"})]
 Text = Annotated[str, text(r"[^\x00-\x1f\x7f]+", "a text that is not empty and has no control characters")]
 Dotted = Annotated[str, text(rf"{_NAME}(?:\.{_NAME})*", "a dotted name such as 'shop.images'")]
-Function = Annotated[str, text(rf"{_NAME}(?:\.{_NAME})+", "a function's dotted name such as 'shop.images.thumbnail'")]
+NodeName = Annotated[str, text(rf"{_NAME}(?:\.{_NAME})*", "a node's name such as 'shop.images.thumbnail'")]
+Function = Annotated[
+    str, text(rf"{_NAME}(?:\.{_NAME})+", "a function's dotted name such as 'shop.security.require_user'")
+]
 App = Annotated[
     str,
     text(rf"(?:{_NAME}(?:\.{_NAME})*:{_NAME}(?:\.{_NAME})*)?", "'module:attribute' such as 'shop.main:app'"),
 ]
-Stage = Annotated[str, text(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}", "a stage's name such as 'core'")]
+Stage = Annotated[str, text(r"[A-Za-z_][A-Za-z0-9_-]{0,63}", "a stage's name such as 'core'")]
 GroupName = Annotated[
     str,
     text(GROUP_PATTERN, "a group's name: lower-case letters, digits and '_', a letter first, 32 at most"),
 ]
-VariableName = Annotated[str, text(_NAME, "a variable's name such as 'DATABASE_URL'")]
+VariableName = Annotated[str, text(_VARIABLE, "a variable's name such as 'DATABASE_URL'")]
 VariablePattern = Annotated[
     str,
     text(
@@ -44,4 +48,4 @@ VariablePattern = Annotated[
 ]
 VariableValue = Annotated[str, text(r"[^\x00]*", "a text without NUL")]
 Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
-Prefix = Annotated[str, text(r"(?:/[^/\s]+)*", "empty, or a path without '/' at its end such as '/api/v1'")]
+Prefix = Annotated[str, text(r"(?:/[^/\s]+)*", "a path without '/' at its end such as '/api/v1', or an empty text")]

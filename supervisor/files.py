@@ -51,16 +51,18 @@ def _read(path: Path, what: str, *, limit: int, forbidden: int, mend: str) -> by
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise ConfigError(f"{what} cannot be opened: {error.strerror}") from None
-    # What is judged is the open file, not its name, which could stand for another one a moment later.
-    with os.fdopen(descriptor, "rb") as file:
+    try:
+        # What is judged is the open file, not its name, which could stand for another one a moment later.
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise ConfigError(f"{what} is not a regular file")
         _check(status, path, what, forbidden, mend)
-        try:
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
             data = file.read(limit + 1)
-        except OSError as error:
-            raise ConfigError(f"{what} cannot be read: {error.strerror}") from None
+    except OSError as error:
+        raise ConfigError(f"{what} cannot be read: {error.strerror}") from None
+    finally:
+        os.close(descriptor)
     if len(data) > limit:
         raise ConfigError(f"{what} is larger than {limit} bytes")
     return data

@@ -219,15 +219,12 @@ class _Placer:
         return self._override.joint.join(self._override.parts[:depth])
 
     def _unknown(self, part: str, known: list[str], depth: int) -> ConfigError:
-        right = nearest(part, known)
-        if right is None:
-            asked = ".".join(self._override.parts).lower()
-            whole = nearest(asked, list(all_keys())) or next(
-                (key for key in all_keys() if key.endswith("." + asked)), None
-            )
-            words = whole.split(".") if whole else []
-        else:
-            words = [*self._override.parts[:depth], right, *self._override.parts[depth + 1 :]]
+        parts = self._override.parts
+        # Wrong from the first word on, it may be right but for what is missing or stands between.
+        words = (nearest(".".join(parts), list(all_keys())) or "").split(".") if depth == 0 else [""]
+        if words == [""]:
+            right = nearest(part, known)
+            words = [*parts[:depth], right, *parts[depth + 1 :]] if right else []
         if not words:
             return self._fault(f"there is no key '{part}'", suggest(part, known, "known here"))
         meant = self._override.joint.join(words)

@@ -1,0 +1,418 @@
+from __future__ import annotations
+
+import ast
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ipc.contract import Body, Described, Fault, NodeContract, Parameter, Result
+from ipc.messages.lifeline import ExecSettings, WebSettings
+from supervisor.decode import decode
+from supervisor.document import parse
+from supervisor.errors import ConfigError
+from supervisor.plan import Plan, make_plan
+from supervisor.summary import summary
+
+if TYPE_CHECKING:
+    from supervisor.config import Config
+
+HOME = Path("/srv/shop")
+IMAGE = Body("image", "bytes", media_type="image/png")
+PAGE = Body("page", "json", required=False)
+
+
+def node(name: str, *parameters: str, stage: str = "core", body: Body | None = None, **more: Any) -> NodeContract:
+    taken = tuple(Parameter(parameter, required=True, json_schema={}) for parameter in parameters)
+    return NodeContract(f"shop.{name}", stage, taken, body, Result("json", {"type": "integer"}), **more)
+
+
+NODES = (
+    node("thumbnail", "width", "height", body=IMAGE, source="/srv/shop/shop/images.py:7"),
+    node("area", "width", "height"),
+    node("search", "query", body=PAGE),
+    node("train", stage="slow", body=IMAGE),
+)
+DESCRIBED = Described(NODES, {"Size": {"type": "object"}})
+GROUPS = "[{name: web, workers: 2}, {name: cpu, workers: 4, stages: [core]}, {name: batch, stages: [slow]}]"
+
+
+def config(groups: str = GROUPS, endpoints: str = "[]", *, interface: str = "", web: str = "", ipc: str = "") -> Config:
+    text = f"""
+    runtime:
+      platform: {{process_groups: {groups}, execution_ipc: {{{ipc}}}}}
+      web: {{interfaces: [{{kind: http, endpoints: {endpoints}, {interface}}}], {web}}}
+    """
+    return decode(parse(text, "shunter.yaml"))
+
+
+def plan(*args: Any, described: Described = DESCRIBED, **kwargs: Any) -> Plan:
+    return make_plan(config(*args, **kwargs), described, config_path=HOME / "shunter.yaml", state_dir=HOME / ".shunter")
+
+
+def faults(*args: Any, **kwargs: Any) -> list[tuple[str, str]]:
+    """What is wrong, and with which key."""
+    with pytest.raises(ConfigError) as caught:
+        plan(*args, **kwargs)
+    return [(fault.what, fault.key) for fault in caught.value.faults]
+
+
+def fault(*args: Any, **kwargs: Any) -> ConfigError:
+    with pytest.raises(ConfigError) as caught:
+        plan(*args, **kwargs)
+    assert len(caught.value.faults) == 1, str(caught.value)
+    return caught.value
+
+
+def endpoint(**keys: Any) -> str:
+    return json.dumps([{"path": "/a", "node": "shop.area", **keys}])
+
+
+# Groups
+
+
+def test_exec_groups_come_first_and_web_last() -> None:
+    assert [(group.name, group.role, group.workers) for group in plan().groups] == [
+        ("cpu", "exec", 4),
+        ("batch", "exec", 1),
+        ("web", "web", 2),
+    ]
+
+
+def test_an_exec_group_gets_the_contracts_of_its_stages_and_no_others() -> None:
+    cpu, batch, web = (group.settings for group in plan().groups)
+    assert isinstance(cpu, ExecSettings)
+    assert isinstance(batch, ExecSettings)
+    assert isinstance(web, WebSettings)
+    assert cpu.nodes == NODES[:3]
+    assert batch.nodes == NODES[3:]
+    assert web.nodes == NODES
+    assert web.routes == {"shop.thumbnail": "cpu", "shop.area": "cpu", "shop.search": "cpu", "shop.train": "batch"}
+    assert web.components == DESCRIBED.components
+    assert cpu.sys_path == web.sys_path == (str(HOME),)
+
+
+def test_web_exists_with_one_worker_if_nobody_declares_it() -> None:
+    (web,) = plan("[]", described=Described((), {})).groups
+    assert (web.name, web.role, web.workers) == ("web", "web", 1)
+
+
+def test_what_the_configuration_says_arrives_where_it_is_needed() -> None:
+    made = plan(
+        "[{name: web, start_timeout: 5}, {name: cpu, stages: [core, slow], start_timeout: 7, drain_timeout: 8}]",
+        web="drain_timeout_seconds: 9, keep_alive_seconds: 3, default_timeout_seconds: 4, port: 0, title: Shop,"
+        " docs: false, app: 'shop.main:app', queue: {calls: 5, bytes: 65536}",
+        ipc="max_payload_bytes: 2048, bind_host: '::1', auth: {mode: aead, ttl_seconds: 6, nonce_cache_size: 128}",
+    )
+    cpu, web = made.groups
+    assert isinstance(cpu.settings, ExecSettings)
+    assert isinstance(web.settings, WebSettings)
+    assert (cpu.start_timeout, cpu.drain_timeout, cpu.settings.drain_timeout) == (7, 8, 8)
+    assert (web.start_timeout, web.drain_timeout, web.settings.drain_timeout) == (5, 9, 9)
+    assert cpu.settings.bind_host == "::1"
+    assert (web.settings.keep_alive, web.settings.default_timeout, web.settings.max_body) == (3, 4, 2048)
+    assert (web.settings.app, web.settings.title, web.settings.docs) == ("shop.main:app", "Shop", False)
+    limits = made.limits
+    assert (limits.max_payload, limits.ttl, limits.window) == (2048, 6, 128)
+    assert (limits.queue_calls, limits.queue_bytes) == (5, 65536)
+    assert (made.auth_mode, made.port, made.transport) == ("aead", 0, "tcp_local")
+
+
+@pytest.mark.parametrize(
+    ("groups", "what", "key"),
+    [
+        ("[{name: a, stages: [core]}, {name: a, stages: [slow]}]", "two groups named 'a'", "1.name"),
+        ("[{name: web, stages: [x]}, {name: a, stages: [core, slow]}]", "runs no stages", "0.stages"),
+        ("[{name: a}, {name: b, stages: [core, slow]}]", "would run nothing", "0.stages"),
+        ("[{name: a, stages: [core]}, {name: b, stages: [slow, core]}]", "'core' is listed for 'a'", "1.stages.1"),
+        ("[{name: a, stages: [core, slow, core]}]", "and again for 'a'", "0.stages.2"),
+        ("[{name: web}, {name: web}, {name: a, stages: [core, slow]}]", "two groups named 'web'", "1.name"),
+    ],
+)
+def test_faults_in_groups(groups: str, what: str, key: str) -> None:
+    found = fault(groups)
+    assert what in found.what
+    assert found.key == f"runtime.platform.process_groups.{key}"
+
+
+def test_a_stage_that_nobody_runs_is_named_with_the_way_to_add_a_group() -> None:
+    found = fault("[{name: web}, {name: cpu, stages: [core]}]")
+    assert found.what == "no group runs the stage 'slow' of the node shop.train"
+    assert "{name: cpu_sync, workers: 2, stages: [slow]}" in found.hint
+    told = faults("[]")
+    assert [what for what, _ in told] == [
+        "no group runs the stage 'core' of the node shop.thumbnail and 2 more",
+        "no group runs the stage 'slow' of the node shop.train",
+    ]
+
+
+def test_a_stage_that_is_misspelt_in_its_group_is_recognised() -> None:
+    assert fault("[{name: cpu, stages: [core, slwo]}]").hint.startswith("did you mean 'slwo'?")
+
+
+# Links
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.1", "::", "example.com", "0", "-1", "off"])  # noqa: S104
+def test_links_stay_on_this_host(host: str) -> None:
+    assert "no loopback address" in fault(ipc=f"bind_host: '{host}'").what
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
+def test_a_loopback_address_will_do(host: str) -> None:
+    assert plan(ipc=f"bind_host: '{host}'").groups
+
+
+def test_one_port_is_enough_for_one_worker_only() -> None:
+    assert "5 exec workers cannot all listen on port 9100" in fault(ipc="bind_port: 9100").what
+    made = plan("[{name: cpu, stages: [core, slow]}]", ipc="bind_port: 9100")
+    assert any("port 9100" in note for note in summary(made)["notes"])
+
+
+def test_the_queue_has_room_for_one_body_at_least() -> None:
+    assert fault(web="queue: {bytes: 1024}").key == "runtime.web.queue.bytes"
+
+
+# Endpoints
+
+
+def test_an_endpoint_is_bound_to_its_node_and_its_group() -> None:
+    made = plan(
+        GROUPS,
+        "[{path: '/images/{width}', node: shop.thumbnail, timeout_seconds: 5, status: 201, tags: [b]},"
+        " {path: /areas, node: shop.area, methods: [GET, HEAD]}]",
+        interface="prefix: /api/v1, tags: [a]",
+    )
+    first, second = made.endpoints
+    assert (first.path, first.methods, first.group, first.timeout) == ("/api/v1/images/{width}", ("POST",), "cpu", 5)
+    assert (first.status, first.tags, first.through_app) == (201, ("a", "b"), False)
+    assert (second.methods, second.timeout, second.tags) == (("GET", "HEAD"), 30, ("a",))
+    assert isinstance(made.groups[-1].settings, WebSettings)
+    assert made.groups[-1].settings.endpoints == made.endpoints
+
+
+def test_the_method_follows_from_the_body_where_none_is_declared() -> None:
+    made = plan(GROUPS, "[{path: /a, node: shop.area}, {path: /t, node: shop.train}, {path: /s, node: shop.search}]")
+    assert [endpoint.methods for endpoint in made.endpoints] == [("GET",), ("POST",), ("POST",)]
+
+
+def test_shared_dependencies_take_requests_through_the_app() -> None:
+    made = plan(GROUPS, endpoint(), interface="dependencies: [shop.security.user]")
+    assert made.endpoints[0].through_app
+    assert made.endpoints[0].dependencies == ("shop.security.user",)
+    found = fault(GROUPS, endpoint(through_app=False), interface="dependencies: [shop.security.user]")
+    assert found.key.endswith("through_app")
+
+
+@pytest.mark.parametrize(
+    ("keys", "what", "name"),
+    [
+        ({"path": "a"}, "does not start with '/'", "path"),
+        ({"path": "/healthz"}, "/healthz is taken", "path"),
+        ({"path": "/readyz"}, "/readyz is taken", "path"),
+        ({"path": "/docs"}, "taken by the API's documentation", "path"),
+        ({"path": "/openapi.json"}, "taken by the API's documentation", "path"),
+        ({"path": "/a/{width}{height}"}, "cannot be a part of a path", "path"),
+        ({"path": "/a/x{width}"}, "cannot be a part of a path", "path"),
+        ({"path": "/a/{width:int}"}, "cannot be a part of a path", "path"),
+        ({"path": "/a/{width"}, "cannot be a part of a path", "path"),
+        ({"path": "/a/../b"}, "'..' cannot be a part of a path", "path"),
+        ({"path": "/a?b"}, "cannot be a part of a path", "path"),
+        ({"path": "/a b"}, "cannot be a part of a path", "path"),
+        ({"path": "/a/%2e"}, "cannot be a part of a path", "path"),
+        ({"path": "/{width}/{width}"}, "two parameters named 'width'", "path"),
+        ({"path": "/a/{depth}"}, "'depth', which is no parameter of shop.area", "path"),
+        ({"path": "/a/{image}", "node": "shop.thumbnail"}, "comes from the body, not from the path", "path"),
+        ({"node": "shop.thumbnail", "methods": ["GET", "POST"]}, "GET requests carry no body", "methods"),
+        ({"node": "shop.thumbnail", "methods": ["DELETE", "HEAD"]}, "DELETE and HEAD requests", "methods"),
+        ({"methods": ["GET", "GET"]}, "a method is listed twice", "methods"),
+        ({"node": "shop.aera"}, "there is no node shop.aera", "node"),
+        ({"timeout_seconds": 301}, "301 s is longer than any endpoint may take", "timeout_seconds"),
+        ({"status": 204}, "an answer with status 204 has no body", "status"),
+    ],
+)
+def test_faults_in_an_endpoint(keys: dict[str, Any], what: str, name: str) -> None:
+    found = fault(GROUPS, endpoint(**keys))
+    assert what in found.what
+    assert found.key == f"runtime.web.interfaces.0.endpoints.0.{name}"
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"path": "/"},
+        {"path": "/a/"},
+        {"path": "/a/{width}/{height}"},
+        {"path": "/a/{width}", "methods": ["DELETE"]},
+        {"path": "/bücher/~x.y-z_(1)"},
+        {"node": "shop.search", "methods": ["GET"]},
+        {"node": "shop.thumbnail", "methods": ["PUT", "PATCH"]},
+        {"timeout_seconds": 300},
+        {"path": "/healthz/x"},
+    ],
+)
+def test_these_endpoints_are_fine(keys: dict[str, Any]) -> None:
+    assert plan(GROUPS, endpoint(**keys)).endpoints
+
+
+def test_the_documentations_paths_are_free_without_it() -> None:
+    assert plan(GROUPS, endpoint(path="/docs"), web="docs: false").endpoints
+
+
+def test_an_answer_without_a_body_needs_a_node_that_returns_nothing() -> None:
+    nothing = NodeContract("shop.forget", "core", (), None, Result("json", {"type": "null"}))
+    described = Described((nothing,), {})
+    made = plan("[{name: a, stages: [core]}]", endpoint(node="shop.forget", status=204), described=described)
+    assert made.endpoints[0].status == 204
+
+
+def test_a_list_cannot_come_from_one_part_of_a_path() -> None:
+    tagged = NodeContract("shop.tagged", "core", (Parameter("tag", True, {}, many=True),), None, Result("json"))
+    described = Described((tagged,), {})
+    found = fault("[{name: a, stages: [core]}]", endpoint(path="/{tag}", node="shop.tagged"), described=described)
+    assert "is a list" in found.what
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "clash"),
+    [
+        ("/a", "/a", True),
+        ("/a/{width}", "/a/{height}", True),
+        ("/a/{width}/b", "/a/{height}/c", False),
+        ("/a/{width}", "/a/b", False),
+        ("/a", "/a/", False),
+        ("/a", "/A", False),
+    ],
+)
+def test_two_endpoints_in_one_place_are_a_fault(one: str, other: str, *, clash: bool) -> None:
+    both = json.dumps([{"path": path, "node": "shop.area"} for path in (one, other)])
+    if clash:
+        found = fault(GROUPS, both)
+        assert "declared for the second time" in found.what
+        assert found.hint == "the first is runtime.web.interfaces.0.endpoints.0"
+    else:
+        assert plan(GROUPS, both).endpoints
+
+
+def test_one_path_may_answer_different_methods() -> None:
+    both = json.dumps([{"path": "/a", "node": "shop.area"}, {"path": "/a", "node": "shop.train"}])
+    assert len(plan(GROUPS, both).endpoints) == 2
+
+
+def test_an_http_interface_binds_request_and_response() -> None:
+    for binds in ("[stream]", "[request]", "[request, response, stream]"):
+        assert fault(interface=f"binds: {binds}").key == "runtime.web.interfaces.0.binds"
+    assert plan(interface="binds: [response, request]").groups
+
+
+def test_the_default_timeout_stays_within_the_longest() -> None:
+    assert fault(web="max_timeout_seconds: 10").key == "runtime.web.default_timeout_seconds"
+
+
+def test_an_unknown_node_is_met_with_the_nearest_or_with_all() -> None:
+    assert fault(GROUPS, endpoint(node="shop.aera")).hint == "did you mean 'shop.area'?"
+    assert "shop.thumbnail" in fault(GROUPS, endpoint(node="other.thing")).hint
+    assert "discovery.packages" in fault("[]", endpoint(), described=Described((), {})).hint
+
+
+# The application
+
+
+def test_faults_of_the_application_are_told_with_those_of_the_configuration() -> None:
+    described = Described(
+        NODES,
+        {},
+        (Fault("shop.extra cannot be imported: SyntaxError", "Traceback\n  ..."), Fault("shop.gone: no such thing")),
+    )
+    with pytest.raises(ConfigError) as caught:
+        plan(GROUPS, endpoint(node="shop.gone", path="b"), described=described)
+    first, second, third = caught.value.faults
+    assert "Traceback" in str(first)
+    assert second.key == "runtime.web.interfaces.0.endpoints.0.node"  # it names a node that is named there
+    assert "does not start" in third.what  # and not that there is no such node, for that was said
+
+
+def test_a_plan_shows_no_secret() -> None:
+    text = "runtime: {platform: {environment: {pass: [AWS_*], set: {TOKEN: hunter2}}}}"
+    made = make_plan(decode(parse(text, "x")), Described((), {}), config_path=HOME / "x", state_dir=HOME)
+    told = json.dumps(summary(made)) + repr(made)
+    assert made.environment_set == (("TOKEN", "hunter2"),)
+    assert "hunter2" not in told
+    assert "TOKEN" in told
+
+
+def test_a_summary_is_data_for_programs() -> None:
+    told = summary(plan(GROUPS, endpoint(path="/a/{width}")))
+    assert json.loads(json.dumps(told)) == told
+    assert told["links"]["ttl_seconds"] == 30
+    assert "30 s old" in told["links"]["ttl_means"]
+    assert "not needed on tcp_local" in told["links"]["nonce_cache_means"]
+    assert [node["endpoints"] for node in told["nodes"]] == [[], ["/a/{width}"], [], []]
+    assert told["notes"] == []
+
+
+def test_what_was_probably_not_meant_is_noted() -> None:
+    told = summary(plan("[{name: cpu, stages: [core, slow, sloow]}]"))
+    assert told["notes"] == [
+        "there is no endpoint and no app: nothing is served but /healthz and /readyz",
+        "no node has the stage 'sloow', which the group 'cpu' runs",
+    ]
+
+
+# In general
+
+_stage = st.sampled_from(["core", "slow", "io"])
+_name = st.sampled_from(["web", "a", "b", "c"])
+_groups = st.lists(
+    st.fixed_dictionaries({"name": _name, "workers": st.integers(1, 3), "stages": st.lists(_stage, max_size=2)}),
+    max_size=4,
+)
+_nodes = st.lists(st.tuples(st.sampled_from("fgh"), _stage), max_size=3, unique_by=lambda pair: pair[0])
+_endpoints = st.lists(
+    st.fixed_dictionaries({"path": st.sampled_from(["/x", "/{p}", "/{q}"]), "node": st.sampled_from(["s.f", "s.g"])}),
+    max_size=3,
+)
+
+
+@given(_groups, _nodes, _endpoints)
+def test_a_plan_is_whole_or_it_is_none(
+    groups: list[dict[str, Any]], nodes: list[tuple[str, str]], endpoints: list[dict[str, str]]
+) -> None:
+    parameters = (Parameter("p", False, {}), Parameter("q", False, {}))
+    described = Described(
+        tuple(NodeContract(f"s.{name}", stage, parameters, None, Result("json")) for name, stage in nodes), {}
+    )
+    try:
+        made = plan(json.dumps(groups), json.dumps(endpoints), described=described)
+    except ConfigError as error:
+        assert all(found.key.startswith("runtime.") for found in error.faults)  # noqa: PT017 -- some plans are whole
+        return
+    *workers, web = made.groups
+    assert web.role == "web"
+    assert len({group.name for group in made.groups}) == len(made.groups)
+    run = [contract.name for group in workers for contract in group.settings.nodes]
+    assert sorted(run) == sorted(contract.name for contract in described.nodes)  # each by exactly one group
+    taken = [(re.sub(r"\{.*?\}", "{}", e.path), method) for e in made.endpoints for method in e.methods]
+    assert len(set(taken)) == len(taken)
+    where = {contract.name: group.name for group in workers for contract in group.settings.nodes}
+    assert all(where[e.node] == e.group for e in made.endpoints)
+
+
+@pytest.mark.parametrize(
+    "module", ["config", "fields", "decode", "plan", "checks", "endpoints", "summary", "environment", "errors"]
+)
+def test_what_decides_touches_nothing(module: str) -> None:
+    path = Path(__file__).parents[2] / "supervisor" / f"{module}.py"
+    imported = {
+        name.split(".")[0]
+        for statement in ast.walk(ast.parse(path.read_text()))
+        if isinstance(statement, ast.Import | ast.ImportFrom)
+        for name in (
+            [statement.module or ""] if isinstance(statement, ast.ImportFrom) else [a.name for a in statement.names]
+        )
+    }
+    assert not imported & {"os", "sys", "time", "random", "socket", "subprocess", "asyncio", "logging", "threading"}
