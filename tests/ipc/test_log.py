@@ -64,6 +64,17 @@ def test_an_error_brings_its_traceback_and_no_values(pipe: tuple[int, int]) -> N
     assert "hushhush" not in line["traceback"]
 
 
+@given(st.text(max_size=40), st.dictionaries(st.sampled_from("abc"), st.text() | st.binary() | st.integers(0, 9)))
+def test_whatever_is_said_is_one_line_of_json(event: str, fields: dict[str, Any]) -> None:
+    reader, writer = os.pipe()
+    try:
+        Log("cpu-0#1", LogSettings(), writer).info(event, **fields)
+        assert len(lines(reader)) == 1
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
 def test_a_long_text_is_cut_to_its_end(pipe: tuple[int, int]) -> None:
     reader, writer = pipe
     log = Log("cpu-0#1", LogSettings(), writer)

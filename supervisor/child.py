@@ -1,0 +1,246 @@
+"""One worker: carries out what `lifecycle` decides, and tells it what happened. Decides nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import deque
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+from ipc.messages import lifeline as said
+from ipc.messages.control import WorkerStatus
+from ipc.names import WorkerName
+from supervisor import events, lifecycle
+from supervisor.errors import SpawnError
+from supervisor.lifecycle import RUNNING, Child, Spec, State
+from supervisor.lifeline import Lifeline
+from supervisor.output import Output
+from supervisor.scoreboard import rss_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ipc.messages.lifeline import FromChild, FromSupervisor
+    from supervisor.events import Event, Stream
+    from supervisor.spawn import Process
+
+LAST_WORDS = 20
+"""Lines of standard error that are kept for the report of an end."""
+_dice = random.SystemRandom()
+
+
+class Home(Protocol):
+    """What a worker needs of the world around it."""
+
+    def launch(self, name: WorkerName) -> Process:
+        """Make its process; SpawnError if that fails."""
+
+    def greeting(self, name: WorkerName) -> Iterable[FromSupervisor]:
+        """The first it is told, with its secrets."""
+
+    def changed(self, worker: Worker) -> None:
+        """Take note of its new state; called before anything is done about it."""
+
+    def tell(self, event: Event) -> None:
+        """Say to everybody what happened."""
+
+
+@dataclass(slots=True)
+class Seat:
+    """A place in a group. Whoever sits there, predecessor or successor, takes the next number."""
+
+    group: str
+    slot: int
+    lives: int = 0
+
+    def next_name(self) -> WorkerName:
+        """A name nobody has had."""
+        self.lives += 1
+        return WorkerName(self.group, self.slot, self.lives)
+
+
+class Worker:
+    """One worker through its lives: at most one process, one timer, one lifeline at a time.
+
+    `reason` and `last_words` tell why its last life ended, and what it said about it.
+
+    Whatever it hears from a process is bound to that process and dropped when a later one runs.
+    """
+
+    def __init__(self, seat: Seat, spec: Spec, home: Home) -> None:
+        self.life = Child(spec)
+        self.name: WorkerName | None = None
+        self.address = ""
+        self.reason = ""
+        self.last_words = ""
+        self._seat = seat
+        self._home = home
+        self._loop = asyncio.get_running_loop()
+        self._process: Process | None = None
+        self._lifeline: Lifeline | None = None
+        self._outputs: tuple[Output, ...] = ()
+        self._timer: asyncio.TimerHandle | None = None
+        self._spawned = 0.0
+        self._since = time.time()
+        self._heard_last: deque[str] = deque(maxlen=LAST_WORDS)
+
+    @property
+    def state(self) -> State:
+        """Where it stands."""
+        return self.life.state
+
+    @property
+    def pid(self) -> int | None:
+        """Its process, if it has one."""
+        return self._process.pid if self._process is not None else None
+
+    def start(self) -> None:
+        """Have it run."""
+        self._happen(lifecycle.Start())
+
+    def stop(self, *, force: bool = False) -> None:
+        """Have it end: when it has finished, or at once."""
+        self._happen(lifecycle.Stop(force))
+
+    def say(self, message: FromSupervisor) -> None:
+        """Tell it something; nothing happens if it has not been greeted or is gone."""
+        if self._lifeline is not None and self.life.hardened:
+            self._lifeline.send(message)
+
+    def settle(self, spec: Spec, reason: str) -> None:
+        """It was on trial and has the seat now: from here on `spec` holds."""
+        self.life = replace(self.life, spec=spec, row=0)
+        self.reason = reason
+
+    def status(self) -> WorkerStatus:
+        """What can be seen of it from outside."""
+        process = self._process
+        calls, running, _refused = process.page.read() if process is not None else (0, 0, 0)
+        return WorkerStatus(
+            name=str(self.name or f"{self._seat.group}-{self._seat.slot}#0"),
+            pid=self.pid,
+            state=self.state.value,
+            incarnation=self.name.incarnation if self.name is not None else 0,
+            restarts=max(0, self._seat.lives - 1),
+            since=self._since,
+            calls=calls,
+            running=running,
+            rss_bytes=rss_bytes(process.pid) if process is not None else 0,
+            reason=self.reason,
+        )
+
+    def _happen(self, event: lifecycle.Event) -> None:
+        before = self.life
+        self.life, actions = lifecycle.step(before, event, self._loop.time())
+        if self.life.state is not before.state:
+            self._since = time.time()
+            self._home.changed(self)  # so that nobody is sent to a worker that drains
+        for action in actions:
+            self._act(action)
+        self._report(before, event)
+
+    def _act(self, action: lifecycle.Action) -> None:
+        match action:
+            case lifecycle.Spawn():
+                self._spawn()
+            case lifecycle.Greet() if self.name is not None and self._lifeline is not None:
+                for message in self._home.greeting(self.name):
+                    self._lifeline.send(message)
+            case lifecycle.Drain(grace) if self._lifeline is not None:
+                self._lifeline.send(said.Drain(grace))
+            case lifecycle.Kill() if self._process is not None:
+                self._process.kill()
+            case lifecycle.SetTimer(seconds):
+                self._set_timer(seconds)
+
+    def _report(self, before: Child, event: lifecycle.Event) -> None:
+        name, life = str(self.name), self.life
+        if isinstance(event, lifecycle.Exited) and before.state in RUNNING:
+            self.reason, words = life.reason, tuple(self._heard_last)
+            self.last_words = life.traceback or "\n".join(words)
+            expected = not before.wanted or before.state is State.DRAINING
+            self._home.tell(events.WorkerExited(name, life.reason, expected, life.traceback, words))
+        match life.state, event:
+            case State.UP, lifecycle.Ready() if before.state is State.STARTING:
+                self._home.tell(events.WorkerReady(name, self._loop.time() - self._spawned))
+            case State.DRAINING, _ if before.state is State.UP:
+                self._home.tell(events.WorkerDraining(name))
+            case State.WAITING, lifecycle.Exited() if self._timer is not None:
+                self._home.tell(events.WorkerRestarting(name, self._timer.when() - self._loop.time()))
+            case State.FAILED, lifecycle.Exited():
+                self._home.tell(events.WorkerFailed(name, life.reason))
+
+    def _set_timer(self, seconds: float | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if seconds is not None:
+            self._timer = self._loop.call_later(seconds, self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        self._happen(lifecycle.TimerRang())
+
+    def _spawn(self) -> None:
+        self.name = name = self._seat.next_name()
+        self.address = ""
+        self._heard_last.clear()
+        self._spawned = self._loop.time()
+        try:
+            process = self._home.launch(name)
+        except SpawnError as error:
+            self._loop.call_soon(self._ended, error.what)
+            return
+        self._process = process
+        on_message, on_lost = partial(self._heard, process), partial(self._lost, process)
+        self._lifeline = Lifeline(self._loop, process.lifeline, process.pid, on_message, on_lost)
+        self._outputs = (
+            Output(self._loop, process.stdout, partial(self._wrote, str(name), "stdout")),
+            Output(self._loop, process.stderr, partial(self._wrote, str(name), "stderr")),
+        )
+        self._loop.add_reader(process.pidfd, self._exited, process)
+        self._home.tell(events.WorkerSpawned(str(name), process.pid))
+
+    def _heard(self, process: Process, message: FromChild) -> None:
+        if process is not self._process:
+            return
+        match message:
+            case said.Hardened(pid, missing):
+                if missing:
+                    self._home.tell(events.WorkerExposed(str(process.name), missing))
+                if pid == process.pid:
+                    self._happen(lifecycle.Hardened())
+                else:
+                    self._happen(lifecycle.Lost("said that it was another process"))
+            case said.Ready(address):
+                self.address = address
+                self._happen(lifecycle.Ready())
+            case said.Broken(what, traceback):
+                self._happen(lifecycle.Broke(what, traceback))
+            case said.Drained():
+                self._happen(lifecycle.Drained())
+
+    def _lost(self, process: Process, why: str) -> None:
+        if process is self._process:
+            self._happen(lifecycle.Lost(why))
+
+    def _wrote(self, worker: str, stream: Stream, text: str) -> None:
+        if stream == "stderr":
+            self._heard_last.append(text)
+        self._home.tell(events.LineWritten(worker, stream, text))
+
+    def _exited(self, process: Process) -> None:
+        self._loop.remove_reader(process.pidfd)
+        if self._lifeline is not None:  # the last it said comes before its end
+            self._lifeline.close()
+        for output in self._outputs:
+            output.finish()
+        how = process.end()
+        self._process, self._lifeline, self._outputs = None, None, ()
+        self._ended(how)
+
+    def _ended(self, how: str) -> None:
+        self._happen(lifecycle.Exited(how, _dice.random()))

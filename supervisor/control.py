@@ -1,0 +1,165 @@
+"""The answering side of the control socket: what becomes of an order."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+import anyio
+import msgspec
+from anyio.abc import SocketAttribute, SocketListener
+from anyio.streams.buffered import BufferedByteReceiveStream
+
+from ipc.messages.control import (
+    MAX_LINE,
+    Answer,
+    AskStatus,
+    Done,
+    Order,
+    Progress,
+    Refused,
+    Restart,
+    Status,
+    Stop,
+    decode_order,
+    encode,
+)
+from supervisor.callers import refusal
+from supervisor.events import Trouble
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Collection
+
+    from anyio.abc import SocketStream
+    from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+    from supervisor.events import Event
+
+DEADLINE = 5.0
+"""How long a client may take to say what it wants, and to take its answer; seconds."""
+MAX_CLIENTS = 16
+_PAUSE = 1.0
+_MAX_UNSAID = 256
+
+
+class Service(Protocol):
+    """What can be asked of whoever runs the groups."""
+
+    def status(self) -> Status:
+        """What runs."""
+
+    async def stop(self, force: bool, progress: Callable[[str], None]) -> None:
+        """End everything; returns when it has ended."""
+
+    async def restart(self, group: str, progress: Callable[[str], None]) -> Done | Refused:
+        """Replace workers."""
+
+    def pids(self) -> Collection[int]:
+        """The processes of the workers: they may ask for nothing."""
+
+
+class Control:
+    """Answers one order on each connection, a bounded number at a time."""
+
+    def __init__(self, service: Service, tell: Callable[[Event], None]) -> None:
+        self._service = service
+        self._tell = tell
+        self._clients = 0
+        self._idle = anyio.Event()
+
+    async def serve(self, listener: socket.socket) -> None:
+        """Answer until cancelled."""
+        async with (
+            await SocketListener.from_socket(listener.dup()) as clients,
+            anyio.create_task_group() as tasks,
+        ):
+            while True:
+                try:
+                    client = await clients.accept()
+                except OSError as error:  # no descriptors left, say: later there may be
+                    self._tell(Trouble(f"the control socket takes no clients for now: {error}"))
+                    await anyio.sleep(_PAUSE)
+                else:
+                    tasks.start_soon(self._answer, client)
+
+    async def finish(self) -> None:
+        """Wait a moment for answers that are under way."""
+        with anyio.move_on_after(DEADLINE):
+            while self._clients:
+                self._idle = anyio.Event()
+                await self._idle.wait()
+
+    async def _answer(self, client: SocketStream) -> None:
+        self._clients += 1
+        try:
+            async with client:
+                await self._converse(client)
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError, TimeoutError, OSError):
+            pass  # it went away, or does not read: it asked, and that is its affair
+        except Exception as error:  # noqa: BLE001 -- a fault in an answer must not end the service
+            self._tell(Trouble(f"an order could not be answered: {error!r}"))
+        finally:
+            self._clients -= 1
+            self._idle.set()
+
+    async def _converse(self, client: SocketStream) -> None:
+        raw = client.extra(SocketAttribute.raw_socket)  # noqa: S610 -- anyio's, not Django's
+        if self._clients > MAX_CLIENTS:
+            answer: Answer = Refused("too many ask at once; ask again")
+        elif (why := refusal(raw, self._service.pids())) is not None:
+            answer = Refused(why)
+        elif isinstance(order := await _hear(client), Refused):
+            answer = order
+        else:
+            answer = await self._obey(order, client)
+        with anyio.fail_after(DEADLINE):
+            await client.send(encode(answer))
+
+    async def _obey(self, order: Order, client: SocketStream) -> Answer:
+        if isinstance(order, AskStatus):
+            return self._service.status()
+        said, to_say = anyio.create_memory_object_stream[str](_MAX_UNSAID)
+        with to_say:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(_pass_on, to_say, client)
+                with said:
+                    answer = await self._carry_out(order, partial(_say, said))
+        return answer
+
+    async def _carry_out(self, order: Stop | Restart, progress: Callable[[str], None]) -> Answer:
+        match order:
+            case Stop(force):
+                await self._service.stop(force, progress)
+                return Done("stopped")
+            case Restart(group):
+                return await self._service.restart(group, progress)
+
+
+async def _hear(client: SocketStream) -> Order | Refused:
+    with anyio.move_on_after(DEADLINE):
+        try:
+            return decode_order(await BufferedByteReceiveStream(client).receive_until(b"\n", MAX_LINE))
+        except anyio.DelimiterNotFound:
+            return Refused(f"an order has at most {MAX_LINE} bytes", usage=True)
+        except (anyio.IncompleteRead, anyio.EndOfStream):
+            return Refused("no order came", usage=True)
+        except msgspec.MsgspecError:
+            return Refused("that is no order this version of Shunter knows", usage=True)
+    return Refused("no order came in time", usage=True)
+
+
+def _say(said: MemoryObjectSendStream[str], text: str) -> None:
+    with suppress(anyio.WouldBlock, anyio.BrokenResourceError):  # progress is worth no waiting
+        said.send_nowait(text)
+
+
+async def _pass_on(to_say: MemoryObjectReceiveStream[str], client: SocketStream) -> None:
+    """Tell the client what happens as long as it listens; what was ordered goes on without it."""
+    async for text in to_say:
+        try:
+            with anyio.fail_after(DEADLINE):
+                await client.send(encode(Progress(text)))
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError, TimeoutError, OSError):
+            return

@@ -1,0 +1,234 @@
+"""What happens to a service, as typed events for one hook: output, logs and progress all hang on it.
+
+`str(event)` is one sentence for people.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+Stream: TypeAlias = Literal["stdout", "stderr"]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupStarting:
+    """A group's workers are being started."""
+
+    group: str
+    workers: int
+
+    def __str__(self) -> str:
+        return f"{self.group}: starting {self.workers} worker{'s' if self.workers != 1 else ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSpawned:
+    """A process was made; it is not ready yet."""
+
+    worker: str
+    pid: int
+
+    def __str__(self) -> str:
+        return f"{self.worker}: started as process {self.pid}"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerExposed:
+    """The kernel did not grant a worker every protection."""
+
+    worker: str
+    missing: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.worker}: less protected than it should be: {'; '.join(self.missing)}"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerReady:
+    """A worker serves, so many seconds after its process was made."""
+
+    worker: str
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"{self.worker}: ready after {self.seconds:.2f} s"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerDraining:
+    """A worker finishes what it has and takes nothing new."""
+
+    worker: str
+
+    def __str__(self) -> str:
+        return f"{self.worker}: draining"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerExited:
+    """A worker's process has ended. `expected`: it had been told to, or had said that it would."""
+
+    worker: str
+    reason: str
+    expected: bool
+    traceback: str = ""
+    """What a worker that could not start told about it."""
+    last_words: tuple[str, ...] = ()
+    """The last lines it wrote to its standard error."""
+
+    def __str__(self) -> str:
+        return f"{self.worker}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRestarting:
+    """A worker that ended is started again in `after` seconds."""
+
+    worker: str
+    after: float
+
+    def __str__(self) -> str:
+        return f"{self.worker}: starts again in {self.after:.1f} s"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerFailed:
+    """A worker ended too often and is not started again before somebody asks for it."""
+
+    worker: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.worker}: given up ({self.reason})"
+
+
+@dataclass(frozen=True, slots=True)
+class GroupUp:
+    """All workers of a group serve, or at its first start as many as can; seconds since they did not."""
+
+    group: str
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"{self.group}: up after {self.seconds:.2f} s"
+
+
+@dataclass(frozen=True, slots=True)
+class GroupFailed:
+    """No worker of a group serves, and none is started again by itself."""
+
+    group: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.group}: failed ({self.reason})"
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """The first start is over: every group is up. Where HTTP is spoken, if a web group runs."""
+
+    host: str
+    port: int
+    seconds: float
+
+    def __str__(self) -> str:
+        where = f" on {self.host}:{self.port}" if self.port else ""
+        return f"serving{where} after {self.seconds:.2f} s"
+
+
+@dataclass(frozen=True, slots=True)
+class Draining:
+    """The service stops; `forced`: without waiting for calls under way."""
+
+    forced: bool
+
+    def __str__(self) -> str:
+        return "stopping at once" if self.forced else "draining"
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """Nothing of the service is left but its supervisor."""
+
+    def __str__(self) -> str:
+        return "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class LineWritten:
+    """A worker wrote a line. Control characters are shown, not kept: it is safe to print."""
+
+    worker: str
+    stream: Stream
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.worker}: {self.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class LinesLost:
+    """A group's log file could not be written; the service goes on."""
+
+    group: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.group}: log lines are being lost: {self.why}"
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Something in the supervisor itself went wrong, and it goes on."""
+
+    what: str
+
+    def __str__(self) -> str:
+        return self.what
+
+
+Event: TypeAlias = (
+    GroupStarting
+    | WorkerSpawned
+    | WorkerExposed
+    | WorkerReady
+    | WorkerDraining
+    | WorkerExited
+    | WorkerRestarting
+    | WorkerFailed
+    | GroupUp
+    | GroupFailed
+    | Serving
+    | Draining
+    | Stopped
+    | LineWritten
+    | LinesLost
+    | Trouble
+)
+Hook: TypeAlias = Callable[[Event], None]
+
+
+class Hub:
+    """Tells each event to everybody who listens; a listener that fails keeps nobody from hearing."""
+
+    def __init__(self, *hooks: Hook) -> None:
+        self._hooks = list(hooks)
+
+    def tell(self, event: Event) -> None:
+        """Say it to all. Whatever a hook raises is its own affair: a terminal that is gone ends no service."""
+        for hook in tuple(self._hooks):
+            with suppress(Exception):
+                hook(event)
+
+    @contextmanager
+    def heard_by(self, hook: Hook) -> Iterator[None]:
+        """`hook` hears what happens meanwhile."""
+        self._hooks.append(hook)
+        try:
+            yield
+        finally:
+            self._hooks.remove(hook)

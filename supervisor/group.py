@@ -1,0 +1,202 @@
+"""The workers of one group: as many as planned, replaced one at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import anyio
+
+from ipc.messages.control import GroupStatus
+from supervisor import events
+from supervisor.child import Seat, Worker
+from supervisor.errors import SpawnError
+from supervisor.lifecycle import RUNNING, Child, Spec, State
+from supervisor.policy import RestartPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from ipc.messages.lifeline import FromSupervisor
+    from ipc.names import WorkerName
+    from supervisor.events import Event
+    from supervisor.plan import GroupPlan
+    from supervisor.spawn import Process
+
+HOPELESS = 3
+"""Crashes in a row after which a start no longer waits for a worker that never was up."""
+
+
+def is_hopeless(life: Child) -> bool:
+    """Whether waiting for it at the first start would be in vain."""
+    if life.verdict:  # judged, but its process has not ended yet
+        return False
+    return life.state is State.FAILED or life.incurable or life.row >= HOPELESS
+
+
+def is_settled(lives: Iterable[Child]) -> bool:
+    """Whether a first start is over: everybody is up, or will not be soon."""
+    return all(life.state is State.UP or is_hopeless(life) for life in lives)
+
+
+def summary(lives: Sequence[Child], *, stopping: bool, started: bool) -> str:
+    """The state of a group, from the states of its workers."""
+    states = [life.state for life in lives]
+    if stopping:
+        return "draining" if RUNNING & set(states) else "down"
+    if all(state is State.UP for state in states):
+        return "up"
+    if all(state is State.DOWN for state in states):
+        return "down"
+    if State.UP not in states and all(state is State.FAILED for state in states):
+        return "failed"
+    return "degraded" if started else "starting"
+
+
+class Group:
+    """Interchangeable workers, each with a seat; a successor sits beside its predecessor until it is up."""
+
+    def __init__(
+        self,
+        plan: GroupPlan,
+        *,
+        launch: Callable[[WorkerName], Process],
+        greeting: Callable[[WorkerName], Iterable[FromSupervisor]],
+        refresh: Callable[[], None],
+        tell: Callable[[Event], None],
+        policy: RestartPolicy | None = None,
+    ) -> None:
+        self.name = plan.name
+        self.role = plan.role
+        self.launch = launch
+        self.greeting = greeting
+        self.tell = tell
+        self._refresh = refresh
+        self._spec = Spec(plan.start_timeout, plan.drain_timeout, policy or RestartPolicy())
+        self._seats = [Seat(plan.name, slot) for slot in range(plan.workers)]
+        self._workers = [Worker(seat, self._spec, self) for seat in self._seats]
+        self._others: list[Worker] = []  # successors on trial, and predecessors that drain
+        self._loop = asyncio.get_running_loop()
+        self._bell = anyio.Event()
+        self._replacing = False
+        self._stopping = False
+        self._started = False
+        self._said = "down"
+        self._not_up_since = time.monotonic()
+
+    def everybody(self) -> Iterator[Worker]:
+        """Every worker there is, on trial and draining ones too."""
+        yield from self._workers
+        yield from self._others
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes it has."""
+        return [worker.pid for worker in self.everybody() if worker.pid is not None]
+
+    @property
+    def state(self) -> str:
+        """Its state in the words of `GroupStatus`."""
+        return summary([worker.life for worker in self._workers], stopping=self._stopping, started=self._started)
+
+    def status(self) -> GroupStatus:
+        """What can be seen of it from outside."""
+        return GroupStatus(self.name, self.state, tuple(worker.status() for worker in self.everybody()))
+
+    async def start(self) -> SpawnError | None:
+        """Start everybody and wait until as many are up as can be; returns why nobody is, if so."""
+        self._not_up_since = time.monotonic()
+        self.tell(events.GroupStarting(self.name, len(self._workers)))
+        for worker in self._workers:
+            worker.start()
+        await self._until(lambda: self._stopping or is_settled(worker.life for worker in self._workers))
+        self._started = True
+        if self._stopping or any(worker.state is State.UP for worker in self._workers):
+            self._announce()
+            return None
+        worst = next(worker for worker in self._workers if is_hopeless(worker.life))
+        return _failure(worst)
+
+    def stop(self, *, force: bool = False) -> None:
+        """Have everybody end."""
+        self._stopping = True
+        self._ring()
+        for worker in list(self.everybody()):
+            worker.stop(force=force)
+
+    async def gone(self) -> None:
+        """Wait until no process is left."""
+        await self._until(lambda: not any(worker.state in RUNNING for worker in self.everybody()))
+
+    async def replace(self, progress: Callable[[str], None]) -> SpawnError | None:
+        """Give each seat to a successor that is up before its predecessor drains; returns why not, if so.
+
+        The first successor that does not come up ends it: its predecessor stays, and so do all that follow.
+        """
+        if self._replacing:
+            return SpawnError(f"{self.name} is being restarted already")
+        self._replacing = True
+        try:
+            for slot in range(len(self._seats)):
+                if (why := await self._replace(slot, progress)) is not None:
+                    return why
+        finally:
+            self._replacing = False
+        return None
+
+    async def _replace(self, slot: int, progress: Callable[[str], None]) -> SpawnError | None:
+        on_trial = replace(self._spec, policy=RestartPolicy(limit=0))
+        successor, predecessor = Worker(self._seats[slot], on_trial, self), self._workers[slot]
+        self._others.append(successor)
+        if not self._stopping:
+            successor.start()
+        await self._until(lambda: self._stopping or successor.state not in {State.STARTING, State.KILLING})
+        if self._stopping:
+            return SpawnError("the service is stopping")
+        if successor.state is not State.UP:
+            successor.stop(force=True)
+            await self._until(lambda: successor.state not in RUNNING)
+            self._others.remove(successor)
+            return _failure(successor)
+        successor.settle(self._spec, "replaced")
+        self._workers[slot] = successor
+        self._others[self._others.index(successor)] = predecessor
+        progress(f"{successor.name} is up; {predecessor.name} drains")
+        predecessor.stop()
+        await self._until(lambda: predecessor.state not in RUNNING)
+        self._others.remove(predecessor)
+        return None
+
+    def changed(self, worker: Worker) -> None:
+        """A worker's state is new: tell who must know before it is acted upon, and wake who waits."""
+        del worker
+        self._refresh()
+        self._ring()
+        self._loop.call_soon(self._announce)  # after what is said of the worker itself
+
+    def _announce(self) -> None:
+        if self._stopping or not self._started:
+            return
+        before, self._said = self._said, (state := self.state)
+        if state == before:
+            return
+        if state == "up" or (before == "down" and state == "degraded"):
+            self.tell(events.GroupUp(self.name, time.monotonic() - self._not_up_since))
+        if state == "failed":
+            self.tell(events.GroupFailed(self.name, self._workers[0].reason))
+        if before == "up":
+            self._not_up_since = time.monotonic()
+
+    def _ring(self) -> None:
+        bell, self._bell = self._bell, anyio.Event()
+        bell.set()
+
+    async def _until(self, true: Callable[[], bool]) -> None:
+        while not true():
+            await self._bell.wait()
+
+
+def _failure(worker: Worker) -> SpawnError:
+    return SpawnError(f"{worker.name} {worker.reason}", last_words=worker.last_words)

@@ -1,0 +1,295 @@
+"""The life of one worker as a function: a state, what happened and the time in; a state and what to do out.
+
+Pure: it starts nothing, waits for nothing and knows no clock. `child.py` carries out what it decides.
+
+    DOWN -> STARTING -> UP -> DRAINING -> DOWN         told to stop
+               |         |        |
+               |         |     KILLING                 too late, or told to hurry
+               v         v
+             WAITING or FAILED                         it died: again in a while, or not before somebody asks
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, TypeAlias
+
+from supervisor.policy import GiveUp, Restart, RestartPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+LEAVE_TIMEOUT = 5.0
+"""How long a process may take to end once it has said that it will; seconds."""
+DRAIN_MARGIN = 0.5
+"""How much later than told a draining process is killed, so that its own clock may ring first."""
+
+
+class State(enum.Enum):
+    """Where a worker stands."""
+
+    DOWN = "down"  # not wanted, not running
+    STARTING = "starting"  # spawned; neither hardened nor ready, or hardened and not ready
+    UP = "up"
+    DRAINING = "draining"  # finishing, or about to end by its own word
+    KILLING = "killing"  # sent SIGKILL; not yet reaped
+    WAITING = "waiting"  # died; starts again when the timer rings
+    FAILED = "failed"  # died too often; waits for somebody
+
+
+RUNNING = frozenset({State.STARTING, State.UP, State.DRAINING, State.KILLING})
+"""The states in which there is a process."""
+TIMED = frozenset({State.STARTING, State.DRAINING, State.WAITING})
+"""The states that a timer ends if nothing else does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Somebody wants it to run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Somebody wants it to end; with `force` at once, whatever it has under way."""
+
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Hardened:
+    """It has closed itself to its neighbours and may be trusted with secrets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """It serves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Broke:
+    """It says that it cannot start, and why."""
+
+    what: str
+    traceback: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """It says that it has finished and leaves, told to or not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """It can no longer be spoken to, or does not keep to the protocol."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """Its process has ended, or could not be made. `dice` in [0, 1) is for the wait before the next one."""
+
+    how: str
+    dice: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class TimerRang:
+    """The time it was given is over."""
+
+
+Event: TypeAlias = Start | Stop | Hardened | Ready | Broke | Drained | Lost | Exited | TimerRang
+
+
+@dataclass(frozen=True, slots=True)
+class Spawn:
+    """Make a process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Greet:
+    """Tell it who it is: the first secrets it gets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Tell it to finish within `grace` seconds."""
+
+    grace: float
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """End its process without asking."""
+
+
+@dataclass(frozen=True, slots=True)
+class SetTimer:
+    """Ring in so many seconds instead of whenever was asked for before; None: not at all."""
+
+    seconds: float | None
+
+
+Action: TypeAlias = Spawn | Greet | Drain | Kill | SetTimer
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """What one worker is allowed. Seconds."""
+
+    start_timeout: float = 120.0
+    drain_timeout: float = 30.0
+    policy: RestartPolicy = field(default_factory=RestartPolicy)
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """One worker, through all its lives. `reason` and `traceback` tell of the end of its last one."""
+
+    spec: Spec
+    state: State = State.DOWN
+    wanted: bool = False
+    hardened: bool = False
+    row: int = 0
+    up_since: float | None = None
+    verdict: str = ""
+    """Why this life is over although its process is not; it counts more than how the process then ends."""
+    reason: str = ""
+    traceback: str = ""
+    incurable: bool = False
+    """Whether its last life ended with its own word that trying again would not help."""
+
+
+Step: TypeAlias = tuple[Child, tuple[Action, ...]]
+
+
+def step(child: Child, event: Event, now: float) -> Step:
+    """Say what `event` makes of `child`. What no longer matters changes nothing."""
+    return _PLAYS[child.state](child, event, now)
+
+
+def _resting(child: Child, event: Event, now: float) -> Step:
+    """DOWN, WAITING, FAILED: there is no process."""
+    del now
+    match event:
+        case Start() if child.state is not State.WAITING:
+            return _spawn(replace(child, wanted=True, row=0))
+        case TimerRang() if child.state is State.WAITING:
+            return _spawn(child)
+        case Stop():
+            return replace(child, state=State.DOWN, wanted=False), (SetTimer(None),)
+    return child, ()
+
+
+def _spawn(child: Child) -> Step:
+    born = replace(child, state=State.STARTING, hardened=False, up_since=None, verdict="")
+    return born, (Spawn(), SetTimer(child.spec.start_timeout))
+
+
+def _starting(child: Child, event: Event, now: float) -> Step:
+    match event:
+        case Hardened() if not child.hardened:
+            return replace(child, hardened=True), (Greet(),)
+        case Ready() if not child.verdict:
+            return _ready(child, now)
+        case Broke(what, traceback) if not child.verdict:
+            verdict = what or "said that it could not start"
+            broken = replace(child, verdict=verdict, traceback=traceback, incurable=True)
+            return broken, (SetTimer(LEAVE_TIMEOUT),)
+        case TimerRang():
+            return _kill(child, f"killed: did not become ready in {child.spec.start_timeout:g} s")
+        case Stop():  # it serves nobody yet, so there is nothing to wait for
+            return _kill(replace(child, wanted=False), "stopped before it was ready")
+    return _running(child, event, now)
+
+
+def _ready(child: Child, now: float) -> Step:
+    if not child.hardened:
+        return _kill(child, "killed: said that it was ready before it was hardened")
+    return replace(child, state=State.UP, up_since=now), (SetTimer(None),)
+
+
+def _up(child: Child, event: Event, now: float) -> Step:
+    match event:
+        case Stop(force=False):
+            grace = child.spec.drain_timeout
+            leaving = replace(child, state=State.DRAINING, wanted=False)
+            return leaving, (Drain(grace), SetTimer(grace + DRAIN_MARGIN))
+        case Drained():
+            return replace(child, state=State.DRAINING), (SetTimer(LEAVE_TIMEOUT),)
+        case Broke(what, traceback):
+            return _kill(replace(child, traceback=traceback), f"broke after it was ready: {what}")
+    return _running(child, event, now)
+
+
+def _draining(child: Child, event: Event, now: float) -> Step:
+    match event:
+        case Start() | Stop(force=False):
+            return replace(child, wanted=isinstance(event, Start)), ()
+        case Drained():
+            return child, (SetTimer(LEAVE_TIMEOUT),)
+        case TimerRang():
+            return _kill(child, f"killed: had not finished after {child.spec.drain_timeout:g} s")
+        case Lost():  # on its way out it hangs up first
+            return child, ()
+    return _running(child, event, now)
+
+
+def _killing(child: Child, event: Event, now: float) -> Step:
+    match event:
+        case Start() | Stop():
+            return replace(child, wanted=isinstance(event, Start)), ()
+        case Exited():
+            return _exited(child, event, now)
+    return child, ()
+
+
+def _running(child: Child, event: Event, now: float) -> Step:
+    """What is the same for every process that was not killed."""
+    match event:
+        case Stop(force=True):
+            return _kill(replace(child, wanted=False), "killed: told to stop at once")
+        case Lost(why):
+            return _kill(child, f"killed: {why}")
+        case Exited():
+            return _exited(child, event, now)
+    return child, ()
+
+
+def _kill(child: Child, verdict: str) -> Step:
+    doomed = replace(child, state=State.KILLING, verdict=child.verdict or verdict)
+    return doomed, (Kill(), SetTimer(None))
+
+
+def _exited(child: Child, event: Exited, now: float) -> Step:
+    lived = 0.0 if child.up_since is None else now - child.up_since
+    was, fresh = child.state, not child.verdict
+    dead = replace(
+        child,
+        up_since=None,
+        verdict="",
+        reason=child.verdict or event.how,
+        traceback="" if fresh else child.traceback,
+        incurable=child.incurable and not fresh,
+    )
+    if not child.wanted:
+        return replace(dead, state=State.DOWN), (SetTimer(None),)
+    if was is State.DRAINING:  # it left as announced, which is no crash
+        return replace(dead, state=State.WAITING), (SetTimer(child.spec.policy.base),)
+    match child.spec.policy.decide(child.row, lived, event.dice):
+        case Restart(after, row):
+            return replace(dead, state=State.WAITING, row=row), (SetTimer(after),)
+        case GiveUp(row):
+            return replace(dead, state=State.FAILED, row=row), (SetTimer(None),)
+
+
+_PLAYS: Mapping[State, Callable[[Child, Event, float], Step]] = {
+    State.DOWN: _resting,
+    State.WAITING: _resting,
+    State.FAILED: _resting,
+    State.STARTING: _starting,
+    State.UP: _up,
+    State.DRAINING: _draining,
+    State.KILLING: _killing,
+}

@@ -1,0 +1,50 @@
+"""Who is up, as web workers are told: each gets the address of every exec worker and a key of its own for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ipc.messages.lifeline import Peer, Peers
+from supervisor.lifecycle import State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from ipc.names import WorkerName
+    from supervisor.child import Worker
+    from supervisor.keys import Keys
+
+
+class Directory:
+    """Keeps web workers informed. `servers` and `clients` yield the exec and the web workers there are."""
+
+    def __init__(
+        self, keys: Keys, servers: Callable[[], Iterable[Worker]], clients: Callable[[], Iterable[Worker]]
+    ) -> None:
+        self._keys = keys
+        self._servers = servers
+        self._clients = clients
+        self._told = self._up()
+
+    def refresh(self) -> None:
+        """Tell everybody, if anything is new. To be called before a worker that leaves is told to."""
+        if (up := self._up()) == self._told:
+            return
+        self._told = up
+        for client in self._clients():
+            if client.name is not None:
+                client.say(self.for_client(client.name))
+
+    def for_client(self, client: WorkerName) -> Peers:
+        """What one life of a web worker is told now."""
+        return Peers(
+            self._keys.epoch,
+            tuple(Peer(str(server), address, self._keys.of_client(server, client)) for server, address in self._told),
+        )
+
+    def _up(self) -> tuple[tuple[WorkerName, str], ...]:
+        return tuple(
+            (worker.name, worker.address)
+            for worker in self._servers()
+            if worker.state is State.UP and worker.name is not None
+        )

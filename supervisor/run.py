@@ -1,0 +1,201 @@
+"""One start of a service, from the plan to the last process: who is told what, and in which order it all begins."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import anyio
+
+from ipc.messages.control import Done, Refused, Status, SupervisorStatus
+from ipc.messages.lifeline import Bootstrap
+from supervisor import control, orphans, signals, sockets, spawn, statedir
+from supervisor.events import Hub, LineWritten, Serving
+from supervisor.group import Group
+from supervisor.keys import Keys
+from supervisor.logbook import Logbook
+from supervisor.peers import Directory
+from supervisor.tree import Tree
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Collection, Iterator, Mapping
+
+    from ipc.messages.lifeline import FromSupervisor
+    from ipc.names import WorkerName
+    from supervisor.child import Worker
+    from supervisor.events import Event, Hook
+    from supervisor.plan import GroupPlan, Plan, Role
+    from supervisor.policy import RestartPolicy
+    from supervisor.spawn import Process
+
+
+async def run(
+    plan: Plan,
+    *,
+    on_event: Hook | None = None,
+    version: str = "",
+    programs: Mapping[Role, str] = spawn.PROGRAMS,
+    policy: RestartPolicy | None = None,
+) -> None:
+    """Start what `plan` says, keep it alive, and return when it was told to stop and nothing is left of it.
+
+    To be called in the main thread, in an event loop of asyncio. Raises StartError, with nothing left either, if
+    the first start fails: AlreadyRunning, the port is taken, or a group cannot start at all (SpawnError).
+    """
+    began = time.monotonic()
+    hub = Hub(*([] if on_event is None else [on_event]))
+    with ExitStack() as stack:
+        stack.enter_context(statedir.held(plan.state_dir))
+        listener = None
+        if any(group.role == "web" for group in plan.groups):
+            listener = stack.enter_context(sockets.listen(plan.host, plan.port))
+        asked = stack.enter_context(statedir.bound(plan.state_dir))
+        logbook = Logbook(plan.state_dir / "logs", hub.tell)
+        stack.callback(logbook.close)
+        stack.enter_context(hub.heard_by(logbook.hear))
+        stack.enter_context(orphans.adopted())
+        service = _Service(plan, hub, listener, programs, policy, version)
+        left_behind = orphans.Orphans(service.pids)
+        stack.callback(left_behind.end)
+        stack.enter_context(signals.heard(service.asked_to_stop, left_behind.reap))
+        why = await _life(service, asked, began)
+    if why is not None:
+        raise why
+
+
+async def _life(service: _Service, asked: socket.socket, began: float) -> Exception | None:
+    """From the first process to the last; returns what kept it from starting."""
+    tree, clients = service.tree, control.Control(service, service.hub.tell)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(clients.serve, asked)
+        try:
+            why = await tree.start()
+            if tree.started:
+                service.hub.tell(service.serving(time.monotonic() - began))
+                await tree.stop_asked.wait()
+            service.close_listener()
+        except BaseException:  # cancelled, or a fault of ours: no process may outlive it
+            tree.ask_stop(force=True)
+            raise
+        finally:
+            with anyio.CancelScope(shield=True):
+                await tree.stop()
+                await clients.finish()
+        tasks.cancel_scope.cancel()
+    return why
+
+
+class _Service:
+    """What the parts have in common, and what the control socket asks."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        hub: Hub,
+        listener: socket.socket | None,
+        programs: Mapping[Role, str],
+        policy: RestartPolicy | None,
+        version: str,
+    ) -> None:
+        self.hub = hub
+        self._plan = plan
+        self._listener = listener
+        self._version = version
+        self._since = time.time()
+        self._keys = Keys(plan.secret)
+        self._launcher = spawn.Launcher(
+            spawn.environment(os.environ, plan.environment_pass, plan.environment_set),
+            programs=programs,
+            listener=listener,
+            workers=sum(group.workers for group in plan.groups),
+        )
+        self._groups: list[Group] = []
+        self._directory = Directory(self._keys, lambda: self._of("exec"), lambda: self._of("web"))
+        self._groups += [self._group(group, policy) for group in plan.groups]
+        self.tree = Tree(self._groups, hub.tell)
+
+    def asked_to_stop(self, force: bool) -> None:
+        """A signal came."""
+        self.tree.ask_stop(force=force)
+
+    def serving(self, seconds: float) -> Serving:
+        """What is said once everything is up."""
+        port = 0 if self._listener is None else sockets.port_of(self._listener)
+        return Serving(self._plan.host, port, seconds)
+
+    def close_listener(self) -> None:
+        """Take no new connections, as far as it depends on this process: the web workers close theirs."""
+        if self._listener is not None:
+            self._listener.close()
+
+    def status(self) -> Status:
+        """What runs."""
+        supervisor = SupervisorStatus(os.getpid(), self._version, self._since, str(self._plan.config_path))
+        return Status(supervisor, tuple(group.status() for group in self._groups))
+
+    async def stop(self, force: bool, progress: Callable[[str], None]) -> None:
+        """End everything; returns when it has ended."""
+        with self.hub.heard_by(_in_words(progress)):
+            self.tree.ask_stop(force=force)
+            await self.tree.stopped.wait()
+
+    async def restart(self, group: str, progress: Callable[[str], None]) -> Done | Refused:
+        """Replace the workers of `group`, or all."""
+        try:
+            with self.hub.heard_by(_in_words(progress)):
+                why = await self.tree.restart(group, progress)
+        except KeyError:
+            known = ", ".join(each.name for each in self._groups)
+            return Refused(f"there is no group {group!r}; there are {known}", usage=True)
+        if why is not None:
+            return Refused(str(why))
+        return Done(f"restarted {group or 'all groups'}")
+
+    def pids(self) -> Collection[int]:
+        """The processes of the workers."""
+        return set(self.tree.pids)
+
+    def _of(self, role: Role) -> Iterator[Worker]:
+        for group in self._groups:
+            if group.role == role:
+                yield from group.everybody()
+
+    def _group(self, plan: GroupPlan, policy: RestartPolicy | None) -> Group:
+        def launch(name: WorkerName) -> Process:
+            return self._launcher.launch(name, plan.role)
+
+        def greeting(name: WorkerName) -> Iterator[FromSupervisor]:
+            yield self._bootstrap(plan, name)
+            if plan.role == "web":
+                yield self._directory.for_client(name)
+
+        return Group(
+            plan,
+            launch=launch,
+            greeting=greeting,
+            refresh=self._directory.refresh,
+            tell=self.hub.tell,
+            policy=policy,
+        )
+
+    def _bootstrap(self, plan: GroupPlan, name: WorkerName) -> Bootstrap:
+        return Bootstrap(
+            name=str(name),
+            epoch=self._keys.epoch,
+            mode=self._plan.auth_mode,
+            limits=self._plan.limits,
+            log=self._plan.log,
+            settings=plan.settings,
+            server_key=self._keys.of_server(name) if plan.role == "exec" else b"",
+        )
+
+
+def _in_words(progress: Callable[[str], None]) -> Hook:
+    def hear(event: Event) -> None:
+        if not isinstance(event, LineWritten):
+            progress(str(event))
+
+    return hear

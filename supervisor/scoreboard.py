@@ -1,0 +1,47 @@
+"""What can be known of a process without asking it: its page, its memory, and who killed it."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+_PAGE_SIZE = os.sysconf("SC_PAGESIZE")
+
+
+def rss_bytes(pid: int) -> int:
+    """The memory of process `pid` that is in RAM; 0 if it cannot be told."""
+    with suppress(OSError, ValueError, IndexError):
+        return int(Path(f"/proc/{pid}/statm").read_bytes().split()[1]) * _PAGE_SIZE
+    return 0
+
+
+class OutOfMemory:
+    """Tells whether the kernel killed somebody in this control group for want of memory."""
+
+    def __init__(self, cgroup: Path | None = None) -> None:
+        self._events = (cgroup or _own_cgroup()) / "memory.events"
+        self._known = self._count()
+
+    def struck(self) -> bool:
+        """Whether it killed one more than this has told of."""
+        if self._count() <= self._known:
+            return False
+        self._known += 1
+        return True
+
+    def _count(self) -> int:
+        with suppress(OSError, ValueError):
+            for line in self._events.read_text(encoding="ascii").splitlines():
+                what, _, count = line.partition(" ")
+                if what == "oom_kill":
+                    return int(count)
+        return 0
+
+
+def _own_cgroup() -> Path:
+    with suppress(OSError):
+        for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines():
+            if line.startswith("0::"):
+                return Path("/sys/fs/cgroup") / line[3:].lstrip("/")
+    return Path("/sys/fs/cgroup")

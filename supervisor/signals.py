@@ -1,0 +1,58 @@
+"""Signals as orders: the first SIGTERM or SIGINT drains, a second one ends everything at once."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+BOUNCE = 0.1
+"""A signal that comes again so soon was sent once, by somebody in a hurry to everybody: wrappers pass on what the
+terminal has sent already."""
+
+
+class Insistence:
+    """Tells a second request to stop from an echo of the first."""
+
+    def __init__(self) -> None:
+        self._first: tuple[int, float] | None = None
+
+    def is_second(self, signum: int, now: float) -> bool:
+        """Whether somebody insists; to be asked once for each signal."""
+        if self._first is None:
+            self._first = signum, now
+            return False
+        first, then = self._first
+        return signum != first or now - then > BOUNCE
+
+
+@contextmanager
+def heard(on_stop: Callable[[bool], None], on_child: Callable[[], None]) -> Iterator[None]:
+    """Call `on_stop(force)` for each request to stop, and `on_child` when any process of ours has ended.
+
+    SIGHUP is kept for reloading the configuration. Where there is a terminal it means that the terminal is gone.
+    """
+    loop = asyncio.get_running_loop()
+    insistence = Insistence()
+
+    def stop(signum: int) -> None:
+        on_stop(insistence.is_second(signum, loop.time()))
+
+    def hang_up() -> None:
+        if os.isatty(0):
+            stop(signal.SIGHUP)
+
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, stop, signum)
+    loop.add_signal_handler(signal.SIGHUP, hang_up)
+    loop.add_signal_handler(signal.SIGCHLD, on_child)
+    try:
+        yield
+    finally:
+        for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
+            loop.remove_signal_handler(signum)

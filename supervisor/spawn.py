@@ -1,0 +1,191 @@
+"""One process: its arguments, its environment, what it inherits, how it is ended. Nothing of when or why."""
+
+from __future__ import annotations
+
+import fcntl
+import fnmatch
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ipc import scoreboard
+from ipc.errors import Misuse
+from ipc.scoreboard import Scoreboard
+from supervisor.errors import SpawnError
+from supervisor.scoreboard import OutOfMemory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from ipc.names import WorkerName
+    from supervisor.plan import Role
+
+PROGRAMS: Mapping[Role, str] = {"web": "web_worker", "exec": "exec_worker"}
+"""Which module each kind of worker runs, as `python -m` finds it."""
+
+INHERITED = (
+    *("PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "LC_*", "TZ", "TZDIR", "TMPDIR", "VIRTUAL_ENV"),
+    # What the interpreter itself needs, and what changes how it runs but not what it runs at start. PYTHONPATH is
+    # here because people keep their packages there; PYTHONSTARTUP, PYTHONINSPECT and PYTHONBREAKPOINT are not.
+    *("LD_LIBRARY_PATH", "PYTHONHOME", "PYTHONPATH", "PYTHONPLATLIBDIR", "PYTHONPYCACHEPREFIX"),
+    *("PYTHONASYNCIODEBUG", "PYTHONDEVMODE", "PYTHONDONTWRITEBYTECODE", "PYTHONFAULTHANDLER"),
+    *("PYTHONHASHSEED", "PYTHONINTMAXSTRDIGITS", "PYTHONIOENCODING", "PYTHONMALLOC", "PYTHONNODEBUGRANGES"),
+    *("PYTHONOPTIMIZE", "PYTHONTRACEMALLOC", "PYTHONUNBUFFERED", "PYTHONUTF8", "PYTHONWARNINGS"),
+    *("OTEL_*", "SSL_CERT_*", "*_NUM_THREADS"),
+)
+"""Variables that children inherit; whatever else they need, the configuration names."""
+
+PIPE_SIZE = 1024 * 1024
+"""How much of a child's output waits while the supervisor is busy, bytes for each of two pipes."""
+PIPE_BUDGET = 32 * 1024 * 1024
+"""All pipes together: beyond twice that the kernel gives this user's other programs tiny ones."""
+_LEAST_PIPE = 65_536
+_REAPING = 10.0
+
+
+def environment(
+    ours: Mapping[str, str], passed: Iterable[str] = (), given: Iterable[tuple[str, str]] = ()
+) -> dict[str, str]:
+    """What a child finds in its environment: of `ours` what is named in INHERITED or `passed`, then `given`."""
+    patterns = (*INHERITED, *passed)
+    kept = {
+        name: value for name, value in ours.items() if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+    }
+    return kept | dict(given)
+
+
+@dataclass(slots=True)
+class Process:
+    """A running child and everything the supervisor holds of it. Whoever has it must `end` it once it has exited."""
+
+    name: WorkerName
+    pid: int
+    pidfd: int
+    """Readable once it has exited; names this process and never another with the same pid."""
+    lifeline: socket.socket
+    stdout: int
+    stderr: int
+    page: Scoreboard
+    _popen: subprocess.Popen[bytes]
+    _out_of_memory: OutOfMemory
+
+    def kill(self) -> None:
+        """Send SIGKILL; no error if it has exited already."""
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+
+    def end(self) -> str:
+        """Kill what is left of its process group, reap it, let go of all but its streams; how it ended, in words."""
+        # Before it is reaped: so long its pid, which is the group's too, belongs to nobody else.
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+        code = self._popen.wait(_REAPING)
+        os.close(self.pidfd)
+        self.page.close()
+        return in_words(code, out_of_memory=code == -signal.SIGKILL and self._out_of_memory.struck())
+
+
+class Launcher:
+    """Makes processes, all with the same environment, and only from the main thread.
+
+    The kernel ends a child when the *thread* that made it ends, so no other thread will do.
+    """
+
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        *,
+        programs: Mapping[Role, str] = PROGRAMS,
+        listener: socket.socket | None = None,
+        workers: int = 1,
+    ) -> None:
+        _occupy_standard_descriptors()
+        self._environment = dict(environment)
+        self._programs = programs
+        self._listener = listener
+        self._out_of_memory = OutOfMemory()
+        self._pipe_size = max(_LEAST_PIPE, min(PIPE_SIZE, PIPE_BUDGET // (2 * max(1, workers))))
+
+    def launch(self, name: WorkerName, role: Role) -> Process:
+        """Make a process; it is neither hardened nor ready. Raises SpawnError."""
+        if threading.current_thread() is not threading.main_thread():
+            raise Misuse("children are made in the main thread, or the kernel ends them with another")
+        try:
+            with ExitStack() as undo:
+                process = self._launch(name, role, undo)
+                undo.pop_all()
+                return process
+        except OSError as error:
+            raise SpawnError(f"{name} could not be started: {error}") from error
+
+    def argv(self, role: Role, lifeline: int, page: int) -> list[str]:
+        """What a child is started with. Everybody on the machine can read it."""
+        argv = [sys.executable, "-P", "-m", self._programs[role]]
+        argv += ["--lifeline-fd", str(lifeline), "--page-fd", str(page)]
+        if role == "web" and self._listener is not None:
+            argv += ["--listener-fd", str(self._listener.fileno())]
+        return [*argv, "--parent", str(os.getpid())]
+
+    def _launch(self, name: WorkerName, role: Role, undo: ExitStack) -> Process:
+        ours, theirs = socket.socketpair()
+        undo.callback(ours.close)
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        page_fd = scoreboard.create(str(name))
+        with theirs, ExitStack() as handed_over:
+            handed_over.callback(os.close, page_fd)
+            page = Scoreboard(page_fd)
+            undo.callback(page.close)
+            stdout, their_stdout = self._pipe(undo, handed_over)
+            stderr, their_stderr = self._pipe(undo, handed_over)
+            passed = [theirs.fileno(), page_fd]
+            if role == "web" and self._listener is not None:
+                passed.append(self._listener.fileno())
+            popen = subprocess.Popen(  # noqa: S603 -- the arguments are ours alone
+                self.argv(role, theirs.fileno(), page_fd),
+                stdin=subprocess.DEVNULL,
+                stdout=their_stdout,
+                stderr=their_stderr,
+                close_fds=True,
+                pass_fds=passed,
+                start_new_session=True,
+                env=self._environment,
+            )
+        try:
+            pidfd = os.pidfd_open(popen.pid)
+        except OSError:
+            popen.kill()
+            popen.wait(_REAPING)
+            raise
+        return Process(name, popen.pid, pidfd, ours, stdout, stderr, page, popen, self._out_of_memory)
+
+    def _pipe(self, undo: ExitStack, handed_over: ExitStack) -> tuple[int, int]:
+        reader, writer = os.pipe()
+        undo.callback(os.close, reader)
+        handed_over.callback(os.close, writer)
+        with suppress(OSError):  # the user's share of pipe memory is used up: a small one does too
+            fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, self._pipe_size)
+        return reader, writer
+
+
+def in_words(returncode: int, *, out_of_memory: bool = False) -> str:
+    """How a process ended. `out_of_memory` only if the kernel says that it killed for want of it."""
+    if returncode >= 0:
+        return f"exited with code {returncode}"
+    try:
+        name = signal.Signals(-returncode).name
+    except ValueError:
+        name = f"signal {-returncode}"
+    return f"killed by {name} (out of memory)" if out_of_memory else f"killed by {name}"
+
+
+def _occupy_standard_descriptors() -> None:
+    """Have 0, 1 and 2 open, so that no descriptor for a child gets a number that means something else there."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:  # noqa: PLR2004 -- standard error, the last of the three
+        os.set_inheritable(fd, True)
+    os.close(fd)

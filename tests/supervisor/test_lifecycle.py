@@ -1,0 +1,270 @@
+"""The life of one worker, told every story there is; the world around it is played here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from supervisor.lifecycle import (
+    LEAVE_TIMEOUT,
+    RUNNING,
+    TIMED,
+    Broke,
+    Child,
+    Drain,
+    Drained,
+    Event,
+    Exited,
+    Greet,
+    Hardened,
+    Kill,
+    Lost,
+    Ready,
+    SetTimer,
+    Spawn,
+    Spec,
+    Start,
+    State,
+    Stop,
+    TimerRang,
+    step,
+)
+from supervisor.policy import RestartPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class World:
+    """Plays the outside of one child: at most one process, at most one timer."""
+
+    def __init__(self, spec: Spec | None = None) -> None:
+        self.child = Child(spec or Spec())
+        self.now = 0.0
+        self.alive = self.greeted = False
+        self.rings: float | None = None
+        self.spawned = self.killed = 0
+
+    def happen(self, event: Event) -> None:
+        if isinstance(event, Exited):
+            self.alive = self.greeted = False
+        if isinstance(event, TimerRang):
+            self.rings = None
+        self.child, actions = step(self.child, event, self.now)
+        for action in actions:
+            match action:
+                case Spawn():
+                    assert not self.alive, "two processes under one name"
+                    self.alive = True
+                    self.spawned += 1
+                case Greet():
+                    assert self.alive
+                    assert not self.greeted, "secrets were sent twice"
+                    self.greeted = True
+                case Kill():
+                    assert self.alive
+                    self.killed += 1
+                case Drain():
+                    assert self.alive
+                case SetTimer(seconds):
+                    self.rings = None if seconds is None else self.now + seconds
+        state = self.child.state
+        assert self.alive == (state in RUNNING)
+        assert (self.rings is not None) == (state in TIMED)
+        assert self.greeted <= self.child.hardened
+        assert (self.child.up_since is not None) <= (state in {State.UP, State.DRAINING, State.KILLING})
+        assert self.child.wanted or state not in {State.WAITING, State.FAILED, State.UP, State.STARTING}
+
+    def ring(self) -> None:
+        """Let time pass until the timer rings."""
+        assert self.rings is not None
+        self.now = self.rings
+        self.happen(TimerRang())
+
+    def come_up(self) -> None:
+        for event in (Start(), Hardened(), Ready()):
+            self.happen(event)
+        assert self.child.state is State.UP
+
+    def possible(self) -> Iterator[Event]:
+        yield from (Start(), Stop(), Stop(force=True))
+        if self.alive:
+            yield from (Hardened(), Ready(), Broke("no"), Drained(), Lost("hung up"), Exited("died"))
+        if self.rings is not None:
+            yield TimerRang()
+
+
+STORIES = st.lists(st.integers(0, 99), max_size=80)
+
+
+def told(story: list[int]) -> World:
+    world = World(Spec(policy=RestartPolicy(limit=3)))
+    for pick in story:
+        options = list(world.possible())
+        event = options[pick % len(options)]
+        world.now = world.rings if isinstance(event, TimerRang) and world.rings else world.now + 1.0
+        world.happen(event)
+    return world
+
+
+@given(STORIES)
+def test_whatever_happened_stop_ends_it(story: list[int]) -> None:
+    world = told(story)
+    world.happen(Stop())
+    if world.rings is not None:
+        world.ring()
+    if world.alive:
+        world.happen(Exited("killed"))
+    assert world.child.state is State.DOWN
+
+
+@given(STORIES)
+def test_whatever_happened_force_needs_no_timer(story: list[int]) -> None:
+    world = told(story)
+    world.happen(Stop(force=True))
+    assert world.child.state in {State.DOWN, State.KILLING}
+    assert world.rings is None
+
+
+@given(STORIES)
+def test_whatever_happened_it_can_come_up_again(story: list[int]) -> None:
+    world = told(story)
+    world.happen(Stop(force=True))
+    if world.alive:
+        world.happen(Exited("killed"))
+    world.come_up()
+    assert world.greeted
+
+
+@given(st.floats(0.1, 100), st.integers(0, 8), st.booleans())
+def test_a_child_that_hangs_at_start_is_given_up(timeout: float, limit: int, was_well_once: bool) -> None:
+    world = World(Spec(start_timeout=timeout, policy=RestartPolicy(limit=limit)))
+    if was_well_once and limit:
+        world.come_up()
+        world.now += 1000.0
+        world.happen(Exited("died"))
+        world.ring()
+    else:
+        world.happen(Start())
+    for _ in range(limit + 1):
+        world.ring()
+        assert world.child.state is State.KILLING
+        world.happen(Exited("killed by SIGKILL"))
+        assert "did not become ready" in world.child.reason
+        if world.child.state is State.FAILED:
+            return
+        world.ring()
+    raise AssertionError("restarted for ever")
+
+
+def test_a_child_that_dies_soon_after_ready_is_given_up() -> None:
+    world = World(Spec(policy=RestartPolicy(limit=3)))
+    world.happen(Start())
+    while world.child.state is not State.FAILED:
+        world.happen(Hardened())
+        world.happen(Ready())
+        world.now += 1.0
+        world.happen(Exited("exited with code 1"))
+        if world.child.state is State.WAITING:
+            world.ring()
+    assert world.spawned == 4
+    world.happen(Start())
+    assert world.child.state is State.STARTING
+
+
+def test_a_child_that_broke_tells_why_and_is_tried_again() -> None:
+    world = World()
+    world.happen(Start())
+    world.happen(Hardened())
+    world.happen(Broke("ModuleNotFoundError: no module named 'shop'", "Traceback ..."))
+    world.happen(Ready())
+    assert world.child.state is State.STARTING
+    assert world.rings == LEAVE_TIMEOUT
+    world.happen(Exited("exited with code 1"))
+    assert world.child.state is State.WAITING
+    assert world.child.reason == "ModuleNotFoundError: no module named 'shop'"
+    assert world.child.traceback == "Traceback ..."
+    assert world.child.incurable
+    world.ring()
+    world.happen(Exited("killed by SIGSEGV"))
+    assert (world.child.reason, world.child.traceback) == ("killed by SIGSEGV", "")
+    assert not world.child.incurable
+
+
+def test_a_broken_child_that_stays_is_killed_and_keeps_its_reason() -> None:
+    world = World()
+    world.happen(Start())
+    world.happen(Broke("no"))
+    world.ring()
+    assert world.child.state is State.KILLING
+    world.happen(Exited("killed by SIGKILL"))
+    assert world.child.reason == "no"
+
+
+def test_secrets_are_not_sent_and_readiness_not_believed_before_it_is_hardened() -> None:
+    world = World()
+    world.happen(Start())
+    world.happen(Ready())
+    assert world.child.state is State.KILLING
+    assert not world.greeted
+
+
+def test_leaving_by_its_own_word_is_no_crash() -> None:
+    world = World(Spec(policy=RestartPolicy(limit=0)))
+    world.come_up()
+    for _ in range(5):
+        world.happen(Drained())
+        assert world.child.state is State.DRAINING
+        world.happen(Exited("exited with code 0"))
+        assert world.child.state is State.WAITING
+        world.ring()
+        world.happen(Hardened())
+        world.happen(Ready())
+
+
+def test_to_exit_without_a_word_is_a_crash_whatever_the_code() -> None:
+    world = World(Spec(policy=RestartPolicy(limit=0)))
+    world.come_up()
+    world.happen(Exited("exited with code 0"))
+    assert world.child.state is State.FAILED
+
+
+def test_a_drain_that_takes_too_long_is_ended() -> None:
+    world = World(Spec(drain_timeout=7.0))
+    world.come_up()
+    world.happen(Stop())
+    assert world.rings is not None
+    assert 7.0 < world.rings < 8.0
+    world.ring()
+    world.happen(Exited("killed by SIGKILL"))
+    assert "7 s" in world.child.reason
+
+
+def test_a_draining_child_that_hangs_up_first_is_left_alone() -> None:
+    world = World()
+    world.come_up()
+    world.happen(Stop())
+    world.happen(Lost("hung up"))
+    assert world.child.state is State.DRAINING
+
+
+def test_start_takes_a_stop_back_while_it_drains() -> None:
+    world = World()
+    world.come_up()
+    world.happen(Stop())
+    world.happen(Start())
+    world.happen(Exited("exited with code 0"))
+    assert world.child.state is State.WAITING
+
+
+@pytest.mark.parametrize("state", State)
+def test_what_no_longer_matters_changes_nothing(state: State) -> None:
+    child = Child(Spec(), state=state, wanted=True)
+    if state not in RUNNING:
+        for event in (Hardened(), Ready(), Broke("no"), Drained(), Lost("x"), Exited("y")):
+            assert step(child, event, 0.0) == (child, ())
+    if state not in TIMED:
+        assert step(child, TimerRang(), 0.0) == (child, ())
