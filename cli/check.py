@@ -117,7 +117,8 @@ def _settings(plan: dict[str, Any]) -> Table:
     rows.add_row("largest body", _size(limits["max_payload_bytes"]))
     queue = f"{limits['queue_calls']} calls, {_size(limits['queue_bytes'])}, a group and web worker"
     rows.add_row("queue", queue)
-    rows.add_row("inherited variables", " ".join([*environment["inherited"], *environment["passed"]]))
+    passed = " ".join(environment["passed"]) or "none"
+    rows.add_row("variables passed", f"{passed}, beside those that every worker inherits")
     rows.add_row("variables set", " ".join(environment["set"]) or "none")
     requests = ", a line for each request" if plan["log"]["requests"] else ""
     rows.add_row("log", f"{plan['log']['level']}{requests}")

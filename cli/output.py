@@ -52,7 +52,7 @@ def show_error(error: StartError) -> None:
     for fault in faults:
         err.print(_told(fault), soft_wrap=True)
     if not faults:
-        err.print(str(error), soft_wrap=True)
+        err.print(Text("error: ", "bold red").append(str(error), "not bold default"), soft_wrap=True)
     if len(faults) > 1:
         err.print(f"{len(faults)} faults", style="bold", soft_wrap=True)
 

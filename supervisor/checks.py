@@ -77,6 +77,12 @@ def check_links(config: Config, groups: Sequence[ProcessGroup]) -> Iterator[Conf
             key=f"{_LINKS}.bind_host",
             hint="use 127.0.0.1 or ::1",
         )
+    if ipc.transport == "memory" and any(group.name != WEB for group in groups):
+        yield ConfigError(
+            "'memory' carries envelopes inside one process, and exec groups are processes of their own",
+            key=f"{_LINKS}.transport",
+            hint="use tcp_local",
+        )
     workers = sum(group.workers for group in groups if group.name != WEB)
     if ipc.bind_port and workers > 1:
         yield ConfigError(

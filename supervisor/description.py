@@ -150,7 +150,7 @@ def _started(command: Sequence[str], request: Describe, environ: Mapping[str, st
             os.close(theirs)
         output = process.stdout
         assert output is not None  # noqa: S101 -- for the type checker: it is a pipe
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             # What it does when it is made to stop is to show its stack, not to leave a core.
             resource.prlimit(process.pid, resource.RLIMIT_CORE, (0, 0))
         try:

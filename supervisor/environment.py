@@ -8,8 +8,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-HARMLESS = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "LC_*", "TZ", "TMPDIR", "VIRTUAL_ENV")
-"""Variables that every child inherits: where things are, and how people here write."""
+HARMLESS = (
+    *("PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "LC_*", "TZ", "TZDIR", "TMPDIR", "VIRTUAL_ENV"),
+    # What the interpreter itself needs, and what changes how it runs but not what it runs at start. PYTHONPATH is
+    # here because people keep their packages there; PYTHONSTARTUP, PYTHONINSPECT and PYTHONBREAKPOINT are not.
+    *("LD_LIBRARY_PATH", "PYTHONHOME", "PYTHONPATH", "PYTHONPLATLIBDIR", "PYTHONPYCACHEPREFIX"),
+    *("PYTHONASYNCIODEBUG", "PYTHONDEVMODE", "PYTHONDONTWRITEBYTECODE", "PYTHONFAULTHANDLER", "PYTHONHASHSEED"),
+    *("PYTHONINTMAXSTRDIGITS", "PYTHONIOENCODING", "PYTHONMALLOC", "PYTHONNODEBUGRANGES", "PYTHONOPTIMIZE"),
+    *("PYTHONTRACEMALLOC", "PYTHONUNBUFFERED", "PYTHONUTF8", "PYTHONWARNINGS"),
+    *("OTEL_*", "SSL_CERT_*", "*_NUM_THREADS"),
+)
+"""Variables that every child inherits; whatever else it needs, the configuration names."""
 
 
 def scrub(environ: Mapping[str, str], passed: Iterable[str], added: Iterable[tuple[str, str]]) -> dict[str, str]:

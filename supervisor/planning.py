@@ -36,8 +36,9 @@ def load_plan(
     path = find_file(config_file)
     loaded = load(path, environ, overrides)
     secret = _secret(loaded)
-    environment = loaded.config.runtime.platform.environment
-    described = describe(request(loaded.config, path), scrub(environ, environment.passed, environment.set.items()))
+    variables = loaded.config.runtime.platform.environment
+    # As the workers will see it: with other variables it might be another application.
+    described = describe(request(loaded.config, path), scrub(environ, variables.passed, variables.set.items()))
     try:
         plan = make_plan(loaded.config, described, config_path=path, state_dir=find_state_dir(path, environ, state_dir))
     except ConfigError as error:

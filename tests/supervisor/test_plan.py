@@ -162,6 +162,11 @@ def test_links_stay_on_this_host(host: str) -> None:
     assert "no loopback address" in fault(ipc=f"bind_host: '{host}'").what
 
 
+def test_memory_reaches_no_other_process() -> None:
+    assert fault(ipc="transport: memory").key == "runtime.platform.execution_ipc.transport"
+    assert plan("[]", described=Described((), {}), ipc="transport: memory").transport == "memory"
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
 def test_a_loopback_address_will_do(host: str) -> None:
     assert plan(ipc=f"bind_host: '{host}'").groups
@@ -402,9 +407,7 @@ def test_a_plan_is_whole_or_it_is_none(
     assert all(where[e.node] == e.group for e in made.endpoints)
 
 
-@pytest.mark.parametrize(
-    "module", ["config", "fields", "decode", "plan", "checks", "endpoints", "summary", "environment", "errors"]
-)
+@pytest.mark.parametrize("module", ["config", "fields", "decode", "plan", "checks", "endpoints", "summary", "errors"])
 def test_what_decides_touches_nothing(module: str) -> None:
     path = Path(__file__).parents[2] / "supervisor" / f"{module}.py"
     imported = {
