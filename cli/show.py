@@ -27,6 +27,8 @@ _NAMES = {re.sub(r"(?<=.)(?=[A-Z])", "_", kind.__name__).lower(): kind for kind 
 _NAME_OF = {kind: name for name, kind in _NAMES.items()}
 _QUIET = (events.GroupStarting, events.WorkerSpawned, events.GroupUp)
 """Told to programs only: people see the same from what comes next."""
+_SAID_BY_US = {"ready"}
+"""What workers write down and the supervisor tells people as well."""
 _COLOURS = {"info": "", "warning": "yellow", "error": "bold red"}
 
 
@@ -68,6 +70,8 @@ class JsonLines:
 def to_json(event: Event, now: datetime) -> str:
     """The event as a line of a log."""
     said = {name: value for name, value in asdict(event).items() if value not in ("", ())}
+    if said.get("expected"):
+        said.pop("last_words", None)  # nobody looks for a cause
     worker = said.pop("worker", "")
     head = {
         "time": now,
@@ -109,14 +113,14 @@ class Terminal:
         """Print it."""
         match event:
             case events.LineWritten():
-                out.print(pretty(_kept(event)), soft_wrap=True)
+                if (fields(event.text) or {}).get("event") not in _SAID_BY_US:
+                    out.print(pretty(_kept(event)), soft_wrap=True)
             case events.Serving():
                 out.print(_serving(event, attached=self._attached), soft_wrap=True)
             case events.Draining(forced=False):
-                out.print(
-                    _line("draining: calls under way are finished; Ctrl-C now ends them at once", "yellow"),
-                    soft_wrap=True,
-                )
+                # On a line of its own: the terminal has just written ^C.
+                what = "draining: calls under way are finished; Ctrl-C now ends them at once"
+                out.print("\n", _line(what, "yellow"), sep="", soft_wrap=True)
             case _ if not isinstance(event, _QUIET):
                 out.print(self._told(event), soft_wrap=True)
 

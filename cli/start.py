@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from typing import TYPE_CHECKING
-
-from supervisor.run import run
 
 from cli.output import out, show_error
 from cli.show import JsonLines, Terminal
 from shunter import VERSION
 from supervisor.errors import EXIT_CODE, StartError
 from supervisor.planning import load_plan
+from supervisor.run import run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,10 +29,12 @@ def start(config: Path, overrides: Sequence[str], state_dir: Path, *, background
     watched = sys.stdout.isatty() and not background
     try:
         plan = _plan(config, overrides, state_dir, watched=watched)
-        return run(plan, Terminal(attached=True) if watched else JsonLines(workers_too=not background))
+        show = Terminal(attached=True) if watched else JsonLines(workers_too=not background)
+        asyncio.run(run(plan, on_event=show, version=VERSION))
     except StartError as error:
         show_error(error)
         return EXIT_CODE
+    return 0
 
 
 def _plan(config: Path, overrides: Sequence[str], state_dir: Path, *, watched: bool) -> Plan:

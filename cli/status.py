@@ -71,12 +71,15 @@ def rows(answer: Status, now: float) -> Table:
     from cli.output import table  # noqa: PLC0415 -- as above
 
     figures = ("for", "pid", "calls", "running", "restarts", "memory")
-    made = table("group, worker", "state", *figures, "why the one before ended", right=figures)
+    reasons = any(worker.reason for group in answer.groups for worker in group.workers)
+    last = ("why the one before ended",) if reasons else ()
+    made = table("group, worker", "state", *figures, *last, right=figures)
     for group in answer.groups:
         made.add_row(Text(group.name, "bold"), Text(group.state, _COLOURS.get(group.state, "yellow")))
         for worker in group.workers:
+            reason = [Text(worker.reason, "yellow")] if reasons else []
             state = Text(worker.state, _COLOURS.get(worker.state, "yellow"))
-            made.add_row(Text(f"  {worker.name}"), state, *_figures(worker, now), Text(worker.reason, "yellow"))
+            made.add_row(Text(f"  {worker.name}"), state, *_figures(worker, now), *reason)
     return made
 
 
