@@ -40,7 +40,7 @@ LAST_LINES = 20
 
 COMMAND = (sys.executable, "-P", "-X", "faulthandler", "-m", "exec_worker.describe")
 _CHUNK = 64 * 1024
-_MACHINERY = "<frozen importlib"
+_NOISE = ("<frozen ", "Extension modules: ")
 
 
 def describe(
@@ -121,7 +121,8 @@ class _Run:
     def last_lines(self) -> str:
         """The end of what it printed, without the frames of the import machinery."""
         lines = self.output.decode(errors="replace").splitlines()
-        return "\n".join([line for line in lines if line.strip() and _MACHINERY not in line][-LAST_LINES:])
+        said = [line for line in lines if line.strip() and not any(noise in line for noise in _NOISE)]
+        return "\n".join(said[-LAST_LINES:])
 
 
 @contextlib.contextmanager
