@@ -35,6 +35,12 @@ if TYPE_CHECKING:
     from exec_worker.binding import Encoded
     from ipc.scoreboard import Scoreboard
 
+# As plain numbers: looking up a member of an enumeration costs more than the comparison it is for.
+_REQUEST, _CANCEL, _DECLINE = int(Kind.REQUEST), int(Kind.CANCEL), int(Kind.DECLINE)
+_REPLY, _FAILURE, _NOT_STARTED_KIND, _READY = (
+    int(kind) for kind in (Kind.REPLY, Kind.FAILURE, Kind.NOT_STARTED, Kind.READY)
+)
+_LAST_RESORT, _SLOT_KEPT = int(Flag.LAST_RESORT), int(Flag.READY)
 _REASON = {
     Verdict.BUSY: NotStarted.BUSY,
     Verdict.EXPIRED: NotStarted.EXPIRED,
@@ -61,15 +67,15 @@ class Service:
 
     def heard(self, link: Link, frame: Frame) -> None:
         """A web worker says something."""
-        if frame.kind == Kind.REQUEST:
+        if frame.kind == _REQUEST:
             self._clients.add(link)
             try:
                 self._request(link, frame)
             except msgspec.DecodeError:
                 raise Refuse(Refusal.DECODE) from None
-        elif frame.kind == Kind.CANCEL:
+        elif frame.kind == _CANCEL:
             self._cancel(frame.call_id)
-        elif frame.kind == Kind.DECLINE:
+        elif frame.kind == _DECLINE:
             with self._lock:
                 other = self._admission.declined(link, now())
             self._tell_ready(other)
@@ -108,7 +114,7 @@ class Service:
             frame.body,
             arrived + frame.budget_ms / 1000,
             arrived,
-            bool(frame.flags & Flag.LAST_RESORT),
+            bool(frame.flags & _LAST_RESORT),
         )
         if not self._engine.knows(meta.node):
             _not_started(link, call.id, NotStarted.UNKNOWN_NODE)
@@ -185,7 +191,7 @@ class Service:
             if following.start is not None:
                 self._held.pop(following.start.id, None)
         link = call.client
-        flags = Flag.READY.value if following.offer is link else 0
+        flags = _SLOT_KEPT if following.offer is link else 0
         if isinstance(result, Failure):
             _fail(link, call.id, result, room, flags)
         else:
@@ -203,7 +209,7 @@ class Service:
     ) -> None:
         meta = ReplyMeta(room, *times, result.encoding, result.status, result.media_type, result.headers)
         try:
-            link.send(Kind.REPLY, call.id, encode_meta(meta), memoryview(result.body), flags)
+            link.send(_REPLY, call.id, encode_meta(meta), memoryview(result.body), flags)
         except Refuse:
             failure = self._engine.explain_too_large(call, len(result.body), link.max_payload)
             _fail(link, call.id, failure, room, flags)
@@ -212,7 +218,7 @@ class Service:
 
     def _tell_ready(self, client: object | None) -> None:
         if isinstance(client, Link):
-            client.send(Kind.READY)
+            client.send(_READY)
             if self._loop is not None:
                 self._loop.call_soon_threadsafe(self._watch, KEEP_SLOT)
 
@@ -229,8 +235,8 @@ def _check_reply_to(link: Link, reply_to: str) -> None:
 
 
 def _not_started(link: Link, call_id: bytes, reason: NotStarted) -> None:
-    link.send(Kind.NOT_STARTED, call_id, encode_meta(NotStartedMeta(reason)))
+    link.send(_NOT_STARTED_KIND, call_id, encode_meta(NotStartedMeta(reason)))
 
 
 def _fail(link: Link, call_id: bytes, failure: Failure, room: int, flags: int) -> None:
-    link.send(Kind.FAILURE, call_id, encode_meta(FailureMeta(room, failure.code, failure.detail)), b"", flags)
+    link.send(_FAILURE, call_id, encode_meta(FailureMeta(room, failure.code, failure.detail)), b"", flags)

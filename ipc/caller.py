@@ -41,6 +41,10 @@ NO_WORKER_PATIENCE = 5.0
 REDIAL = 0.1
 """Pause before a worker that should be up is dialled again, seconds."""
 MAX_BUDGET_MS = 2**32 - 1
+# As plain numbers: looking up a member of an enumeration costs more than the comparison it is for.
+_REQUEST, _CANCEL, _DECLINE = int(Kind.REQUEST), int(Kind.CANCEL), int(Kind.DECLINE)
+_REPLY, _FAILURE, _READY, _CLOSED = int(Kind.REPLY), int(Kind.FAILURE), int(Kind.READY), int(Kind.CLOSED)
+_LAST_RESORT, _SLOT_KEPT = int(Flag.LAST_RESORT), int(Flag.READY)
 
 
 class Answer(NamedTuple):
@@ -155,7 +159,7 @@ class Caller:
         if self._pending.leave(call.id) is not None:
             self._leave(call, Cancelled("the caller went away"))
             if call.seat is not None and (link := call.group.links.get(call.seat)) is not None:
-                link.send(Kind.CANCEL, call.id)
+                link.send(_CANCEL, call.id)
 
     @property
     def late(self) -> int:
@@ -245,25 +249,25 @@ class Caller:
         assert isinstance(peer, _Peer)  # noqa: S101 - set in _dial
         assert peer.seat is not None  # noqa: S101 - set when established
         kind = frame.kind
-        if kind == Kind.READY:
+        if kind == _READY:
             if (send := peer.group.dispatch.offered(peer.seat)) is not None:
                 self._send(send, now())
             else:
-                link.send(Kind.DECLINE)
+                link.send(_DECLINE)
             return
-        if kind == Kind.CLOSED:
+        if kind == _CLOSED:
             self._withdraw(peer)
             return
         call = peer.outstanding.pop(frame.call_id, None)
         if call is None:
             raise Refuse(Refusal.UNAUTHORISED)  # it answers what it was never asked
         try:
-            if kind == Kind.REPLY:
+            if kind == _REPLY:
                 meta = decode_reply(frame.meta)
                 if (waiter := self._pending.settle(call.id)) is not None and not waiter.future.done():
                     waiter.future.set_result(Answer(meta, frame.body))
                 self._over(peer, link, frame.flags, meta.room)
-            elif kind == Kind.FAILURE:
+            elif kind == _FAILURE:
                 failure = decode_failure(frame.meta)
                 if self._pending.settle(call.id) is not None:
                     self._leave(call, from_code(failure.code, failure.detail))
@@ -304,8 +308,8 @@ class Caller:
         sends = peer.group.dispatch.answered(seat, room)
         if sends:
             self._send_all(sends)
-        if flags & Flag.READY and not any(send.seat is seat for send in sends):
-            link.send(Kind.DECLINE)
+        if flags & _SLOT_KEPT and not any(send.seat is seat for send in sends):
+            link.send(_DECLINE)
 
     def _not_started(self, peer: _Peer, call: Call, meta: NotStartedMeta) -> None:
         waits = self._pending.peek(call.id) is not None
@@ -337,8 +341,8 @@ class Caller:
         peer.outstanding[call.id] = call
         budget = int((call.deadline - time) * 1000)
         budget = 1 if budget < 1 else min(budget, MAX_BUDGET_MS)
-        flags = Flag.LAST_RESORT.value if last_resort else 0
-        link.send(Kind.REQUEST, call.id, call.meta, call.body, flags, budget)
+        flags = _LAST_RESORT if last_resort else 0
+        link.send(_REQUEST, call.id, call.meta, call.body, flags, budget)
 
     def _leave(self, call: Call, error: IpcError) -> None:
         """The call has left the table; tell its future, and the queue if it was there."""
@@ -356,7 +360,7 @@ class Caller:
             else:
                 self._leave(call, CallTimeout("the node did not answer in time"))
                 if (link := call.group.links.get(call.seat)) is not None:
-                    link.send(Kind.CANCEL, call.id)
+                    link.send(_CANCEL, call.id)
         for call in self._pending:
             if call.slow is not None and time - call.since > SWEEP:
                 slow, call.slow = call.slow, None
