@@ -10,7 +10,7 @@ from msgspec import UNSET, Struct
 
 from exec_worker.annotations import JSON as JSON_TYPE
 from exec_worker.annotations import is_json
-from exec_worker.codec import MsgspecCodec, PydanticCodec
+from exec_worker.codec import MsgspecCodec, PydanticCodec, name_of
 from exec_worker.node import AnyFunction, Response
 from exec_worker.reader import OCTETS, Signature, Taken, read
 from ipc.contract import NodeContract
@@ -19,8 +19,8 @@ from ipc.messages.calls import Encoding
 
 NONE, RAW, JSON, MSGPACK = (int(each) for each in Encoding)
 Buffer = bytes | bytearray | memoryview | msgspec.Raw
-_MAX_NAME = 64
-"""Characters of a name somebody sent that are repeated to them."""
+_NO_PARAMETERS = b"\x80"
+"""An empty map."""
 _IMMUTABLE = (bool, int, float, str, bytes, type(None))
 
 
@@ -31,7 +31,7 @@ class Encoded(Struct, frozen=True, gc=False):
     status: int
     media_type: str
     headers: tuple[tuple[str, str], ...]
-    body: Buffer
+    body: bytes
 
 
 class Binding:
@@ -41,10 +41,8 @@ class Binding:
         signature = signature or read(function, name=contract.name)
         self.function = function
         self.contract = contract
-        self._parameters = signature.parameters
         self._read_parameters = _parameters_decoder(signature.parameters)
         self._late = [(item.name, item.codec.convert) for item in signature.parameters if _is_late(item)]
-        self._needs_parameters = any(item.required for item in signature.parameters)
         self._body = signature.body
         self._body_name = signature.body.name if signature.body else ""
         self._readers = _body_readers(signature.body)
@@ -59,24 +57,22 @@ class Binding:
     def decode(self, params: Buffer, encoding: int, body: Buffer) -> dict[str, Any]:
         """The function's arguments; InvalidRequest, and nothing else, if they are not what it declares."""
         try:
-            if params:
-                kwargs = msgspec.structs.asdict(self._read_parameters(params))
-                if self._late:
-                    self._convert_late(kwargs)
-            elif self._needs_parameters:
-                self._complain(params)
-            else:
-                kwargs = {}
+            kwargs = msgspec.structs.asdict(self._read_parameters(params or _NO_PARAMETERS))
+            if self._late:
+                self._convert_late(kwargs)
+        except InvalidRequest:
+            raise
+        except Exception as error:
+            raise InvalidRequest(_about_parameters(error)) from error
+        try:
             if encoding:
                 kwargs[self._body_name] = self._readers[encoding](body)
             elif self._body is not None:
-                if self._body.required:
-                    self._miss_body()
-                kwargs[self._body_name] = self._body.default
+                kwargs[self._body_name] = self._default_body(self._body)
         except InvalidRequest:
             raise
-        except Exception as error:  # noqa: BLE001 - validators of the application take part, whatever they raise
-            self._explain(params, encoding, error)
+        except Exception as error:
+            raise InvalidRequest(self._about_body(encoding, error)) from error
         return kwargs
 
     def run(self, kwargs: dict[str, Any]) -> Any:
@@ -99,10 +95,10 @@ class Binding:
             raise
         except Exception as error:
             raise BadResult(
-                f"{self.contract.name} returned {_name(result)}, which cannot be encoded: {_brief(error)}"
+                f"{self.contract.name} returned {name_of(type(result))}, which cannot be encoded: {_brief(error)}"
             ) from error
 
-    def _flat(self, result: Any) -> Buffer:
+    def _flat(self, result: Any) -> bytes:
         """Bytes as one run, which a view of an array need not be."""
         if type(result) is bytes:
             return result
@@ -124,48 +120,29 @@ class Binding:
         return Encoded(JSON, result.status, media_type or JSON_TYPE, headers, self._to_json(body))
 
     def _refuse(self, result: Any, declared: str) -> NoReturn:
-        raise BadResult(f"{self.contract.name} returned {_name(result)}, but {declared}")
+        raise BadResult(f"{self.contract.name} returned {name_of(type(result))}, but {declared}")
 
-    def _miss_body(self) -> NoReturn:
-        raise InvalidRequest(f"{self._body_name}: the request has no body")
+    def _default_body(self, body: Taken) -> Any:
+        if body.required:
+            raise InvalidRequest(f"The request has no body, and `{body.name}` is required")
+        return body.default
 
-    def _convert_late(self, arguments: dict[str, Any]) -> None:
+    def _convert_late(self, kwargs: dict[str, Any]) -> None:
         for name, convert in self._late:
-            if arguments[name] is UNSET:
-                del arguments[name]
-            else:
-                arguments[name] = convert(arguments[name])
-
-    def _explain(self, params: Buffer, encoding: int, error: Exception) -> NoReturn:
-        """Say what is wrong with a request that was refused: slower, and with the parameter's name."""
-        if params:
-            self._complain(params)
-        if encoding not in self._readers:
-            if self._body is None:
-                raise InvalidRequest("the request has a body, and there is no parameter that takes one") from error
-            wanted = "raw bytes" if self._body.raw else "JSON"
-            raise InvalidRequest(f"{self._body_name}: the body has to be {wanted}") from error
-        raise InvalidRequest(f"{self._body_name}: {_brief(error)}") from error
-
-    def _complain(self, params: Buffer) -> None:
-        """Raise for the first parameter that is wrong; return if none is."""
-        try:
-            sent = msgspec.msgpack.decode(params, type=dict[str, Any]) if params else {}
-        except Exception as error:
-            raise InvalidRequest("the parameters are not a map of names to values") from error
-        known = {item.name for item in self._parameters}
-        for name in sent:
-            if name not in known:
-                raise InvalidRequest(f"{name[:_MAX_NAME]}: there is no parameter of this name")
-        for item in self._parameters:
-            if item.name not in sent:
-                if item.required:
-                    raise InvalidRequest(f"{item.name}: a value is required")
+            if kwargs[name] is UNSET:
+                del kwargs[name]
                 continue
             try:
-                item.codec.convert(sent[item.name])
-            except Exception as error:
-                raise InvalidRequest(f"{item.name}: {_brief(error)}") from error
+                kwargs[name] = convert(kwargs[name])
+            except msgspec.ValidationError as error:
+                raise InvalidRequest(_located(str(error), name)) from error
+
+    def _about_body(self, encoding: int, error: Exception) -> str:
+        if encoding in self._readers:
+            return _brief(error)
+        if self._body is None:
+            return "The request has a body, and no parameter takes one"
+        return f"The body, `{self._body_name}`, has to be {'raw bytes' if self._body.raw else 'JSON'}"
 
 
 _anything = MsgspecCodec(Any)
@@ -207,25 +184,24 @@ def _body_readers(body: Taken | None) -> dict[int, Callable[[Any], Any]]:
         return {JSON: body.codec.from_json, MSGPACK: body.codec.from_msgpack}
     check = body.codec.convert
 
-    def take(data: Any) -> bytes:
-        return data if type(data) is bytes else bytes(data)
+    def take(data: Any) -> Any:
+        return check(data if type(data) is bytes else bytes(data))
 
-    return (
-        {RAW: take}
-        if body.codec.schema(output=False)[0].keys() <= {"type", "contentEncoding", "anyOf"}
-        else {RAW: lambda data: check(take(data))}
-    )
+    return {RAW: take}
 
 
-def _name(value: Any) -> str:
-    kind = type(value)
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+def _about_parameters(error: Exception) -> str:
+    """The sentence a web worker has for the same fault: clients see no difference in where it was found."""
+    told = _brief(error).replace("Object missing required field", "Missing parameter")
+    return told.replace("Object contains unknown field", "Unknown parameter")
+
+
+def _located(told: str, name: str) -> str:
+    return told.replace("`$", f"`$.{name}") if "`$" in told else f"{told} - at `$.{name}`"
 
 
 def _brief(error: Exception) -> str:
-    """What went wrong, in a sentence that holds nothing but what msgspec or pydantic say about a value."""
-    if isinstance(error, msgspec.DecodeError | TypeError | ValueError | OverflowError):
+    """What went wrong; only the name of what validators and serializers raise beside what they are meant to."""
+    if isinstance(error, msgspec.DecodeError | TypeError | ValueError | OverflowError | RecursionError):
         return str(error)
-    if isinstance(error, RecursionError):
-        return "it is nested too deeply"
     return type(error).__name__

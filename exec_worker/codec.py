@@ -11,10 +11,8 @@ import msgspec
 from ipc import shape
 
 REF = "#/components/schemas/"
-_UNFIT = "it is not of the declared type"
-"""In place of pydantic's own sentence, which repeats the value: this one may reach a client."""
-_MAX_ERRORS = 5
-"""Of one invalid value, how many of pydantic's complaints are told."""
+_UNFIT = "it is not of the declared type"  # pydantic's own sentence repeats the value, and this may reach a client
+_MAX_ERRORS = 5  # of pydantic's complaints about one value that are told
 _CLASS_MARKS = ("__struct_fields__", "__dataclass_fields__", "__attrs_attrs__", "__total__", "_fields")
 _PYDANTIC_MARKS = ("__pydantic_core_schema__", "__get_pydantic_core_schema__", "__pydantic_validator__")
 _PYDANTIC_MODULES = frozenset({"pydantic", "pydantic_core", "annotated_types"})
@@ -63,11 +61,16 @@ class Codec(Protocol):
         ...
 
 
+def name_of(cls: type) -> str:
+    """A class as people know it."""
+    return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+
+
 def _foreign(value: Any) -> Any:
     """What msgspec is to encode for an object it does not know: a pydantic model inside of something else."""
     dump = getattr(value, "model_dump", None)
     if dump is None:
-        raise TypeError(f"{type(value).__module__}.{type(value).__qualname__} is no type that can be encoded")
+        raise TypeError(f"{name_of(type(value))} is no type that can be encoded")
     return dump(mode="json")
 
 
@@ -86,9 +89,8 @@ class MsgspecCodec:
         except (TypeError, ValueError, NameError, NotImplementedError) as error:
             raise Unsupported(f"{error}") from error
         classes = _classes_in(info)
-        for cls, is_custom in classes.items():
-            if is_custom:
-                raise Unsupported(f"{cls!r} is no type msgspec knows")
+        if custom := [cls for cls, is_custom in classes.items() if is_custom]:
+            raise Unsupported(f"{custom[0]!r} is no type msgspec knows")
         self.modules = {cls.__name__: cls.__module__ for cls in classes}
         self._kind = kind
         self.to_json = _json
@@ -189,8 +191,7 @@ class PydanticCodec:
 def _classes_in(info: msgspec.inspect.Type) -> dict[type, bool]:
     """Every class within the type, and whether it is one that msgspec does not know."""
     found: dict[type, bool] = {}
-    seen: set[int] = set()
-    waiting: list[Any] = [info]
+    seen, waiting = set[int](), list[Any]([info])
     while waiting:
         item = waiting.pop()
         if isinstance(item, tuple):

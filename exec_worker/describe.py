@@ -7,15 +7,15 @@ application becomes a `Fault`; the answer goes to a descriptor of its own, so th
 """
 
 import argparse
+import contextlib
 import inspect
 import os
 import sys
 from typing import Any
 
 from exec_worker.components import Components
-from exec_worker.loader import Found, LoadError, discover, find, import_module, put_first
-from exec_worker.reader import ContractError, source_of
-from exec_worker.signature import contract_of
+from exec_worker.loader import Found, LoadError, contract_at, discover, find, import_module, put_first
+from exec_worker.reader import source_of
 from ipc.contract import Describe, Described, Fault, NodeContract, decode_request, encode
 
 
@@ -27,11 +27,9 @@ def describe(request: Describe) -> Described:
     nodes: list[NodeContract] = []
     for found in _functions(request, faults):
         try:
-            nodes.append(
-                contract_of(found.function, name=found.name, imported_from=found.imported_from, components=components)
-            )
-        except ContractError as error:
-            _add(faults, Fault(str(error)))
+            nodes.append(contract_at(found, components)[1])
+        except LoadError as error:
+            _add(faults, fault_of(error))
     if request.app:
         _check_app(request.app, faults)
     return Described(tuple(nodes), components.schemas, tuple(faults))
@@ -109,8 +107,9 @@ def main() -> None:
     answer = encode(describe(decode_request(sys.stdin.buffer.read())))
     with os.fdopen(descriptor, "wb") as out:
         out.write(answer)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with contextlib.suppress(Exception):  # the application may have closed or replaced them
+        sys.stdout.flush()
+        sys.stderr.flush()
     # Not sys.exit(): threads that an import has started would keep the process for ever.
     os._exit(0)
 

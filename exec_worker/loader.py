@@ -13,8 +13,9 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from exec_worker.binding import Binding
+from exec_worker.components import Components
 from exec_worker.node import AnyFunction, info_of
-from exec_worker.reader import ContractError, read
+from exec_worker.reader import ContractError, Signature, read, source_of
 from exec_worker.signature import contract_of, disagreement
 from ipc.contract import NodeContract
 
@@ -70,18 +71,28 @@ def load(contracts: Sequence[NodeContract], sys_path: Iterable[str] = ()) -> dic
 
 
 def _bind(contract: NodeContract) -> Binding:
-    function = find(contract.imported_from or contract.name).function
-    try:
-        signature = read(function, name=contract.name)
-    except ContractError as error:
-        raise LoadError(str(error)) from error
-    here = contract_of(function, name=contract.name, signature=signature)
+    found = find(contract.imported_from or contract.name)._replace(name=contract.name)
+    signature, here = contract_at(found, Components())
     if (part := disagreement(contract, here)) is not None:
         raise LoadError(
             f"{contract.name} has changed since it was described: {part} is not the same in {here.source}. "
             "Reload to describe the application again"
         )
-    return Binding(function, contract, signature)
+    return Binding(found.function, contract, signature)
+
+
+def contract_at(found: Found, components: Components) -> tuple[Signature, NodeContract]:
+    """What a function found takes and gives; LoadError if it cannot be a node, or its types raise when asked."""
+    name, function, imported_from = found
+    try:
+        signature = read(function, name=name)
+        return signature, contract_of(
+            function, name=name, imported_from=imported_from, components=components, signature=signature
+        )
+    except ContractError as error:
+        raise LoadError(str(error)) from None
+    except Exception as error:
+        raise LoadError(f"{source_of(function)}: {name} cannot be read: {type(error).__name__}: {error}") from error
 
 
 def find(dotted: str) -> Found:
