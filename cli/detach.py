@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import shunter
-from cli.output import err, out
+from cli.output import err, out, show_error
 from cli.show import Terminal, from_json
 from cli.tail import Tail
 from ipc.control import ControlError, ask
 from ipc.messages.control import AskStatus, Status
 from supervisor.events import Serving
+from supervisor.statedir import AlreadyRunning
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +34,7 @@ FAILED, USAGE = 1, 2
 def detached(config: Path, overrides: Sequence[str], state_dir: Path) -> int:
     """Start it, show how it gets ready, say how to see and stop it; the code of its start if that fails."""
     if (pid := running(state_dir)) is not None:
-        err.print(already(pid, state_dir), soft_wrap=True)
+        show_error(AlreadyRunning(state_dir, pid))
         return USAGE
     try:
         log = _prepare(state_dir)
@@ -56,11 +57,6 @@ def running(state_dir: Path) -> int | None:
         answer = ask(state_dir, AskStatus())
         return answer.supervisor.pid if isinstance(answer, Status) else None
     return None
-
-
-def already(pid: int, state_dir: Path) -> str:
-    """The sentence for whoever starts a second one."""
-    return f"shunter: {state_dir} belongs to the service that runs as pid {pid}; stop it, or choose another --state-dir"
 
 
 def _prepare(state_dir: Path) -> Path:
@@ -100,6 +96,8 @@ def _watch(process: subprocess.Popen[bytes], tail: Tail, state_dir: Path) -> int
                     out.print(_how_to_go_on(process.pid, state_dir), soft_wrap=True)
                     _let_go(process)
                     return 0
+            if code == USAGE:  # it has said what is wrong, and there is nothing else to look at
+                return code
             if code is not None:
                 err.print(f"shunter: the service did not start; its log is {state_dir / 'logs' / LOG}", soft_wrap=True)
                 return code if code > 0 else FAILED

@@ -13,7 +13,14 @@ if TYPE_CHECKING:
 
     from rich.text import Text
 
-_LEVELS = {"debug": "dim", "info": "", "warning": "yellow", "error": "bold red", "critical": "bold red"}
+_LEVELS = {
+    "debug": "dim",
+    "stdout": "dim",
+    "stderr": "dim",
+    "warning": "yellow",
+    "error": "bold red",
+    "critical": "bold red",
+}
 _WORKER_COLOURS = ("cyan", "magenta", "blue", "green")
 _LEADING = ("time", "level", "worker", "event", "stream")
 _BELOW = ("traceback", "stack")
@@ -56,13 +63,13 @@ def pretty(raw: str) -> Text:
     said = fields(raw)
     if said is None:
         return Text(printable(raw), style="dim")
-    level = str(said.get("level", "info"))
+    level = str(said.get("level") or said.get("stream", ""))
     worker = str(said.get("worker", ""))
     what = "event" if "event" in said else "text"
     line = Text.assemble(
         (clock(moment(said)), "dim"),
         (f" {level:<7} ", _LEVELS.get(level, "")),
-        (f"{worker:<14} " if worker else "", worker_colour(worker)),
+        (f"{worker:<14} ", worker_colour(worker)),
         (printable(str(said.get(what, ""))), "red" if level in {"error", "critical"} else ""),
     )
     for name, value in said.items():

@@ -9,6 +9,7 @@ from ipc.control import ControlError, NotRunning, ask
 from ipc.messages.control import Refused, Status
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from ipc.messages.control import Order
@@ -18,8 +19,9 @@ DONE, FAILED, USAGE, NOT_RUNNING = 0, 1, 2, 3
 
 def give(state_dir: Path, order: Order) -> int:
     """Give it, show what happens until it is carried out, and return the exit code."""
+    say = _teller()
     try:
-        answer = ask(state_dir, order, _say)
+        answer = ask(state_dir, order, say)
     except ControlError as error:
         return complain(error)
     except KeyboardInterrupt:
@@ -28,7 +30,7 @@ def give(state_dir: Path, order: Order) -> int:
     if isinstance(answer, Refused):
         return complain(answer)
     if not isinstance(answer, Status):
-        _say(answer.text)
+        say(answer.text)
     return DONE
 
 
@@ -46,6 +48,15 @@ def complain(reason: ControlError | Refused) -> int:
             return FAILED
 
 
-def _say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
+def _teller() -> Callable[[str], None]:
+    """Prints lines; the outcome is often what the last progress has said already, and is not said again."""
+    last = ""
+
+    def say(text: str) -> None:
+        nonlocal last
+        if text != last:
+            sys.stdout.write(f"{text}\n")
+            sys.stdout.flush()
+        last = text
+
+    return say

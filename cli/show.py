@@ -19,6 +19,8 @@ from supervisor.errors import printable
 from supervisor.logbook import entry
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from supervisor.events import Event
 
 Level: TypeAlias = Literal["info", "warning", "error"]
@@ -79,6 +81,7 @@ def to_json(event: Event, now: datetime) -> str:
         **({"worker": worker} if worker else {}),
         "event": _NAME_OF[type(event)],
     }
+    said |= {name: round(value, 3) for name, value in said.items() if isinstance(value, float)}
     if isinstance(event, events.Serving) and event.port:
         said["url"] = address(event)
     return msgspec.json.encode({**head, **said}).decode()
@@ -105,21 +108,26 @@ def _kept(event: events.LineWritten) -> str:
 class Terminal:
     """A line for each event that people want to know of, and the workers' own lines made readable."""
 
-    def __init__(self, *, attached: bool) -> None:
+    def __init__(self, *, attached: bool, title: RenderableType | None = None) -> None:
         self._attached = attached
         """Whether Ctrl-C reaches the service, and the workers' lines were shown as they came."""
+        self._title = title
+        """What stands above the first event: nothing does if there is none, for then nothing was started."""
 
     def __call__(self, event: Event) -> None:
         """Print it."""
+        if self._title is not None:
+            out.print(self._title)
+            self._title = None
         match event:
             case events.LineWritten():
                 if (fields(event.text) or {}).get("event") not in _SAID_BY_US:
                     out.print(pretty(_kept(event)), soft_wrap=True)
             case events.Serving():
                 out.print(_serving(event, attached=self._attached), soft_wrap=True)
-            case events.Draining(forced=False):
+            case events.Draining(forced):
+                what = "stopping at once" if forced else "draining: calls under way are finished; Ctrl-C now ends them"
                 # On a line of its own: the terminal has just written ^C.
-                what = "draining: calls under way are finished; Ctrl-C now ends them at once"
                 out.print("\n", _line(what, "yellow"), sep="", soft_wrap=True)
             case _ if not isinstance(event, _QUIET):
                 out.print(self._told(event), soft_wrap=True)

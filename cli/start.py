@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from cli.output import out, show_error
@@ -28,8 +29,10 @@ def start(config: Path, overrides: Sequence[str], state_dir: Path, *, background
     """
     watched = sys.stdout.isatty() and not background
     try:
-        plan = _plan(config, overrides, state_dir, watched=watched)
-        show = Terminal(attached=True) if watched else JsonLines(workers_too=not background)
+        # It takes a while, and somebody who looks wants to know what is waited for.
+        with out.status("importing the application") if watched else nullcontext():
+            plan = load_plan(config, overrides, os.environ, state_dir)
+        show = _terminal(plan) if watched else JsonLines(workers_too=not background)
         asyncio.run(run(plan, on_event=show, version=VERSION))
     except StartError as error:
         show_error(error)
@@ -37,12 +40,7 @@ def start(config: Path, overrides: Sequence[str], state_dir: Path, *, background
     return 0
 
 
-def _plan(config: Path, overrides: Sequence[str], state_dir: Path, *, watched: bool) -> Plan:
-    if not watched:
-        return load_plan(config, overrides, os.environ, state_dir)
+def _terminal(plan: Plan) -> Terminal:
     from cli.banner import banner  # noqa: PLC0415 -- only somebody who looks needs it
 
-    with out.status("importing the application"):
-        plan = load_plan(config, overrides, os.environ, state_dir)
-    out.print(banner(plan, VERSION))
-    return plan
+    return Terminal(attached=True, title=banner(plan, VERSION))

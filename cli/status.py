@@ -72,8 +72,10 @@ def rows(answer: Status, now: float) -> Table:
 
     figures = ("for", "pid", "calls", "running", "restarts", "memory")
     reasons = any(worker.reason for group in answer.groups for worker in group.workers)
-    last = ("why the one before ended",) if reasons else ()
+    last = ("last end",) if reasons else ()
     made = table("group, worker", "state", *figures, *last, right=figures)
+    for column in made.columns[: 2 + len(figures)]:
+        column.no_wrap = True  # where it is narrow, the reasons take more lines and nothing else does
     for group in answer.groups:
         made.add_row(Text(group.name, "bold"), Text(group.state, _COLOURS.get(group.state, "yellow")))
         for worker in group.workers:

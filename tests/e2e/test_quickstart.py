@@ -327,13 +327,20 @@ def test_stop_leaves_nothing(own: Service) -> None:
 def test_in_the_foreground_an_interrupt_drains(tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "shunter.py"), "start", "-c", str(QUICKSTART), "--state-dir"]
     command += [str(tmp_path), "--set", "runtime.web.port=0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as started:
-        until(lambda: shunter("status", "--state-dir", str(tmp_path)).returncode == 0, 60)
-        processes = psutil.Process(started.pid).children(recursive=True)
-        started.send_signal(signal.SIGINT)
-        said, _ = started.communicate(timeout=60)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as started:
+        try:
+            said = [json.loads(started.stdout.readline())]
+            while said[-1]["event"] != "serving":
+                said.append(json.loads(started.stdout.readline()))
+            assert httpx.get(said[-1]["url"] + "/hello").status_code == 200
+            processes = psutil.Process(started.pid).children(recursive=True)
+            started.send_signal(signal.SIGINT)
+            said += map(json.loads, started.communicate(timeout=60)[0].splitlines())
+        finally:
+            started.kill()
     assert started.returncode == 0
-    assert all(isinstance(json.loads(line), dict) for line in said.splitlines())
+    assert said[-1]["event"] == "stopped"
+    assert len(processes) == 4
     assert not living(processes)
 
 
