@@ -58,10 +58,15 @@ def as_data(answer: Status) -> dict[str, Any]:
 
 def _print_table(answer: Status) -> None:
     from cli.output import out  # noqa: PLC0415 -- rich is slow to import, and JSON needs none of it
+    from supervisor.errors import printable  # noqa: PLC0415 -- as above
 
     one, now = answer.supervisor, time.time()
     out.print(f"Shunter {one.version}, pid {one.pid}, up {age(now - one.since)}, {one.config}\n", soft_wrap=True)
     out.print(rows(answer, now))
+    ended = [worker for group in answer.groups for worker in group.workers if worker.reason]
+    for n, worker in enumerate(ended):
+        lead = "" if n else "\n"
+        out.print(f"{lead}{worker.name}: the one before: {printable(worker.reason)}", style="yellow", soft_wrap=True)
 
 
 def rows(answer: Status, now: float) -> Table:
@@ -71,17 +76,14 @@ def rows(answer: Status, now: float) -> Table:
     from cli.output import table  # noqa: PLC0415 -- as above
 
     figures = ("for", "pid", "calls", "running", "restarts", "memory")
-    reasons = any(worker.reason for group in answer.groups for worker in group.workers)
-    last = ("last end",) if reasons else ()
-    made = table("group, worker", "state", *figures, *last, right=figures)
-    for column in made.columns[: 2 + len(figures)]:
-        column.no_wrap = True  # where it is narrow, the reasons take more lines and nothing else does
+    made = table("worker", "state", *figures, right=figures)
+    made.padding = (0, 2, 0, 0)
+    made.columns[0].no_wrap = True
     for group in answer.groups:
         made.add_row(Text(group.name, "bold"), Text(group.state, _COLOURS.get(group.state, "yellow")))
         for worker in group.workers:
-            reason = [Text(worker.reason, "yellow")] if reasons else []
             state = Text(worker.state, _COLOURS.get(worker.state, "yellow"))
-            made.add_row(Text(f"  {worker.name}"), state, *_figures(worker, now), *reason)
+            made.add_row(Text(f"  {worker.name}"), state, *_figures(worker, now))
     return made
 
 
