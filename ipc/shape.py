@@ -76,7 +76,7 @@ def describe(kind: Any) -> Any:
 def rebuild(shape: Any) -> Any:
     """A type that validates as the described one does; ValueError for what `describe` did not make."""
     try:
-        return _Rebuilder(shape["defs"]).root(shape["root"])
+        return _Rebuilder(shape["defs"]).part(shape["root"], 0)
     except (KeyError, TypeError, IndexError, AttributeError) as error:
         raise ValueError(f"this is no shape of a type: {error!r}") from error
 
@@ -187,18 +187,11 @@ class _Rebuilder:
         for cls, entry in zip(self._classes, defs, strict=True):
             # msgspec reads these when it first decodes the class, not when the class is made.
             cls.__annotations__ = {
-                name: self._field(entry, required, part)
-                for name, (_, required, part) in zip(cls.__annotations__, entry["fields"], strict=True)
+                name: self.part(part, 0)
+                for name, (_, _, part) in zip(cls.__annotations__, entry["fields"], strict=True)
             }
 
-    def root(self, part: Any) -> Any:
-        return self._part(part, 0)
-
-    def _field(self, entry: Any, required: bool, part: Any) -> Any:
-        kind = self._part(part, 0)
-        return typing.NotRequired[kind] if entry["is"] == "typeddict" and not required else kind
-
-    def _part(self, part: Any, depth: int) -> Any:
+    def part(self, part: Any, depth: int) -> Any:
         if depth > MAX_DEPTH:
             raise ValueError(f"a shape deeper than {MAX_DEPTH}")
         name = part["is"]
@@ -216,10 +209,10 @@ class _Rebuilder:
         if name in _BY_NAME:
             return _BY_NAME[name]
         if name in _OF:
-            return _OF[name](self._part(part["item"], depth))
+            return _OF[name](self.part(part["item"], depth))
         if name == "dict":
-            return dict.__class_getitem__((self._part(part["key"], depth), self._part(part["value"], depth)))
-        parts = tuple(self._part(item, depth) for item in part["items"])
+            return dict.__class_getitem__((self.part(part["key"], depth), self.part(part["value"], depth)))
+        parts = tuple(self.part(item, depth) for item in part["items"])
         if name == "tuple":
             return tuple.__class_getitem__(parts)
         if name == "union":

@@ -1,8 +1,10 @@
 """Runs the process as the supervisor does."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -98,10 +100,17 @@ def test_a_type_whose_own_code_raises_is_a_fault(app: Path) -> None:
 
 
 def test_processes_the_application_starts_do_not_hold_the_descriptor(app: Path) -> None:
-    add(app, "child", "import subprocess\nsubprocess.Popen(['sleep', '5'], close_fds=False, stdin=subprocess.DEVNULL,"
-                      " stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)\n")  # fmt: skip
-    answer, _ = described(app, packages=("shop",))
+    add(
+        app,
+        "child",
+        "import subprocess\nnull = subprocess.DEVNULL\n"
+        "print(subprocess.Popen(['sleep', '60'], close_fds=False, stdin=null, stdout=null, stderr=null).pid)\n",
+    )
+    begun = time.monotonic()
+    answer, printed = described(app, packages=("shop",))
+    os.kill(int(printed), signal.SIGKILL)
     assert len(answer.nodes) == 1
+    assert time.monotonic() - begun < 30
 
 
 def test_one_run_tells_every_fault(app: Path) -> None:
