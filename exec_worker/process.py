@@ -57,7 +57,7 @@ def run(parent: Parent, page: int, termination: Termination) -> int:
         loop.call_soon_threadsafe(service.drain)
 
     termination.then(leave)
-    log.info("ready", nodes=len(nodes))
+    log.debug("ready", nodes=len(nodes))
     service.run()
     asyncio.run_coroutine_threadsafe(_leave(responder), loop).result()
     parent.say(Drained())

@@ -1,7 +1,7 @@
 """Joins links, admission and engine: the I/O thread takes calls in, the main thread runs them and answers.
 
-The two threads share the admission, under one lock that is never held while anything is run, sent or waited for. The
-main thread seals and writes the reply itself: handing it back to the loop would cost as much again as the call.
+The two threads share the admission, under one lock that is never held while anything is run or waited for. The main
+thread seals and writes the reply itself: handing it back to the loop would cost as much again as the call.
 """
 
 from __future__ import annotations
@@ -42,7 +42,6 @@ _REPLY, _FAILURE, _NOT_STARTED_KIND, _READY = (
 )
 _LAST_RESORT, _SLOT_KEPT = int(Flag.LAST_RESORT), int(Flag.READY)
 _REASON = {
-    Verdict.BUSY: NotStarted.BUSY,
     Verdict.EXPIRED: NotStarted.EXPIRED,
     Verdict.DRAINING: NotStarted.DRAINING,
 }
@@ -126,14 +125,17 @@ class Service:
             verdict = self._admission.arrive(call, arrived)
             if verdict is Verdict.HOLD:
                 self._held[call.id] = call
+            elif verdict is Verdict.BUSY:
+                # Under the lock: READY must not overtake it, or the asker would wait for a READY that has been.
+                _not_started(link, call.id, NotStarted.BUSY)
         if verdict is Verdict.START:
             self._inbox.put(call)
         elif verdict is Verdict.HOLD:
             self._watch(GIVE_BACK_AFTER)
+        elif verdict is Verdict.BUSY:
+            self._watch(KEEP_SLOT)
         else:
             _not_started(link, call.id, _REASON[verdict])
-            if verdict is Verdict.BUSY:
-                self._watch(KEEP_SLOT)
 
     def _cancel(self, call_id: bytes) -> None:
         with self._lock:
@@ -159,10 +161,9 @@ class Service:
             returned = self._admission.give_back(time)
             for call in returned:
                 self._held.pop(call.id, None)
+                _not_started(call.client, call.id, NotStarted.BUSY)
             other = self._admission.overdue(time)
             again = self._admission.waits_for_time
-        for call in returned:
-            _not_started(call.client, call.id, NotStarted.BUSY)
         self._tell_ready(other)
         if again is not None:
             self._watch(again)

@@ -366,6 +366,7 @@ class Caller:
                 slow, call.slow = call.slow, None
                 slow(call)
         for group in self._groups.values():
+            self._send_all(group.dispatch.doubt())
             if group.empty_since is not None and time - group.empty_since > NO_WORKER_PATIENCE:
                 for call in group.dispatch.evict():
                     self._pending.leave(call.id)

@@ -70,7 +70,7 @@ async def _serve(
         gc.collect()
         gc.freeze()
         parent.say(Ready())
-        log.info("ready", endpoints=len(settings.endpoints))
+        log.debug("ready", endpoints=len(settings.endpoints))
 
     server = Server(front, settings, started)
 

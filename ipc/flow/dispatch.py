@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from random import Random
 
 
+DOUBTS = 12
+"""After so many looks at a worker that was busy and is silent since, it is asked again."""
+
+
 class Queued(Protocol):
     """What the queue needs to know of a call."""
 
@@ -32,7 +36,7 @@ C = TypeVar("C", bound=Queued)
 class Seat:
     """One worker as seen from here."""
 
-    __slots__ = ("blocked", "index", "name", "outstanding", "room")
+    __slots__ = ("blocked", "doubts", "index", "name", "outstanding", "room")
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -40,6 +44,7 @@ class Seat:
         self.room = 1
         self.blocked = False
         """It gave a call back and has not said READY since."""
+        self.doubts = 0
         self.index = -1
         """Its place in the list of idle seats; -1 if it is not there."""
 
@@ -116,6 +121,7 @@ class Dispatch(Generic[C]):
         self._set_room(seat, 1)
         seat.outstanding -= 1
         seat.blocked = True
+        seat.doubts = 0
         self._not_idle(seat)
         if call is not None:
             self._queue.appendleft(call)
@@ -133,6 +139,18 @@ class Dispatch(Generic[C]):
                 self._make_idle(seat)
             return None
         return self._send(seat, call, last_resort=False)
+
+    def doubt(self) -> list[Send[C]]:
+        """To be called now and then while calls wait: a READY that never came costs a wait, not a worker."""
+        if not self.waiting:
+            return []
+        for seat in self._seats.values():
+            if seat.blocked and not seat.outstanding:
+                seat.doubts += 1
+                if seat.doubts >= DOUBTS:
+                    seat.blocked = False
+                    self._make_idle(seat)
+        return self._drain_queue()
 
     # -- who is up
 

@@ -81,7 +81,7 @@ class RequestMeta(Struct, frozen=True, array_like=True):
     encoding: int = 0
     reply_as: int = 2
     """How a structured result is to be encoded (`Encoding.JSON` or `MSGPACK`); raw results stay raw."""
-    params: msgspec.Raw = msgspec.Raw(b"")
+    params: msgspec.Raw = msgspec.Raw(b"\x80")
     """The scalar parameters, a msgpack map."""
 
 
