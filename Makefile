@@ -17,3 +17,6 @@ setup: .venv/.done
 run: setup
 	@$(BIN)/python examples/quickstart/hints.py $(PORT) & \
 	exec $(BIN)/shunter start -c examples/quickstart/shunter.yaml --set runtime.web.port=$(PORT)
+
+bench: setup
+	$(BIN)/python benchmarks/run.py

@@ -1,0 +1,68 @@
+"""`make bench`: everything in one run; prints the tables and writes them to docs/benchmarks.md."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import link  # noqa: E402 - found beside this file
+
+import primitives  # noqa: E402
+import requests  # noqa: E402
+from load import have_wrk  # noqa: E402
+
+DOCUMENT = Path(__file__).parent.parent / "docs" / "benchmarks.md"
+
+
+def main() -> None:
+    """Measure, print, write."""
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--rounds", type=int, default=3)
+    arguments.add_argument("--seconds", type=float, default=3.0)
+    arguments.add_argument("--quick", action="store_true", help="one short round, nothing written")
+    given = arguments.parse_args()
+    rounds, seconds = (1, 1.0) if given.quick else (given.rounds, given.seconds)
+    web = requests.measure(rounds, seconds)
+    wire = link.measure(rounds, min(seconds, 2.0))
+    marks = [*requests.goals(web), *link.goals(wire)]
+    lines = [
+        "# Benchmarks",
+        "",
+        "Written by `make bench`. Absolute figures are this machine's and this hour's; the ratios are the point.",
+        "",
+        f"{datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}, {os.cpu_count()} cores, "
+        f"{'wrk' if have_wrk() else 'a Python client'}, medians of {rounds} interleaved rounds of {seconds:g} s. "
+        "One web process alone on core 0; worker and load on core 1.",
+        "",
+        "## Requests over HTTP",
+        "",
+        *requests.table(web),
+        "",
+        "## Goals",
+        "",
+        "| what | figure | goal |",
+        "|---|---|---|",
+        *(f"| {what} | {figure:.2f} | {goal} |" for what, figure, goal in marks),
+        "",
+        "## The link alone",
+        "",
+        *link.table(wire),
+        "",
+        "## Sealing",
+        "",
+        *primitives.table(primitives.measure()),
+    ]
+    text = "\n".join(lines) + "\n"
+    sys.stdout.write(text)
+    if not given.quick:
+        DOCUMENT.write_text(text)
+
+
+if __name__ == "__main__":
+    main()
