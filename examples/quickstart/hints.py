@@ -1,17 +1,18 @@
-"""What to try, printed once every worker is up. `make run` has it run beside the service."""
+"""What to try, printed once the service answers. `make run` has it run beside the service."""
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
 import sys
 import time
+from http import HTTPStatus
 from pathlib import Path
+from urllib.request import urlopen
 
-HERE = Path(__file__).parent
 SHUNTER = Path(sys.executable).with_name("shunter")
 PATIENCE = 60.0
+MOMENT = 0.5
+"""One worker answers before all do; what they say of themselves should not stand in between. Seconds."""
 HINTS = """
   Try, in another terminal:
 
@@ -33,18 +34,20 @@ HINTS = """
 def main(port: str) -> None:
     """Print them once, or nothing if whoever started this is gone before."""
     service, until = os.getppid(), time.monotonic() + PATIENCE
-    while os.getppid() == service and time.monotonic() < until:
-        if _is_up():
-            shunter = os.path.relpath(SHUNTER)
-            sys.stdout.write(HINTS.format(port=port, shunter=shunter))
-            return
-        time.sleep(0.2)
+    ready = False
+    while os.getppid() == service and time.monotonic() < until and not ready:
+        ready = _is_ready(port)
+        time.sleep(MOMENT if ready else 0.1)
+    if ready and os.getppid() == service:
+        sys.stdout.write(HINTS.format(port=port, shunter=os.path.relpath(SHUNTER)))
 
 
-def _is_up() -> bool:
-    command = [SHUNTER, "status", "--json", "-c", HERE / "shunter.yaml"]
-    asked = subprocess.run(command, capture_output=True, check=False)  # noqa: S603 -- our own command
-    return asked.returncode == 0 and all(group["state"] == "up" for group in json.loads(asked.stdout)["groups"])
+def _is_ready(port: str) -> bool:
+    try:
+        with urlopen(f"http://127.0.0.1:{port}/readyz", timeout=1) as answer:
+            return bool(answer.status == HTTPStatus.OK)
+    except OSError:
+        return False
 
 
 if __name__ == "__main__":

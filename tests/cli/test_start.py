@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
@@ -13,6 +16,7 @@ from rich.console import Console
 import cli.detach
 import cli.show
 from cli.detach import detached
+from cli.outlet import Outlet
 from cli.show import JsonLines, Terminal, from_json, level, to_json
 from supervisor import events
 
@@ -240,3 +244,55 @@ def test_a_second_one_is_told_the_pid_of_the_first(
     assert "4242" in left
     assert left.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_who_does_not_read_holds_up_nothing() -> None:
+    goes_on, shown = threading.Event(), []
+
+    def slow(event: events.Event) -> None:
+        goes_on.wait(10)
+        shown.append(event)
+
+    outlet = Outlet(slow, waiting=3)
+    for _ in range(10):
+        outlet(events.Stopped())
+    assert not outlet.close(patience=0.05)
+    goes_on.set()
+    assert outlet.close()
+    lost = [event for event in shown if isinstance(event, events.Trouble)]
+    assert len(lost) == 1
+    assert int(lost[0].what.split()[0]) + len(shown) - 1 == 10
+
+
+def test_what_cannot_be_shown_keeps_nothing_else_back() -> None:
+    shown: list[events.Event] = []
+
+    def show(event: events.Event) -> None:
+        if isinstance(event, events.Trouble):
+            raise OSError("not this one")
+        shown.append(event)
+
+    outlet = Outlet(show)
+    for event in (events.Trouble("x"), events.Stopped()):
+        outlet(event)
+    assert outlet.close()
+    assert shown == [events.Stopped()]
+
+
+def test_a_reader_that_leaves_is_no_fault() -> None:
+    look = """
+import sys
+from cli.outlet import Outlet
+from cli.outlet import Outlet
+from cli.show import JsonLines
+from supervisor.events import Stopped
+outlet = Outlet(JsonLines(workers_too=True))
+sys.stdin.read()
+for _ in range(3):
+    outlet(Stopped())
+sys.exit(not outlet.close())
+"""
+    with subprocess.Popen([sys.executable, "-c", look], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
+        writer.stdout.close()
+        writer.stdin.close()
+        assert writer.wait(10) == 0

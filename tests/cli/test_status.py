@@ -89,7 +89,7 @@ def test_the_table_counts_from_its_own_now() -> None:
     with console.capture() as captured:
         console.print(rows(STATUS, 1192.0))
     row = next(line for line in captured.get().splitlines() if "cpu_sync-0#3" in line)
-    assert row.split() == "cpu_sync-0#3 ready 3 m 12 s 4243 1,234,567 1 2 50 MiB".split()
+    assert row.split() == ["cpu_sync-0#3", "ready", "3", "m", "12", "s", "4243", "1,234,567", "1", "2", "50", "MiB"]
 
 
 @pytest.mark.parametrize(

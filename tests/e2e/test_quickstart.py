@@ -344,6 +344,27 @@ def test_in_the_foreground_an_interrupt_drains(tmp_path: Path) -> None:
     assert not living(processes)
 
 
+def test_who_does_not_read_what_it_says_holds_up_nothing(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "shunter.py"), "start", "-c", str(QUICKSTART), "--state-dir", str(tmp_path)]
+    command += ["--set", "runtime.web.port=0", "--set", "runtime.log.requests=true"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as started:
+        try:
+            while (said := json.loads(started.stdout.readline()))["event"] != "serving":
+                pass
+            with httpx.Client(base_url=said["url"]) as http:
+                for _ in range(400):  # each makes a line, together they are more than a pipe holds
+                    assert http.get("/hello", params={"name": "x" * 500}).status_code == 200
+                (before, *_) = psutil.Process(started.pid).children()
+                before.kill()
+                status = ["status", "--json", "--state-dir", str(tmp_path)]
+                until(lambda: shunter(*status).stdout.count('"state": "up"') == 6)
+                assert '"restarts": 1' in shunter(*status).stdout
+            assert shunter("stop", "--state-dir", str(tmp_path)).returncode == 0
+            assert started.wait(10) == 0
+        finally:
+            started.kill()
+
+
 def test_the_project_that_init_writes_runs(tmp_path: Path) -> None:
     demo = tmp_path / "demo"
     assert shunter("init", str(demo)).returncode == 0
