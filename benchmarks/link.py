@@ -119,7 +119,7 @@ async def _ask(what: str, port: int, seconds: float) -> tuple[float, float]:
         mode: Mode = "aead" if what == "aead" else "hmac"
         asker = _Asker()
         link = dialling(asker, WEB, EXEC, keys.leaf_key(SECRET, WEB), _terms(mode))
-        await dial("127.0.0.1", port, link, MAX_HANDSHAKE)
+        await dial(f"tcp://127.0.0.1:{port}", link, MAX_HANDSHAKE)
         await asker.ready
         call_id = os.urandom(16)
 

@@ -1,6 +1,7 @@
 """What an application says about its functions, and what a running one may ask. Imports nothing heavy."""
 
 import re
+import threading
 import time
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -145,22 +146,29 @@ class Call:
         return max(0.0, self.deadline - time.monotonic())
 
 
-class _Slot:
-    """Where the running call is. Not a context variable: threads that a node starts are to see it too."""
+class _Slot(threading.local):
+    """Where the running call is, for the thread that runs it."""
 
     call: Call | None = None
 
 
-_slot = _Slot()
+class _Last:
+    """The call that was begun last. Threads that a node starts find theirs here: a worker runs one at a time."""
+
+    call: Call | None = None
+
+
+_slot, _last = _Slot(), _Last()
 
 
 def current() -> Call:
     """The call this worker is running; Misuse outside of one."""
-    if _slot.call is None:
+    call = _slot.call or _last.call
+    if call is None:
         raise Misuse("current() was called while no call is running: it is for nodes, not for imports or tests")
-    return _slot.call
+    return call
 
 
 def enter(call: Call | None) -> None:
-    """Make `call` the one that `current()` gives; None when it is over. For the engine, and for tests."""
-    _slot.call = call
+    """Make `call` the one that `current()` gives; None when it is over. For the engine, and for tests of nodes."""
+    _slot.call = _last.call = call

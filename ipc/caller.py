@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from ipc.messages.lifeline import Limits, Peer, Peers
+    from ipc.transport.base import End
     from ipc.wire.session import Terms
 
 SWEEP = 0.02
@@ -45,6 +46,14 @@ MAX_BUDGET_MS = 2**32 - 1
 _REQUEST, _CANCEL, _DECLINE = int(Kind.REQUEST), int(Kind.CANCEL), int(Kind.DECLINE)
 _REPLY, _FAILURE, _READY, _CLOSED = int(Kind.REPLY), int(Kind.FAILURE), int(Kind.READY), int(Kind.CLOSED)
 _LAST_RESORT, _SLOT_KEPT = int(Flag.LAST_RESORT), int(Flag.READY)
+
+
+class Connect(Protocol):
+    """How a carrier to an address is made: the transport that the configuration chose."""
+
+    async def __call__(self, address: str, end: End, largest: int, /) -> None:
+        """Connect `end`, which is told when the connection stands. Raises OSError."""
+        ...
 
 
 class Answer(NamedTuple):
@@ -109,13 +118,16 @@ class _Peer:
 class Caller:
     """Call nodes in other processes. Lives in one event loop and is used from there only."""
 
-    def __init__(self, me: WorkerName, terms: Terms, limits: Limits, routes: Mapping[str, str]) -> None:
-        """`routes` says which group runs a node."""
+    def __init__(
+        self, me: WorkerName, terms: Terms, limits: Limits, routes: Mapping[str, str], connect: Connect = dial
+    ) -> None:
+        """`routes` says which group runs a node, `connect` how an address is reached."""
         self.me = me
         self._terms = terms
         self._loop = asyncio.get_running_loop()
         self._groups = {name: _Group(name, limits, self._loop) for name in sorted(set(routes.values()))}
         self._routes = {node: self._groups[group] for node, group in routes.items()}
+        self._connect = connect
         self._peers: dict[str, _Peer] = {}
         self._pending: Pending[Call] = Pending()
         self._sweeper: asyncio.TimerHandle | None = None
@@ -202,12 +214,11 @@ class Caller:
         await asyncio.sleep(0)
 
     async def _dial(self, peer: _Peer) -> None:
-        host, _, port = peer.spec.address.removeprefix("tcp://").rpartition(":")
         while not self._closed:
             link = dialling(self, self.me, peer.name, peer.spec.key, self._terms)
             link.state = peer
             try:
-                await dial(host, int(port), link, MAX_HANDSHAKE)
+                await self._connect(peer.spec.address, link, MAX_HANDSHAKE)
             except OSError:
                 await asyncio.sleep(REDIAL)
             else:

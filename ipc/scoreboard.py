@@ -14,6 +14,9 @@ import struct
 PAGE = 4096
 _WORD = struct.Struct("=Q")
 _CALLS, _RUNNING, _REFUSED = 0, 8, 16
+_SLOT = 64
+SLOTS = PAGE // _SLOT
+"""Workers that one page has room for: the process itself, and those that are threads of it."""
 
 
 def create(name: str) -> int:
@@ -24,37 +27,39 @@ def create(name: str) -> int:
 
 
 class Scoreboard:
-    """A mapped page. The worker counts, the supervisor reads."""
+    """One slot of a mapped page. The worker counts, the supervisor reads."""
 
-    __slots__ = ("_calls", "_map", "_refused", "_running")
+    __slots__ = ("_at", "_calls", "_map", "_refused", "_running")
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, slot: int = 0) -> None:
+        """`slot` 0 is the process itself; the others are for workers that live in it."""
         self._map = mmap.mmap(fd, PAGE)
+        self._at = slot * _SLOT
         self._calls = self._running = self._refused = 0
 
     def begin(self) -> None:
         """One more call (or request) is under way."""
         self._running += 1
-        _WORD.pack_into(self._map, _RUNNING, self._running)
+        _WORD.pack_into(self._map, self._at + _RUNNING, self._running)
 
     def end(self) -> None:
         """One call (or request) is over, whatever came of it."""
         self._running -= 1
         self._calls += 1
-        _WORD.pack_into(self._map, _RUNNING, self._running)
-        _WORD.pack_into(self._map, _CALLS, self._calls)
+        _WORD.pack_into(self._map, self._at + _RUNNING, self._running)
+        _WORD.pack_into(self._map, self._at + _CALLS, self._calls)
 
     def refuse(self) -> None:
         """One message broke the protocol."""
         self._refused += 1
-        _WORD.pack_into(self._map, _REFUSED, self._refused)
+        _WORD.pack_into(self._map, self._at + _REFUSED, self._refused)
 
     def read(self) -> tuple[int, int, int]:
         """Finished, running, refused: what the writer last wrote."""
         return (
-            _WORD.unpack_from(self._map, _CALLS)[0],
-            _WORD.unpack_from(self._map, _RUNNING)[0],
-            _WORD.unpack_from(self._map, _REFUSED)[0],
+            _WORD.unpack_from(self._map, self._at + _CALLS)[0],
+            _WORD.unpack_from(self._map, self._at + _RUNNING)[0],
+            _WORD.unpack_from(self._map, self._at + _REFUSED)[0],
         )
 
     def close(self) -> None:

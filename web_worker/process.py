@@ -15,9 +15,10 @@ from ipc.log import Log
 from ipc.messages.lifeline import Broken, Drained, Ready, WebSettings
 from ipc.names import parse_worker
 from ipc.scoreboard import Scoreboard
+from ipc.transport.tcp import dial
 from ipc.wire.session import Terms
 from ipc.wire.signing import ALG_OF
-from web_worker.app import base_app, build
+from web_worker.app import base_app, build, find
 from web_worker.endpoints.http import Shared
 from web_worker.server import Server
 
@@ -42,7 +43,7 @@ def run(parent: Parent, given: Inherited, termination: Termination) -> int:
         return 1
     listener = socket.socket(fileno=given.listener)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_serve(parent, bootstrap, settings, app, listener, Scoreboard(given.page), termination))
+        return runner.run(_serve(parent, bootstrap, settings, app, listener, given.page, termination))
 
 
 async def _serve(
@@ -51,17 +52,22 @@ async def _serve(
     settings: WebSettings,
     app: FastAPI,
     listener: socket.socket,
-    scoreboard: Scoreboard,
+    page: int,
     termination: Termination,
 ) -> int:
     limits = bootstrap.limits
     log = Log(bootstrap.name, bootstrap.log)
     loop = asyncio.get_running_loop()
-    terms = Terms("tcp_local", ALG_OF[bootstrap.mode], bootstrap.epoch, limits.max_payload, int(limits.ttl * 1000))
-    caller = Caller(parse_worker(bootstrap.name), terms, limits, settings.routes)
+    carrier = "memory" if settings.embedded else "tcp_local"
+    terms = Terms(carrier, ALG_OF[bootstrap.mode], bootstrap.epoch, limits.max_payload, int(limits.ttl * 1000))
+    embedded = None
+    if settings.embedded:
+        embedded = find(settings.embedded_by)(bootstrap.name, settings.embedded, terms, log, page)
+    connect = dial if embedded is None else embedded.connect
+    caller = Caller(parse_worker(bootstrap.name), terms, limits, settings.routes, connect)
     shared = Shared(caller, log, min(settings.max_body, limits.max_payload), bootstrap.log.level == "debug")
     try:
-        front, health = build(app, settings, shared, scoreboard)
+        front, health = build(app, settings, shared, Scoreboard(page))
     except Exception as error:  # noqa: BLE001 - a dependency named in the configuration may raise anything
         parent.say(Broken(f"the endpoints cannot be set up: {error}", traceback.format_exc()))
         return 1
@@ -78,13 +84,20 @@ async def _serve(
         health.draining = True
         server.drain()
 
-    parent.listen(loop, on_peers=caller.update, on_drain=lambda _drain: drain())
+    if embedded is None:
+        parent.listen(loop, on_peers=caller.update, on_drain=lambda _drain: drain())
+    else:
+        embedded.start()
+        caller.update(embedded.peers())
+        parent.listen(loop, on_drain=lambda _drain: drain())
     termination.then(lambda: _soon(loop, drain))
     try:
         await server.serve([listener])
     except SystemExit:  # uvicorn's way to say that the app's lifespan failed
         parent.say(Broken("the app's lifespan did not start; the lines above say why"))
         return 1
+    if embedded is not None:
+        await embedded.drain()
     await caller.close()
     parent.say(Drained())
     return 0

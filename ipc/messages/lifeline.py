@@ -88,6 +88,25 @@ class EndpointSettings(Struct, frozen=True):
     status: int = 200
 
 
+class ExecSettings(Struct, frozen=True, tag="exec"):
+    """What an exec worker is told."""
+
+    nodes: tuple[NodeContract, ...]
+    """The nodes of its stages; it runs no other."""
+    bind_host: str = "127.0.0.1"
+    bind_port: int = 0
+    sys_path: tuple[str, ...] = ()
+    drain_timeout: float = 30.0
+
+
+class EmbeddedGroup(Struct, frozen=True):
+    """An exec group whose workers are threads of each web worker (`transport: memory`)."""
+
+    name: str
+    workers: int
+    settings: ExecSettings
+
+
 class WebSettings(Struct, frozen=True, tag="web"):
     """What a web worker is told."""
 
@@ -106,17 +125,10 @@ class WebSettings(Struct, frozen=True, tag="web"):
     default_timeout: float = 30.0
     drain_timeout: float = 30.0
     keep_alive: float = 5.0
-
-
-class ExecSettings(Struct, frozen=True, tag="exec"):
-    """What an exec worker is told."""
-
-    nodes: tuple[NodeContract, ...]
-    """The nodes of its stages; it runs no other."""
-    bind_host: str = "127.0.0.1"
-    bind_port: int = 0
-    sys_path: tuple[str, ...] = ()
-    drain_timeout: float = 30.0
+    embedded: tuple[EmbeddedGroup, ...] = ()
+    """Exec groups that live in this process (`transport: memory`); empty for all other transports."""
+    embedded_by: str = "exec_worker.embedded:Embedded"
+    """What runs them. Named, not imported: web workers know of no exec workers."""
 
 
 class Bootstrap(Struct, frozen=True, tag="bootstrap"):

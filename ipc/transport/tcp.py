@@ -136,11 +136,11 @@ class StreamCarrier(asyncio.Protocol):
                 self._behind = False
 
 
-async def dial(host: str, port: int, end: End, largest: int) -> StreamCarrier:
-    """Connect; `end` is told as soon as the connection stands. Raises OSError."""
+async def dial(address: str, end: End, largest: int) -> None:
+    """Connect to `tcp://127.0.0.1:40123`; `end` is told as soon as the connection stands. Raises OSError."""
+    host, _, port = address.removeprefix("tcp://").rpartition(":")
     loop = asyncio.get_running_loop()
-    _, carrier = await loop.create_connection(lambda: StreamCarrier(end, largest), host, port)
-    return carrier
+    await loop.create_connection(lambda: StreamCarrier(end, largest), host, int(port))
 
 
 async def listen(host: str, port: int, new_end: Callable[[], tuple[End, Lock]], largest: int) -> asyncio.Server:

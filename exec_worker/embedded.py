@@ -1,0 +1,93 @@
+"""Exec workers as threads of another process: the `memory` transport, where everything runs in one place.
+
+Same sessions, same dispatch, same admission; only the bytes go through memory. What a process of its own gives (a
+second interpreter, a worker that can be killed) is not here: for tests, small machines and functions that live for
+one request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from typing import TYPE_CHECKING
+
+import uvloop
+
+from exec_worker.engine import Engine
+from exec_worker.loader import load
+from exec_worker.service import Service
+from ipc.messages.lifeline import Peer, Peers
+from ipc.names import WorkerName, parse_worker
+from ipc.responder import Responder
+from ipc.scoreboard import Scoreboard
+from ipc.transport.memory import connect
+from ipc.wire.keys import leaf_key
+
+if TYPE_CHECKING:
+    from ipc.log import Log
+    from ipc.messages.lifeline import EmbeddedGroup
+    from ipc.transport.base import End
+    from ipc.wire.session import Terms
+
+_SCHEME = "memory://"
+
+
+class _Worker:
+    """One thread that runs calls."""
+
+    def __init__(self, name: WorkerName, engine: Engine, scoreboard: Scoreboard, terms: Terms) -> None:
+        self.name = name
+        self.secret = os.urandom(32)
+        self.service = Service(engine, scoreboard)
+        self.responder = Responder(name, self.secret, terms, self.service)
+        self.thread = threading.Thread(target=self.service.run, name=str(name), daemon=True)
+
+
+class Embedded:
+    """All exec workers of one process, and one I/O thread for their links."""
+
+    def __init__(self, me: str, groups: tuple[EmbeddedGroup, ...], terms: Terms, log: Log, page: int) -> None:
+        """`me` is the process they live in, `page` its scoreboard. Raises LoadError."""
+        self._host = parse_worker(me)
+        self._epoch = terms.epoch
+        self._loop = uvloop.new_event_loop()
+        self._io = threading.Thread(target=self._loop.run_forever, name="io", daemon=True)
+        self._workers: dict[str, _Worker] = {}
+        for group in groups:
+            engine = Engine(load(group.settings.nodes, group.settings.sys_path), log)
+            for slot in range(group.workers):
+                name = WorkerName(group.name, slot, self._host.incarnation)
+                board = Scoreboard(page, len(self._workers) + 1)
+                self._workers[str(name)] = _Worker(name, engine, board, terms)
+
+    def start(self) -> None:
+        """Be ready for calls."""
+        self._io.start()
+        for worker in self._workers.values():
+            worker.thread.start()
+
+    def peers(self) -> Peers:
+        """What a supervisor would say of them."""
+        workers = (
+            Peer(name, _SCHEME + name, leaf_key(worker.secret, self._host)) for name, worker in self._workers.items()
+        )
+        return Peers(self._epoch, tuple(workers))
+
+    async def connect(self, address: str, end: End, largest: int) -> None:
+        """Connect `end` to the worker at `address`: what `dial` is for other transports."""
+        worker = self._workers[address.removeprefix(_SCHEME)]
+        loop = asyncio.get_running_loop()
+
+        async def accept() -> None:
+            far, _lock = worker.responder.new_end()
+            connect(end, loop, far, self._loop, largest)
+
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(accept(), self._loop))
+
+    async def drain(self) -> None:
+        """Let every thread finish the call it has."""
+        for worker in self._workers.values():
+            self._loop.call_soon_threadsafe(worker.service.drain)
+        for worker in self._workers.values():
+            await asyncio.to_thread(worker.thread.join)
