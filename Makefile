@@ -18,5 +18,26 @@ run: setup
 	@$(BIN)/python examples/quickstart/hints.py $(PORT) & \
 	exec $(BIN)/shunter start -c examples/quickstart/shunter.yaml --set runtime.web.port=$(PORT)
 
+test: setup
+	$(BIN)/pytest -n 2 --dist worksteal -q
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/mypy examples/quickstart/quickstart
+
 bench: setup
 	$(BIN)/python benchmarks/run.py
+
+# The long forms of the fault tests and simulations: minutes, not seconds.
+soak: setup
+	SHUNTER_SOAK=1 $(BIN)/pytest -n 2 --dist worksteal -q -m "fault or soak" --timeout 1800
+
+lock:
+	$(BIN)/python -m pip install --quiet uv
+	UV_PYTHON_DOWNLOADS=never $(BIN)/uv pip compile pyproject.toml --extra dev --universal --generate-hashes \
+		--no-header --no-annotate --no-emit-index-url --no-emit-find-links -q -o requirements.lock
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
