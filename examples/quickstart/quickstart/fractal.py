@@ -54,6 +54,6 @@ def _escape(width: int, height: int, centre: complex, scale: float) -> np.ndarra
 def _colour(left_after: np.ndarray) -> np.ndarray:
     """Blue through white to amber, round and round; black where nothing left."""
     phase = np.sqrt(left_after)[..., None] * 0.9 + np.array([3.4, 3.9, 4.6])
-    colours = (127.5 * (1 + np.cos(phase))).astype(np.uint8)
+    colours: np.ndarray = (127.5 * (1 + np.cos(phase))).astype(np.uint8)
     colours[left_after == 0] = 0
     return colours
