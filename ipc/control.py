@@ -52,9 +52,7 @@ def address(state_dir: Path) -> Iterator[str]:
         yield path
 
 
-def ask(
-    state_dir: Path, order: Order, on_progress: Callable[[str], None] | None = None
-) -> Status | Done | Refused:
+def ask(state_dir: Path, order: Order, on_progress: Callable[[str], None] | None = None) -> Status | Done | Refused:
     """Give `order` to the supervisor of `state_dir` and wait for what comes of it.
 
     After a `Stop` that was carried out the supervisor's process is gone when this returns. Raises

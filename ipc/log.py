@@ -72,9 +72,7 @@ class Log:
     def _write(self, level: Level, event: str, fields: dict[str, object]) -> None:
         line = _line(level, self._worker, event, fields)
         with self._writing:
-            if self._lost and self._push(
-                _line("warning", self._worker, "log_lines_lost", {"count": self._lost})
-            ):
+            if self._lost and self._push(_line("warning", self._worker, "log_lines_lost", {"count": self._lost})):
                 self._lost = 0
             if not self._push(line):
                 self._lost += 1

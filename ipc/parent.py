@@ -52,11 +52,7 @@ class Inherited(NamedTuple):
 
 def inherited(argv: Sequence[str]) -> Inherited:
     """Read a child's arguments; Misuse if a person typed them."""
-    if (
-        len(argv) % 2
-        or not set(argv[::2]) <= _FLAGS.keys()
-        or not all(word.isdecimal() for word in argv[1::2])
-    ):
+    if len(argv) % 2 or not set(argv[::2]) <= _FLAGS.keys() or not all(word.isdecimal() for word in argv[1::2]):
         raise Misuse("this program is started by Shunter's supervisor, not by hand")
     given = {_FLAGS[flag]: int(number) for flag, number in zip(argv[::2], argv[1::2], strict=True)}
     if not {"lifeline", "page", "parent"} <= given.keys():

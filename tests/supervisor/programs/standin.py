@@ -1,0 +1,149 @@
+"""A stand-in for both kinds of worker: does what a file named by STANDIN tells it, notes what it hears in another.
+
+`$STANDIN/behaviour/<seat>`, `<group>` or `all`, the first there is, holds one of the words below; none: be good.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from ipc.control import ask
+from ipc.messages.control import Stop
+from ipc.messages.lifeline import Bootstrap, Broken, Drain, Drained, ExecSettings, Peers, Ready
+from ipc.names import parse_worker
+from ipc.parent import Inherited, Parent, inherited
+from ipc.scoreboard import Scoreboard
+
+HERE = Path(os.environ["STANDIN"])
+
+
+def behaviour(name: str) -> str:
+    worker = parse_worker(name)
+    for file in (worker.seat, worker.group, "all"):
+        if (path := HERE / "behaviour" / file).exists():
+            return path.read_text().strip()
+    return "good"
+
+
+def note(name: str, **what: object) -> None:
+    line = json.dumps({"name": name, "pid": os.getpid(), **what}) + "\n"
+    fd = os.open(HERE / "notes", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.write(fd, line.encode())
+    os.close(fd)
+
+
+def main() -> None:
+    given = inherited(sys.argv[1:])
+    everybody = HERE / "behaviour" / "all"
+    if everybody.exists() and everybody.read_text() == "ready at once":
+        early = Parent.open(given.lifeline)
+        early.say(Ready())
+        time.sleep(60)
+    parent, given, _termination = Parent.enter(sys.argv[1:])
+    page = Scoreboard(given.page)
+    os.close(given.page)
+    boot = parent.bootstrap()
+    does = behaviour(boot.name)
+    fds = sorted(int(fd.name) for fd in Path("/proc/self/fd").iterdir() if fd.exists())
+    note(
+        boot.name,
+        said="bootstrap",
+        key=boot.server_key.hex(),
+        epoch=boot.epoch,
+        environment=dict(os.environ),
+        argv=sys.argv,
+        cwd=str(Path.cwd()),
+        fds=fds,
+        given=[given.lifeline, given.listener],
+        session=os.getsid(0),
+    )
+    sys.stdout.write(f"{boot.name} does: {does}\n")
+    match does.split():
+        case ["hang"]:
+            time.sleep(600)
+        case ["broken"]:
+            parent.say(Broken("no module named 'shop'", "Traceback: no shop"))
+            sys.exit(1)
+        case ["exit", code]:
+            sys.stderr.write("last words\n")
+            os._exit(int(code))
+        case ["segv"]:
+            ctypes.string_at(0)
+        case ["nonsense"]:
+            parent._socket.sendall(b"\0\0\0\2no")
+            time.sleep(60)
+        case ["hang-up"]:
+            parent.close()
+            time.sleep(60)
+        case ["slow", seconds]:
+            time.sleep(float(seconds))
+    asyncio.run(serve(parent, boot, given, page, does))
+    os._exit(0)
+
+
+def sleeper(**popen: bool) -> int:
+    return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], **popen).pid
+
+
+async def serve(  # noqa: C901 -- a table of behaviours
+    parent: Parent, boot: Bootstrap, given: Inherited, page: Scoreboard, does: str
+) -> None:
+    loop = asyncio.get_running_loop()
+    gone = asyncio.Event()
+    name = boot.name
+
+    def on_peers(peers: Peers) -> None:
+        note(name, said="peers", workers={peer.name: [peer.address, peer.key.hex()] for peer in peers.workers})
+
+    def on_drain(drain: Drain) -> None:
+        note(name, said="drain", grace=drain.grace)
+        if does != "deaf":
+            gone.set()
+
+    parent.listen(loop, on_peers=on_peers, on_drain=on_drain)
+    server = None
+    if given.listener is not None:
+        listener = socket.socket(fileno=given.listener)
+
+        async def answer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            page.begin()
+            writer.write(name.encode())
+            writer.close()
+            page.end()
+
+        server = await asyncio.start_server(answer, sock=listener)
+    address = "tcp://127.0.0.1:1" if isinstance(boot.settings, ExecSettings) else ""
+    match does.split():
+        case ["grandchildren"]:
+            note(name, said="grandchildren", pids=[sleeper(), sleeper(start_new_session=True)])
+        case ["crash", seconds]:
+            loop.call_later(float(seconds), os._exit, 3)
+        case ["recycle", seconds]:
+            loop.call_later(float(seconds), gone.set)
+        case ["ask"]:
+            code = "import sys; sys.path[:] = eval(sys.argv[1]); from ipc.control import *; from pathlib import Path;"
+            code += "from ipc.messages.control import *; print(ask(Path(sys.argv[2]), Stop()))"
+            argv = [sys.executable, "-c", code, repr(sys.path), str(HERE / ".shunter")]
+            own = await asyncio.to_thread(ask, HERE / ".shunter", Stop(force=True))
+            daemon = await asyncio.to_thread(subprocess.check_output, argv, start_new_session=True, text=True)
+            note(name, said="asked", own=str(own), daemon=daemon)
+        case ["chatter"]:
+            sys.stdout.write("x" * 100_000 + "\n")
+            sys.stderr.write("bell \a\n")
+    parent.say(Ready(address))
+    note(name, said="ready")
+    await gone.wait()
+    if server is not None:
+        server.close()
+    parent.say(Drained())
+
+
+main()
