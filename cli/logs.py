@@ -1,4 +1,4 @@
-"""`shunter logs`: what the workers wrote. Reads files and asks nobody: they may all be gone."""
+"""`shunter logs`: what the workers wrote. Reads files, for those who wrote them may all be gone."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from cli.lines import fields, moment, pretty
 from cli.tail import Tail
+from ipc.control import ControlError, ask
+from ipc.messages.control import AskStatus, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -22,14 +24,14 @@ PAUSE = 0.2
 def logs(state_dir: Path, group: str, *, lines: int, follow: bool) -> int:
     """Print the last lines of one group or of all, in the order of their times; then go on if asked to."""
     folder = state_dir / "logs"
-    known = _groups(folder)
+    known = sorted({*_groups(folder), *_running(state_dir)})
     if not known:
         sys.stderr.write(f"shunter: no logs in {folder}; nothing has run with this state directory\n")
         return 3
     if group and group not in known:
         near = get_close_matches(group, known, n=1)
         hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known)}"
-        sys.stderr.write(f"shunter: there are no logs of a group '{group}'; {hint}\n")
+        sys.stderr.write(f"shunter: there is no group '{group}'; {hint}\n")
         return 2
     with ExitStack() as stack:
         tails = {name: _tail(folder, name, stack) for name in ([group] if group else known)}
@@ -54,6 +56,15 @@ def _tail(folder: Path, name: str, stack: ExitStack) -> Tail:
 
 def _groups(folder: Path) -> list[str]:
     return sorted(path.stem for path in folder.glob("*.log"))
+
+
+def _running(state_dir: Path) -> list[str]:
+    """The groups that run now: one that has written nothing yet has no file, and is no mistake."""
+    try:
+        answer = ask(state_dir, AskStatus())
+    except ControlError:
+        return []
+    return [group.name for group in answer.groups] if isinstance(answer, Status) else []
 
 
 def _in_order(files: Iterable[list[str]]) -> list[str]:

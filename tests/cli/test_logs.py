@@ -12,9 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import cli.logs
 from cli.lines import clock, fields, moment, pretty
 from cli.logs import logs
 from cli.tail import BLOCK, Tail
+from ipc.messages.control import GroupStatus, Status, SupervisorStatus
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,6 +83,16 @@ def test_a_group_without_logs_is_wrong_usage(
     write(folder / "web.log", line(1, "web-0#1"))
     assert logs(folder.parent, asked, lines=1, follow=False) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_group_that_runs_and_was_silent_is_no_mistake(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = Status(SupervisorStatus(1, "0", 0.0, ""), (GroupStatus("cpu_sync", "up", ()),))
+    monkeypatch.setattr(cli.logs, "ask", lambda *_: runs)
+    assert logs(folder.parent, "cpu_sync", lines=1, follow=False) == 0
+    assert logs(folder.parent, "cpu_snyc", lines=1, follow=False) == 2
+    assert capsys.readouterr().out == ""
 
 
 def test_no_logs_at_all_is_not_running(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
