@@ -58,7 +58,8 @@ def ask(state_dir: Path, order: Order, on_progress: Callable[[str], None] | None
     After a `Stop` that was carried out the supervisor's process is gone when this returns. Raises
     NotRunning or NoAnswer.
     """
-    with _connect(state_dir) as connection, ExitStack() as stack:
+    with ExitStack() as stack:
+        connection = stack.enter_context(_connect(state_dir))
         supervisor = _peer(connection)
         if isinstance(order, Stop):
             stack.callback(os.close, gone := _pidfd(supervisor))
@@ -69,6 +70,7 @@ def ask(state_dir: Path, order: Order, on_progress: Callable[[str], None] | None
             answer = _last_answer(connection, on_progress or _ignore)
         except OSError as error:
             raise NoAnswer(f"the supervisor (pid {supervisor}) does not answer: {error}") from error
+        connection.close()
         if isinstance(order, Stop) and isinstance(answer, Done):
             select.select([gone], [], [], PATIENCE)
         return answer

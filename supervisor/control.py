@@ -42,6 +42,7 @@ DEADLINE = 5.0
 MAX_CLIENTS = 16
 _PAUSE = 1.0
 _MAX_UNSAID = 256
+_MAX_UNHEARD = 64
 
 
 class Service(Protocol):
@@ -98,8 +99,6 @@ class Control:
                 await self._converse(client)
         except (anyio.BrokenResourceError, anyio.ClosedResourceError, TimeoutError, OSError):
             pass  # it went away, or does not read: it asked, and that is its affair
-        except Exception as error:  # noqa: BLE001 -- a fault in an answer must not end the service
-            self._tell(Trouble(f"an order could not be answered: {error!r}"))
         finally:
             self._clients -= 1
             self._idle.set()
@@ -116,10 +115,10 @@ class Control:
             answer = await self._obey(order, client)
         with anyio.fail_after(DEADLINE):
             await client.send(encode(answer))
+        if isinstance(answer, Refused):
+            await _hear_out(client)
 
     async def _obey(self, order: Order, client: SocketStream) -> Answer:
-        if isinstance(order, AskStatus):
-            return self._service.status()
         said, to_say = anyio.create_memory_object_stream[str](_MAX_UNSAID)
         with to_say:
             async with anyio.create_task_group() as tasks:
@@ -128,13 +127,19 @@ class Control:
                     answer = await self._carry_out(order, partial(_say, said))
         return answer
 
-    async def _carry_out(self, order: Stop | Restart, progress: Callable[[str], None]) -> Answer:
-        match order:
-            case Stop(force):
-                await self._service.stop(force, progress)
-                return Done("stopped")
-            case Restart(group):
-                return await self._service.restart(group, progress)
+    async def _carry_out(self, order: Order, progress: Callable[[str], None]) -> Answer:
+        try:
+            match order:
+                case AskStatus():
+                    return self._service.status()
+                case Stop(force):
+                    await self._service.stop(force, progress)
+                    return Done("stopped")
+                case Restart(group):
+                    return await self._service.restart(group, progress)
+        except Exception as error:  # noqa: BLE001 -- a fault in an answer must not end the service
+            self._tell(Trouble(f"an order could not be carried out: {error!r}"))
+            return Refused("this failed inside the supervisor, whose log says more")
 
 
 async def _hear(client: SocketStream) -> Order | Refused:
@@ -148,6 +153,14 @@ async def _hear(client: SocketStream) -> Order | Refused:
         except msgspec.MsgspecError:
             return Refused("that is no order this version of Shunter knows", usage=True)
     return Refused("no order came in time", usage=True)
+
+
+async def _hear_out(client: SocketStream) -> None:
+    """Take what it still says: to hang up before would cost it the answer."""
+    await client.send_eof()
+    with anyio.move_on_after(_PAUSE), suppress(anyio.EndOfStream):
+        for _ in range(_MAX_UNHEARD):
+            await client.receive()
 
 
 def _say(said: MemoryObjectSendStream[str], text: str) -> None:

@@ -52,7 +52,7 @@ def main() -> None:
     os.close(given.page)
     boot = parent.bootstrap()
     does = behaviour(boot.name)
-    fds = sorted(int(fd.name) for fd in Path("/proc/self/fd").iterdir() if fd.exists())
+    fds = {int(fd.name): str(fd.readlink()) for fd in Path("/proc/self/fd").iterdir() if fd.is_symlink()}
     note(
         boot.name,
         said="bootstrap",
@@ -61,8 +61,8 @@ def main() -> None:
         environment=dict(os.environ),
         argv=sys.argv,
         cwd=str(Path.cwd()),
-        fds=fds,
         given=[given.lifeline, given.listener],
+        open=[fd for fd, what in fds.items() if "memfd:shunter-" not in what and "/proc/" not in what],
         session=os.getsid(0),
     )
     sys.stdout.write(f"{boot.name} does: {does}\n")

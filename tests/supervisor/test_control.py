@@ -1,0 +1,283 @@
+"""The answering side of the control socket: who is answered, and what becomes of nonsense."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import subprocess
+import sys
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.to_thread
+import pytest
+from stage import Stage, groups
+
+from ipc.control import NotRunning, address, ask
+from ipc.messages.control import (
+    MAX_LINE,
+    Answer,
+    AskStatus,
+    Done,
+    Progress,
+    Refused,
+    Restart,
+    Status,
+    Stop,
+    SupervisorStatus,
+    decode_answer,
+    encode,
+)
+from supervisor import callers, control, events
+from supervisor.control import Control
+from supervisor.errors import StartError
+from supervisor.statedir import AlreadyRunning, bound, held
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
+    from pathlib import Path
+
+STATUS = Status(SupervisorStatus(1, "0", 0.0, "c"), ())
+
+
+class Played:
+    """A service that says what was asked of it."""
+
+    def __init__(self, managed: Collection[int] = ()) -> None:
+        self.managed = managed
+        self.stops: list[bool] = []
+
+    def status(self) -> Status:
+        return STATUS
+
+    async def stop(self, force: bool, progress: Callable[[str], None]) -> None:
+        self.stops.append(force)
+        for n in range(3):
+            progress(f"step {n}")
+            await anyio.sleep(0.01)
+
+    async def restart(self, group: str, progress: Callable[[str], None]) -> Done | Refused:
+        progress("begun")
+        if group == "fault":
+            raise RuntimeError("a fault of ours")
+        return Done(group)
+
+    def pids(self) -> Collection[int]:
+        return self.managed
+
+
+def converse(state_dir: Path, service: Played, talk: Callable[[], object]) -> tuple[object, list[events.Event]]:
+    """What `talk` returns, run in a thread beside a control server."""
+    told: list[events.Event] = []
+
+    async def both() -> object:
+        with held(state_dir), bound(state_dir) as listener:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(Control(service, told.append).serve, listener)
+                with anyio.fail_after(60):
+                    result = await anyio.to_thread.run_sync(talk)
+                tasks.cancel_scope.cancel()
+        return result
+
+    return anyio.run(both), told
+
+
+def raw(state_dir: Path, sent: bytes, *, finished: bool = False) -> list[Answer]:
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(30)
+        with address(state_dir) as path:
+            client.connect(path)
+        client.sendall(sent)
+        if finished:
+            client.shutdown(socket.SHUT_WR)
+        with client.makefile("rb") as stream:
+            return [decode_answer(line) for line in stream]
+
+
+def test_orders_are_answered(tmp_path: Path) -> None:
+    told: list[str] = []
+
+    def talk() -> list[Answer]:
+        return [
+            ask(tmp_path, AskStatus()),
+            ask(tmp_path, Restart("cpu"), told.append),
+            *raw(tmp_path, encode(Stop(force=True))),
+        ]
+
+    service = Played()
+    answers, _ = converse(tmp_path, service, talk)
+    steps = [Progress(f"step {n}") for n in range(3)]
+    assert answers == [STATUS, Done("cpu"), *steps, Done("stopped")]
+    assert told == ["begun"]
+    assert service.stops == [True]
+
+
+@pytest.mark.parametrize(
+    ("sent", "why"),
+    [
+        (b"what?\n", "no order this version"),
+        (b'{"type": "explode"}\n', "no order this version"),
+        (b"x" * (MAX_LINE + 100), f"at most {MAX_LINE} bytes"),
+        (b"", "no order came"),
+        (b'{"type": "status"}', "no order came"),
+    ],
+)
+def test_nonsense_is_refused_and_nothing_else_happens(tmp_path: Path, sent: bytes, why: str) -> None:
+    service = Played()
+    answers, told = converse(tmp_path, service, partial(raw, tmp_path, sent, finished=True))
+    (answer,) = answers
+    assert isinstance(answer, Refused)
+    assert why in answer.why
+    assert answer.usage
+    assert not service.stops
+    assert not told
+
+
+def test_who_says_nothing_is_sent_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "DEADLINE", 0.2)
+    answers, _ = converse(tmp_path, Played(), partial(raw, tmp_path, b'{"type"'))
+    assert answers == [Refused("no order came in time", usage=True)]
+
+
+def test_too_many_at_once_are_sent_away_and_the_others_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "MAX_CLIENTS", 2)
+
+    def talk() -> list[Answer]:
+        with address(tmp_path) as path:
+            idle = [socket.socket(socket.AF_UNIX) for _ in range(2)]
+            for client in idle:
+                client.connect(path)
+        crowded = raw(tmp_path, encode(AskStatus()))
+        for client in idle:
+            client.close()
+        while isinstance(answer := raw(tmp_path, encode(AskStatus()))[0], Refused):
+            pass
+        return [*crowded, answer]
+
+    answers, _ = converse(tmp_path, Played(), talk)
+    assert answers == [Refused("too many ask at once; ask again"), STATUS]
+
+
+def test_a_fault_in_an_answer_is_told_and_ends_nothing(tmp_path: Path) -> None:
+    def talk() -> Answer:
+        *_, refused = raw(tmp_path, encode(Restart("fault")))
+        assert isinstance(refused, Refused)
+        return ask(tmp_path, AskStatus())
+
+    answer, told = converse(tmp_path, Played(), talk)
+    assert answer == STATUS
+    assert "a fault of ours" in str(told[0])
+
+
+def test_an_order_goes_on_when_who_gave_it_has_left(tmp_path: Path) -> None:
+    service = Played()
+
+    def talk() -> None:
+        with socket.socket(socket.AF_UNIX) as client, address(tmp_path) as path:
+            client.connect(path)
+            client.sendall(encode(Stop()))
+        while not service.stops:
+            pass
+
+    converse(tmp_path, service, talk)
+    assert service.stops == [False]
+
+
+def test_a_worker_may_not_ask(tmp_path: Path) -> None:
+    answers, _ = converse(tmp_path, Played({os.getpid()}), partial(raw, tmp_path, encode(Stop())))
+    assert answers == [Refused("workers may not give orders")]
+
+
+@contextmanager
+def running(**popen: bool) -> Iterator[int]:
+    argv = [sys.executable, "-c", "import time; time.sleep(60)"]
+    with subprocess.Popen(argv, **popen) as process:
+        try:
+            yield process.pid
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_neither_may_what_a_worker_or_the_supervisor_started(apart: bool) -> None:
+    assert not callers.descends(os.getpid(), {2**22 + 1})
+    with running(start_new_session=apart) as pid:
+        assert callers.descends(pid, ())
+        assert callers.descends(pid, {os.getpid()})
+        assert callers.descends(os.getpid(), {os.getsid(0)})
+
+
+def test_another_user_may_not_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        monkeypatch.setattr(os, "geteuid", lambda: 4_000_000)
+        found = callers.refusal(ours, ())
+        assert found == ("this is another user's service" if os.getuid() else None)
+        monkeypatch.setattr(callers, "_CREDENTIALS", Stranger())
+        assert callers.refusal(ours, ()) == "this is another user's service"
+
+
+class Stranger:
+    size = 12
+
+    def unpack(self, _data: bytes) -> tuple[int, int, int]:
+        return os.getpid(), 12345, 12345
+
+
+def test_only_this_user_can_reach_the_socket(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.mkdir(mode=0o755)
+    with held(state), bound(state):
+        assert stat.S_IMODE(state.stat().st_mode) == 0o700
+        assert stat.S_IMODE((state / "control.sock").stat().st_mode) == 0o600
+        assert stat.S_IMODE((state / "lock").stat().st_mode) == 0o600
+    assert not (state / "control.sock").exists()
+    with pytest.raises(NotRunning):
+        ask(state, AskStatus())
+
+
+def test_a_directory_with_a_very_long_name_will_do(tmp_path: Path) -> None:
+    deep = tmp_path / ("d" * 200)
+    answer, _ = converse(deep, Played(), partial(ask, deep, AskStatus()))
+    assert answer == STATUS
+
+
+def test_the_lock_decides_and_names_its_holder(tmp_path: Path) -> None:
+    (tmp_path / "lock").write_text("99999\n")  # a stale one decides nothing
+    with held(tmp_path):
+        with pytest.raises(AlreadyRunning, match=str(os.getpid())) as caught, held(tmp_path):
+            pass
+        assert caught.value.pid == os.getpid()
+    with held(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("planted", ["lock", "state"])
+def test_a_planted_link_is_not_followed(tmp_path: Path, planted: str) -> None:
+    state = tmp_path / "state"
+    if planted == "lock":
+        state.mkdir()
+        (state / "lock").symlink_to(tmp_path / "elsewhere")
+    else:
+        (tmp_path / "real").mkdir()
+        state.symlink_to(tmp_path / "real")
+    with pytest.raises(StartError), held(state):
+        pass
+    assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.fault
+def test_a_real_worker_and_its_daemon_are_refused(stage: Stage) -> None:
+    stage.behave("cpu", "ask")
+
+    async def story() -> None:
+        async with stage.running(stage.plan(groups(cpu=1, web=0))) as live:
+            await live.until(lambda: stage.notes(said="asked"))
+
+    anyio.run(story)
+    (note,) = stage.notes(said="asked")
+    assert "workers may not give orders" in note["own"]
+    assert "workers may not give orders" in note["daemon"]
