@@ -3,7 +3,7 @@ PYTHON ?= python3
 PORT ?= 8000
 BIN := .venv/bin
 
-.PHONY: setup run test check bench soak lock clean
+.PHONY: setup run test check bench soak docs lock clean
 setup: .venv/.done
 
 .venv/.done: requirements.lock pyproject.toml
@@ -33,6 +33,9 @@ bench: setup
 # The long forms of the fault tests and simulations: minutes, not seconds.
 soak: setup
 	SHUNTER_SOAK=1 $(BIN)/pytest -n 2 --dist worksteal -q -m "fault or soak" --timeout 1800
+
+docs: setup
+	$(BIN)/python scripts/configuration.py
 
 lock:
 	$(BIN)/python -m pip install --quiet uv

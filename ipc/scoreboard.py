@@ -54,12 +54,13 @@ class Scoreboard:
         self._refused += 1
         _WORD.pack_into(self._map, self._at + _REFUSED, self._refused)
 
-    def read(self) -> tuple[int, int, int]:
-        """Finished, running, refused: what the writer last wrote."""
+    def read(self, slot: int = 0) -> tuple[int, int, int]:
+        """Finished, running, refused: what the writer of `slot`, counted from this one, last wrote."""
+        at = self._at + slot * _SLOT
         return (
-            _WORD.unpack_from(self._map, self._at + _CALLS)[0],
-            _WORD.unpack_from(self._map, self._at + _RUNNING)[0],
-            _WORD.unpack_from(self._map, self._at + _REFUSED)[0],
+            _WORD.unpack_from(self._map, at + _CALLS)[0],
+            _WORD.unpack_from(self._map, at + _RUNNING)[0],
+            _WORD.unpack_from(self._map, at + _REFUSED)[0],
         )
 
     def close(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from typing import TYPE_CHECKING
 
+from ipc.scoreboard import SLOTS
 from supervisor.config import WEB
 from supervisor.decode import suggest
 from supervisor.errors import ConfigError
@@ -77,13 +78,13 @@ def check_links(config: Config, groups: Sequence[ProcessGroup]) -> Iterator[Conf
             key=f"{_LINKS}.bind_host",
             hint="use 127.0.0.1 or ::1",
         )
-    if ipc.transport == "memory" and any(group.name != WEB for group in groups):
-        yield ConfigError(
-            "'memory' carries envelopes inside one process, and exec groups are processes of their own",
-            key=f"{_LINKS}.transport",
-            hint="use tcp_local",
-        )
     workers = sum(group.workers for group in groups if group.name != WEB)
+    if ipc.transport == "memory" and workers >= SLOTS:
+        yield ConfigError(
+            f"{workers} exec workers are too many for one process: 'memory' makes threads of each web worker of them",
+            key=f"{_LINKS}.transport",
+            hint=f"use tcp_local, or at most {SLOTS - 1} workers",
+        )
     if ipc.bind_port and workers > 1:
         yield ConfigError(
             f"{workers} exec workers cannot all listen on port {ipc.bind_port}",

@@ -118,7 +118,7 @@ class Worker:
     def status(self) -> WorkerStatus:
         """What can be seen of it from outside."""
         process = self._process
-        calls, running, _refused = process.page.read() if process is not None else (0, 0, 0)
+        calls, running = self.counts()
         return WorkerStatus(
             name=str(self.name or f"{self._seat.group}-{self._seat.slot}#0"),
             pid=self.pid,
@@ -131,6 +131,13 @@ class Worker:
             rss_bytes=rss_bytes(process.pid) if process is not None else 0,
             reason=self.reason,
         )
+
+    def counts(self, slot: int = 0) -> tuple[int, int]:
+        """Calls finished and running: its own, or those of a worker that is a thread of it."""
+        if self._process is None:
+            return 0, 0
+        calls, running, _refused = self._process.page.read(slot)
+        return calls, running
 
     def _happen(self, event: lifecycle.Event) -> None:
         before = self.life

@@ -92,9 +92,9 @@ class ProcessGroup(_Section, frozen=True):
     """How many processes; 1 to 256."""
     stages: tuple[Stage, ...] = ()
     """The stages whose nodes it runs. One stage belongs to one group; `web` has none."""
-    start_timeout: Seconds = 120.0
+    start_timeout_seconds: Seconds = 120.0
     """How long a worker may take from its start until it is ready, imports included, seconds."""
-    drain_timeout: Seconds | UnsetType = UNSET
+    drain_timeout_seconds: Seconds | UnsetType = UNSET
     """How long a worker may take to finish what it has, seconds; 30, or for `web` what `runtime.web` says."""
 
 

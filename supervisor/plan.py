@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from msgspec import UNSET
 
-from ipc.messages.lifeline import ExecSettings, Limits, LogSettings, WebSettings
+from ipc.messages.lifeline import EmbeddedGroup, ExecSettings, Limits, LogSettings, WebSettings
 from supervisor.checks import check_groups, check_links
 from supervisor.config import WEB, Config, ProcessGroup
 from supervisor.endpoints import bind
@@ -37,6 +37,8 @@ class GroupPlan:
     settings: WebSettings | ExecSettings
     start_timeout: float = 120.0
     drain_timeout: float = 30.0
+    embedded: bool = False
+    """Whether its workers are threads of each web worker (`transport: memory`) instead of processes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,12 @@ def make_plan(config: Config, described: Described, *, config_path: Path, state_
     ]
     faults += [*check_groups(groups, described), *check_links(config, groups), *unbound]
     ConfigFaults.raise_for(faults)
+    exec_groups = tuple(_exec_group(group, config, described, config_path) for group in groups if group.name != WEB)
+    embedded = tuple(
+        EmbeddedGroup(group.name, group.workers, group.settings)
+        for group in exec_groups
+        if group.embedded and isinstance(group.settings, ExecSettings)
+    )
     platform, web = config.runtime.platform, config.runtime.web
     ipc = platform.execution_ipc
     return Plan(
@@ -96,9 +104,9 @@ def make_plan(config: Config, described: Described, *, config_path: Path, state_
         log=LogSettings(level=config.runtime.log.level, requests=config.runtime.log.requests),
         # Exec workers first: when the listener is served, somebody is there to do the work.
         groups=(
-            *(_exec_group(group, config, described, config_path) for group in groups if group.name != WEB),
+            *exec_groups,
             *(
-                _web_group(group, config, described, config_path, endpoints, routes)
+                _web_group(group, config, described, config_path, endpoints, routes, embedded)
                 for group in groups
                 if group.name == WEB
             ),
@@ -141,7 +149,7 @@ def _routes(groups: tuple[ProcessGroup, ...], described: Described) -> dict[str,
 
 def _exec_group(group: ProcessGroup, config: Config, described: Described, config_path: Path) -> GroupPlan:
     ipc = config.runtime.platform.execution_ipc
-    drain = DRAIN_TIMEOUT if group.drain_timeout is UNSET else group.drain_timeout
+    drain = DRAIN_TIMEOUT if group.drain_timeout_seconds is UNSET else group.drain_timeout_seconds
     settings = ExecSettings(
         nodes=tuple(node for node in described.nodes if node.stage in group.stages),
         bind_host=ipc.bind_host,
@@ -149,7 +157,10 @@ def _exec_group(group: ProcessGroup, config: Config, described: Described, confi
         sys_path=(str(config_path.parent),),
         drain_timeout=drain,
     )
-    return GroupPlan(group.name, "exec", group.workers, group.stages, settings, group.start_timeout, drain)
+    embedded = ipc.transport == "memory"
+    return GroupPlan(
+        group.name, "exec", group.workers, group.stages, settings, group.start_timeout_seconds, drain, embedded
+    )
 
 
 def _web_group(
@@ -159,9 +170,10 @@ def _web_group(
     config_path: Path,
     endpoints: tuple[EndpointSettings, ...],
     routes: dict[str, str],
+    embedded: tuple[EmbeddedGroup, ...],
 ) -> GroupPlan:
     web = config.runtime.web
-    drain = web.drain_timeout_seconds if group.drain_timeout is UNSET else group.drain_timeout
+    drain = web.drain_timeout_seconds if group.drain_timeout_seconds is UNSET else group.drain_timeout_seconds
     settings = WebSettings(
         endpoints=endpoints,
         nodes=described.nodes,
@@ -175,5 +187,6 @@ def _web_group(
         default_timeout=web.default_timeout_seconds,
         drain_timeout=drain,
         keep_alive=web.keep_alive_seconds,
+        embedded=embedded,
     )
-    return GroupPlan(group.name, "web", group.workers, (), settings, group.start_timeout, drain)
+    return GroupPlan(group.name, "web", group.workers, (), settings, group.start_timeout_seconds, drain)

@@ -14,6 +14,7 @@ from ipc.messages.lifeline import Bootstrap
 from supervisor import control, orphans, signals, sockets, spawn, statedir
 from supervisor.events import Hub, LineWritten, Serving
 from supervisor.group import Group
+from supervisor.hosted import hosted
 from supervisor.keys import Keys
 from supervisor.logbook import Logbook
 from supervisor.peers import Directory
@@ -110,11 +111,11 @@ class _Service:
             spawn.environment(os.environ, plan.environment_pass, plan.environment_set),
             programs=programs,
             listener=listener,
-            workers=sum(group.workers for group in plan.groups),
+            workers=sum(group.workers for group in plan.groups if not group.embedded),
         )
         self._groups: list[Group] = []
         self._directory = Directory(self._keys, lambda: self._of("exec"), lambda: self._of("web"))
-        self._groups += [self._group(group, policy) for group in plan.groups]
+        self._groups += [self._group(group, policy) for group in plan.groups if not group.embedded]
         self.tree = Tree(self._groups, hub.tell)
 
     def asked_to_stop(self, force: bool) -> None:
@@ -134,7 +135,11 @@ class _Service:
     def status(self) -> Status:
         """What runs."""
         supervisor = SupervisorStatus(os.getpid(), self._version, self._since, str(self._plan.config_path))
-        return Status(supervisor, tuple(group.status() for group in self._groups))
+        guests = [plan for plan in self._plan.groups if plan.embedded]
+        told = [group.status() for group in self._groups]
+        for web in [group for group in self._groups if group.role == "web"]:
+            told[:0] = hosted(guests, web.state, web.everybody())
+        return Status(supervisor, tuple(told))
 
     async def stop(self, force: bool, progress: Callable[[str], None]) -> None:
         """End everything; returns when it has ended."""
@@ -148,6 +153,8 @@ class _Service:
             with self.hub.heard_by(_in_words(progress)):
                 why = await self.tree.restart(group, progress)
         except KeyError:
+            if any(plan.name == group for plan in self._plan.groups):
+                return Refused(f"{group} lives in the web workers (transport: memory); restart web", usage=True)
             known = ", ".join(each.name for each in self._groups)
             return Refused(f"there is no group {group!r}; there are {known}", usage=True)
         if why is not None:

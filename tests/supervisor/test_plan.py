@@ -103,7 +103,7 @@ def test_web_exists_with_one_worker_if_nobody_declares_it() -> None:
 
 def test_what_the_configuration_says_arrives_where_it_is_needed() -> None:
     made = plan(
-        "[{name: web, start_timeout: 5}, {name: cpu, stages: [core, slow], start_timeout: 7, drain_timeout: 8}]",
+        "[{name: web, start_timeout_seconds: 5}, {name: cpu, stages: [core, slow], start_timeout_seconds: 7, drain_timeout_seconds: 8}]",
         web="drain_timeout_seconds: 9, keep_alive_seconds: 3, default_timeout_seconds: 4, port: 0, title: Shop,"
         " docs: false, app: 'shop.main:app', queue: {calls: 5, bytes: 65536}",
         ipc="max_payload_bytes: 2048, bind_host: '::1', auth: {mode: aead, ttl_seconds: 6, nonce_cache_size: 128}",
@@ -162,9 +162,17 @@ def test_links_stay_on_this_host(host: str) -> None:
     assert "no loopback address" in fault(ipc=f"bind_host: '{host}'").what
 
 
-def test_memory_reaches_no_other_process() -> None:
-    assert fault(ipc="transport: memory").key == "runtime.platform.execution_ipc.transport"
-    assert plan("[]", described=Described((), {}), ipc="transport: memory").transport == "memory"
+def test_memory_puts_the_exec_groups_into_the_web_workers() -> None:
+    made = plan("[{name: cpu, workers: 3, stages: [core, slow]}]", ipc="transport: memory")
+    assert [(group.name, group.embedded) for group in made.groups] == [("cpu", True), ("web", False)]
+    (group,) = made.groups[-1].settings.embedded  # type: ignore[union-attr]
+    assert (group.name, group.workers) == ("cpu", 3)
+    assert group.settings == made.groups[0].settings
+
+
+def test_one_process_has_room_for_so_many_threads_only() -> None:
+    told = fault("[{name: cpu, workers: 64, stages: [core, slow]}]", ipc="transport: memory")
+    assert told.key == "runtime.platform.execution_ipc.transport"
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
