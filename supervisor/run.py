@@ -40,11 +40,13 @@ async def run(
     version: str = "",
     programs: Mapping[Role, str] = spawn.PROGRAMS,
     policy: RestartPolicy | None = None,
+    last: bool = True,
 ) -> None:
     """Start what `plan` says, keep it alive, and return when it was told to stop and nothing is left of it.
 
-    To be called in the main thread, in an event loop of asyncio. Raises StartError, with nothing left either, if
-    the first start fails: AlreadyRunning, the port is taken, or a group cannot start at all (SpawnError).
+    To be called in the main thread, in an event loop of asyncio; if it is not the `last` this process does, signals
+    are afterwards what they were. Raises StartError, with nothing left either, if the first start fails:
+    AlreadyRunning, the port is taken, or a group cannot start at all (SpawnError).
     """
     began = time.monotonic()
     hub = Hub(*([] if on_event is None else [on_event]))
@@ -61,7 +63,7 @@ async def run(
         service = _Service(plan, hub, listener, programs, policy, version)
         left_behind = orphans.Orphans(service.pids)
         stack.callback(left_behind.end)
-        stack.enter_context(signals.heard(service.asked_to_stop, left_behind.reap))
+        stack.enter_context(signals.heard(service.asked_to_stop, left_behind.reap, last=last))
         why = await _life(service, asked, began)
     if why is not None:
         raise why

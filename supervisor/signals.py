@@ -31,11 +31,15 @@ class Insistence:
         return signum != first or now - then > BOUNCE
 
 
+_STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
 @contextmanager
-def heard(on_stop: Callable[[bool], None], on_child: Callable[[], None]) -> Iterator[None]:
+def heard(on_stop: Callable[[bool], None], on_child: Callable[[], None], *, last: bool) -> Iterator[None]:
     """Call `on_stop(force)` for each request to stop, and `on_child` when any process of ours has ended.
 
     SIGHUP is kept for reloading the configuration. Where there is a terminal it means that the terminal is gone.
+    With `last` this process ends afterwards: requests that come late are ignored, and do not change its exit code.
     """
     loop = asyncio.get_running_loop()
     insistence = Insistence()
@@ -54,5 +58,10 @@ def heard(on_stop: Callable[[bool], None], on_child: Callable[[], None]) -> Iter
     try:
         yield
     finally:
-        for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
+        loop.remove_signal_handler(signal.SIGCHLD)
+        signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)  # or one would hit between two handlers
+        for signum in _STOPPING:
             loop.remove_signal_handler(signum)
+            if last:
+                signal.signal(signum, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)

@@ -121,7 +121,7 @@ class Launcher:
                 process = self._launch(name, role, undo)
                 undo.pop_all()
                 return process
-        except OSError as error:
+        except (OSError, ValueError) as error:  # the latter if the listener was closed meanwhile
             raise SpawnError(f"{name} could not be started: {error}") from error
 
     def argv(self, role: Role, lifeline: int, page: int) -> list[str]:

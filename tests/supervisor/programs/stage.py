@@ -80,7 +80,7 @@ class Stage:
 
         async def go() -> None:
             try:
-                await run(plan, on_event=live.events.append, programs=PROGRAMS, **options)
+                await run(plan, on_event=live.events.append, programs=PROGRAMS, last=False, **options)
             except StartError as error:
                 live.failure = error
             finally:
