@@ -143,6 +143,7 @@ async def serve(  # noqa: C901 -- a table of behaviours
     await gone.wait()
     if server is not None:
         server.close()
+        await asyncio.sleep(0.2)  # whoever was let in already is still answered
     parent.say(Drained())
 
 
