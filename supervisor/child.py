@@ -6,16 +6,16 @@ import asyncio
 import random
 import time
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from ipc.messages import lifeline as said
 from ipc.messages.control import WorkerStatus
-from ipc.names import WorkerName
-from supervisor import events, lifecycle
+from supervisor import events, life
 from supervisor.errors import SpawnError
-from supervisor.lifecycle import RUNNING, Child, Spec, State
+from supervisor.life import RUNNING, Child, Spec, State
+from supervisor.lifecycle import step
 from supervisor.lifeline import Lifeline
 from supervisor.output import Output
 from supervisor.scoreboard import rss_bytes
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ipc.messages.lifeline import FromChild, FromSupervisor
+    from ipc.names import WorkerName
     from supervisor.events import Event, Stream
+    from supervisor.group import Seat
     from supervisor.spawn import Process
 
 LAST_WORDS = 20
@@ -46,20 +48,6 @@ class Home(Protocol):
 
     def tell(self, event: Event) -> None:
         """Say to everybody what happened."""
-
-
-@dataclass(slots=True)
-class Seat:
-    """A place in a group. Whoever sits there, predecessor or successor, takes the next number."""
-
-    group: str
-    slot: int
-    lives: int = 0
-
-    def next_name(self) -> WorkerName:
-        """A name nobody has had."""
-        self.lives += 1
-        return WorkerName(self.group, self.slot, self.lives)
 
 
 class Worker:
@@ -99,11 +87,11 @@ class Worker:
 
     def start(self) -> None:
         """Have it run."""
-        self._happen(lifecycle.Start())
+        self._happen(life.Start())
 
     def stop(self, *, force: bool = False) -> None:
         """Have it end: when it has finished, or at once."""
-        self._happen(lifecycle.Stop(force))
+        self._happen(life.Stop(force))
 
     def say(self, message: FromSupervisor) -> None:
         """Tell it something; nothing happens if it has not been greeted or is gone."""
@@ -139,9 +127,9 @@ class Worker:
         calls, running, _refused = self._process.page.read(slot)
         return calls, running
 
-    def _happen(self, event: lifecycle.Event) -> None:
+    def _happen(self, event: life.Event) -> None:
         before = self.life
-        self.life, actions = lifecycle.step(before, event, self._loop.time())
+        self.life, actions = step(before, event, self._loop.time())
         if self.life.state is not before.state:
             self._since = time.time()
             self._home.changed(self)  # so that nobody is sent to a worker that drains
@@ -149,36 +137,36 @@ class Worker:
             self._act(action)
         self._report(before, event)
 
-    def _act(self, action: lifecycle.Action) -> None:
+    def _act(self, action: life.Action) -> None:
         match action:
-            case lifecycle.Spawn():
+            case life.Spawn():
                 self._spawn()
-            case lifecycle.Greet() if self.name is not None and self._lifeline is not None:
+            case life.Greet() if self.name is not None and self._lifeline is not None:
                 for message in self._home.greeting(self.name):
                     self._lifeline.send(message)
-            case lifecycle.Drain(grace) if self._lifeline is not None:
+            case life.Drain(grace) if self._lifeline is not None:
                 self._lifeline.send(said.Drain(grace))
-            case lifecycle.Kill() if self._process is not None:
+            case life.Kill() if self._process is not None:
                 self._process.kill()
-            case lifecycle.SetTimer(seconds):
+            case life.SetTimer(seconds):
                 self._set_timer(seconds)
 
-    def _report(self, before: Child, event: lifecycle.Event) -> None:
-        name, life = str(self.name), self.life
-        if isinstance(event, lifecycle.Exited) and before.state in RUNNING:
-            self.reason, words = life.reason, tuple(self._heard_last)
-            self.last_words = life.traceback or "\n".join(words)
+    def _report(self, before: Child, event: life.Event) -> None:
+        name, now = str(self.name), self.life
+        if isinstance(event, life.Exited) and before.state in RUNNING:
+            self.reason, words = now.reason, tuple(self._heard_last)
+            self.last_words = now.traceback or "\n".join(words)
             expected = not before.wanted or before.state is State.DRAINING
-            self._home.tell(events.WorkerExited(name, life.reason, expected, life.traceback, words))
-        match life.state, event:
-            case State.UP, lifecycle.Ready() if before.state is State.STARTING:
+            self._home.tell(events.WorkerExited(name, now.reason, expected, now.traceback, words))
+        match now.state, event:
+            case State.UP, life.Ready() if before.state is State.STARTING:
                 self._home.tell(events.WorkerReady(name, self._loop.time() - self._spawned))
             case State.DRAINING, _ if before.state is State.UP:
                 self._home.tell(events.WorkerDraining(name))
-            case State.WAITING, lifecycle.Exited() if self._timer is not None:
+            case State.WAITING, life.Exited() if self._timer is not None:
                 self._home.tell(events.WorkerRestarting(name, self._timer.when() - self._loop.time()))
-            case State.FAILED, lifecycle.Exited():
-                self._home.tell(events.WorkerFailed(name, life.reason))
+            case State.FAILED, life.Exited():
+                self._home.tell(events.WorkerFailed(name, now.reason))
 
     def _set_timer(self, seconds: float | None) -> None:
         if self._timer is not None:
@@ -189,7 +177,7 @@ class Worker:
 
     def _ring(self) -> None:
         self._timer = None
-        self._happen(lifecycle.TimerRang())
+        self._happen(life.TimerRang())
 
     def _spawn(self) -> None:
         self.name = name = self._seat.next_name()
@@ -219,20 +207,20 @@ class Worker:
                 if missing:
                     self._home.tell(events.WorkerExposed(str(process.name), missing))
                 if pid == process.pid:
-                    self._happen(lifecycle.Hardened())
+                    self._happen(life.Hardened())
                 else:
-                    self._happen(lifecycle.Lost("said that it was another process"))
+                    self._happen(life.Lost("said that it was another process"))
             case said.Ready(address):
                 self.address = address
-                self._happen(lifecycle.Ready())
+                self._happen(life.Ready())
             case said.Broken(what, traceback):
-                self._happen(lifecycle.Broke(what, traceback))
+                self._happen(life.Broke(what, traceback))
             case said.Drained():
-                self._happen(lifecycle.Drained())
+                self._happen(life.Drained())
 
     def _lost(self, process: Process, why: str) -> None:
         if process is self._process:
-            self._happen(lifecycle.Lost(why))
+            self._happen(life.Lost(why))
 
     def _wrote(self, worker: str, stream: Stream, text: str) -> None:
         if stream == "stderr":
@@ -250,4 +238,4 @@ class Worker:
         self._ended(how)
 
     def _ended(self, how: str) -> None:
-        self._happen(lifecycle.Exited(how, _dice.random()))
+        self._happen(life.Exited(how, _dice.random()))

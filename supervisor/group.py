@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import anyio
 
 from ipc.messages.control import GroupStatus
+from ipc.names import WorkerName
 from supervisor import events
-from supervisor.child import Seat, Worker
+from supervisor.child import Worker
 from supervisor.errors import SpawnError
-from supervisor.lifecycle import RUNNING, Child, Spec, State
+from supervisor.life import RUNNING, Child, Spec, State
 from supervisor.policy import RestartPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from ipc.messages.lifeline import FromSupervisor
-    from ipc.names import WorkerName
     from supervisor.events import Event
     from supervisor.plan import GroupPlan
     from supervisor.spawn import Process
@@ -53,6 +53,20 @@ def summary(lives: Sequence[Child], *, stopping: bool, started: bool) -> str:
     if State.UP not in states and all(state is State.FAILED for state in states):
         return "failed"
     return "degraded" if started else "starting"
+
+
+@dataclass(slots=True)
+class Seat:
+    """A place in a group. Whoever sits there, predecessor or successor, takes the next number."""
+
+    group: str
+    slot: int
+    lives: int = 0
+
+    def next_name(self) -> WorkerName:
+        """A name nobody has had."""
+        self.lives += 1
+        return WorkerName(self.group, self.slot, self.lives)
 
 
 class Group:

@@ -11,157 +11,40 @@ Pure: it starts nothing, waits for nothing and knows no clock. `child.py` carrie
 
 from __future__ import annotations
 
-import enum
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
-from supervisor.policy import GiveUp, Restart, RestartPolicy
+from supervisor.life import (
+    Broke,
+    Child,
+    Drain,
+    Drained,
+    Exited,
+    Greet,
+    Hardened,
+    Kill,
+    Lost,
+    Ready,
+    SetTimer,
+    Spawn,
+    Start,
+    State,
+    Stop,
+    TimerRang,
+)
+from supervisor.policy import GiveUp, Restart
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from supervisor.life import Action, Event
 
 LEAVE_TIMEOUT = 5.0
 """How long a process may take to end once it has said that it will; seconds."""
 DRAIN_MARGIN = 0.5
 """How much later than told a draining process is killed, so that its own clock may ring first."""
 
-
-class State(enum.Enum):
-    """Where a worker stands."""
-
-    DOWN = "down"  # not wanted, not running
-    STARTING = "starting"  # spawned; neither hardened nor ready, or hardened and not ready
-    UP = "up"
-    DRAINING = "draining"  # finishing, or about to end by its own word
-    KILLING = "killing"  # sent SIGKILL; not yet reaped
-    WAITING = "waiting"  # died; starts again when the timer rings
-    FAILED = "failed"  # died too often; waits for somebody
-
-
-RUNNING = frozenset({State.STARTING, State.UP, State.DRAINING, State.KILLING})
-"""The states in which there is a process."""
-TIMED = frozenset({State.STARTING, State.DRAINING, State.WAITING})
-"""The states that a timer ends if nothing else does."""
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """Somebody wants it to run."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """Somebody wants it to end; with `force` at once, whatever it has under way."""
-
-    force: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Hardened:
-    """It has closed itself to its neighbours and may be trusted with secrets."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """It serves."""
-
-
-@dataclass(frozen=True, slots=True)
-class Broke:
-    """It says that it cannot start, and why."""
-
-    what: str
-    traceback: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Drained:
-    """It says that it has finished and leaves, told to or not."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """It can no longer be spoken to, or does not keep to the protocol."""
-
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Exited:
-    """Its process has ended, or could not be made. `dice` in [0, 1) is for the wait before the next one."""
-
-    how: str
-    dice: float = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class TimerRang:
-    """The time it was given is over."""
-
-
-Event: TypeAlias = Start | Stop | Hardened | Ready | Broke | Drained | Lost | Exited | TimerRang
-
-
-@dataclass(frozen=True, slots=True)
-class Spawn:
-    """Make a process."""
-
-
-@dataclass(frozen=True, slots=True)
-class Greet:
-    """Tell it who it is: the first secrets it gets."""
-
-
-@dataclass(frozen=True, slots=True)
-class Drain:
-    """Tell it to finish within `grace` seconds."""
-
-    grace: float
-
-
-@dataclass(frozen=True, slots=True)
-class Kill:
-    """End its process without asking."""
-
-
-@dataclass(frozen=True, slots=True)
-class SetTimer:
-    """Ring in so many seconds instead of whenever was asked for before; None: not at all."""
-
-    seconds: float | None
-
-
-Action: TypeAlias = Spawn | Greet | Drain | Kill | SetTimer
-
-
-@dataclass(frozen=True, slots=True)
-class Spec:
-    """What one worker is allowed. Seconds."""
-
-    start_timeout: float = 120.0
-    drain_timeout: float = 30.0
-    policy: RestartPolicy = field(default_factory=RestartPolicy)
-
-
-@dataclass(frozen=True, slots=True)
-class Child:
-    """One worker, through all its lives. `reason` and `traceback` tell of the end of its last one."""
-
-    spec: Spec
-    state: State = State.DOWN
-    wanted: bool = False
-    hardened: bool = False
-    row: int = 0
-    up_since: float | None = None
-    verdict: str = ""
-    """Why this life is over although its process is not; it counts more than how the process then ends."""
-    reason: str = ""
-    traceback: str = ""
-    incurable: bool = False
-    """Whether its last life ended with its own word that trying again would not help."""
-
-
-Step: TypeAlias = tuple[Child, tuple[Action, ...]]
+Step: TypeAlias = "tuple[Child, tuple[Action, ...]]"
 
 
 def step(child: Child, event: Event, now: float) -> Step:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ipc.messages.lifeline import Peer, Peers
-from supervisor.lifecycle import State
+from supervisor.life import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -16,7 +16,7 @@ from ipc.names import parse_worker
 from ipc.wire.keys import leaf_key
 from supervisor import events
 from supervisor.group import HOPELESS, is_hopeless, is_settled, summary
-from supervisor.lifecycle import RUNNING, Child, Spec, State
+from supervisor.life import RUNNING, Child, Spec, State
 
 LIVES = st.builds(
     Child,

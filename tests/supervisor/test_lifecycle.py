@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.lifecycle import (
-    LEAVE_TIMEOUT,
+from supervisor.life import (
     RUNNING,
     TIMED,
     Broke,
@@ -30,8 +29,8 @@ from supervisor.lifecycle import (
     State,
     Stop,
     TimerRang,
-    step,
 )
+from supervisor.lifecycle import LEAVE_TIMEOUT, step
 from supervisor.policy import RestartPolicy
 
 if TYPE_CHECKING:
