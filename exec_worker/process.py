@@ -13,8 +13,11 @@ import uvloop
 
 from exec_worker.engine import Engine
 from exec_worker.loader import LoadError, load
+from exec_worker.node import current
 from exec_worker.service import Service
+from ipc.errors import Misuse
 from ipc.log import Log
+from ipc.logbridge import install, nothing
 from ipc.messages.lifeline import Broken, Drained, ExecSettings, Ready
 from ipc.names import parse_worker
 from ipc.responder import Responder
@@ -23,6 +26,8 @@ from ipc.wire.session import Terms
 from ipc.wire.signing import ALG_OF
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ipc.hardening import Termination
     from ipc.messages.lifeline import Bootstrap
     from ipc.parent import Parent
@@ -31,12 +36,22 @@ SWITCH_INTERVAL = 0.0005
 """How long a node may keep the interpreter from the I/O thread, seconds: it answers in 0.6 ms instead of 5."""
 
 
+def context() -> Mapping[str, object]:
+    """Whose call is at hand, for log lines of nodes."""
+    try:
+        call = current()
+    except Misuse:
+        return nothing()
+    return {"request_id": call.request_id, "trace": call.trace}
+
+
 def run(parent: Parent, page: int, termination: Termination) -> int:
     """Be the worker the supervisor says; returns the exit code."""
     bootstrap = parent.bootstrap()
     settings = bootstrap.settings
     assert isinstance(settings, ExecSettings)  # noqa: S101 - the supervisor starts the right program
     log = Log(bootstrap.name, bootstrap.log)
+    install(log, bootstrap.log.level, context)
     try:
         nodes = load(settings.nodes, settings.sys_path)
     except LoadError as error:
