@@ -3,35 +3,48 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fastapi import APIRouter, Depends, FastAPI, Request, exception_handlers
-from fastapi.exceptions import RequestValidationError
-from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse, Response
+from fastapi import Depends, FastAPI
+from starlette.responses import Response
+from starlette.routing import Mount, WebSocketRoute
 
-from ipc.errors import IpcError
+from ipc.errors import Misuse
 from web_worker.endpoints.http import HttpEndpoint, Shared
-from web_worker.errors import is_retryable, sentence_of, status_of
-from web_worker.front import SCOPE_KEY, Front
-from web_worker.handoff import Handoffs, provide
-from web_worker.health import Health
-from web_worker.openapi import operation, publish, responses
+from web_worker.endpoints.through import Chosen, Through, route_function
+from web_worker.explain import explain_errors
+from web_worker.front import Endpoint, Front
+from web_worker.handoff import Handoffs
+from web_worker.health import METHODS, PATHS, Health
+from web_worker.openapi import operation, operation_ids, publish, responses
 from web_worker.routing import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterable, Iterator
+
+    from starlette.routing import BaseRoute
 
     from ipc.contract import NodeContract
     from ipc.messages.lifeline import EndpointSettings, WebSettings
     from ipc.scoreboard import Scoreboard
-    from web_worker.responses import Message, Receive, Scope, Send
+
+_PLACEHOLDER = re.compile(r"\{[^}]*\}")
+
+
+class Built(NamedTuple):
+    """What a web worker serves."""
+
+    front: Front
+    health: Health
 
 
 def find(dotted: str) -> Any:  # noqa: ANN401 - whatever the user has there
     """Import `shop.main:app` or `shop.deps.tenant`."""
-    module, _, name = dotted.partition(":") if ":" in dotted else dotted.rpartition(".")[::1]
+    module, colon, name = dotted.partition(":")
+    if not colon:
+        module, _, name = dotted.rpartition(".")
     found: Any = importlib.import_module(module)
     for part in name.split("."):
         found = getattr(found, part)
@@ -39,100 +52,105 @@ def find(dotted: str) -> Any:  # noqa: ANN401 - whatever the user has there
 
 
 def base_app(settings: WebSettings) -> FastAPI:
-    """The user's own app, or a fresh one."""
+    """The user's own app, or a fresh one. Raises Misuse, and whatever importing it raises."""
     sys.path[:0] = [path for path in settings.sys_path if path not in sys.path]
-    if settings.app:
-        return cast("FastAPI", find(settings.app))
-    if settings.docs:
-        return FastAPI(title=settings.title)
-    return FastAPI(title=settings.title, docs_url=None, redoc_url=None, openapi_url=None)
+    if not settings.app:
+        app = FastAPI(title=settings.title)
+    else:
+        found = find(settings.app)
+        if not isinstance(found, FastAPI):
+            raise Misuse(f"{settings.app} is a {type(found).__name__}, and has to be a FastAPI app")
+        app = found
+    if not settings.docs:
+        _hide_documentation(app)
+    return app
 
 
-def build(app: FastAPI, settings: WebSettings, shared: Shared, scoreboard: Scoreboard) -> tuple[Front, Health]:
-    """Put the declared endpoints on `app`, and ours in front of it."""
+def _hide_documentation(app: FastAPI) -> None:
+    urls = {app.openapi_url, app.docs_url, app.redoc_url, app.swagger_ui_oauth2_redirect_url} - {None}
+    app.router.routes[:] = [route for route in app.router.routes if getattr(route, "path", None) not in urls]
+    app.openapi_url = app.docs_url = app.redoc_url = None
+
+
+def build(app: FastAPI, settings: WebSettings, shared: Shared, scoreboard: Scoreboard) -> Built:
+    """Put the declared endpoints on `app`, and ours in front of it. Raises Misuse, and what dependencies raise."""
+    table: Table[Endpoint] = Table()
+    handoffs = Handoffs(shared.caller, settings.nodes, settings.default_timeout)
+    front = Front(app, table, handoffs, shared.events, scoreboard, app.root_path)
+    health = Health(shared.caller)
+    for path in PATHS:
+        table.add(path, METHODS, health)
+    _leave_to_app(app, table, settings.endpoints)
     contracts = {contract.name: contract for contract in settings.nodes}
-    table: Table[HttpEndpoint] = Table()
+    ids = operation_ids(settings.endpoints)
     for declared in settings.endpoints:
         contract = contracts[declared.node]
-        endpoint = HttpEndpoint(declared, contract, shared)
-        if not declared.through_app and not declared.dependencies:
-            table.add(declared.path, declared.methods, endpoint)
-        _register(app, declared, contract, endpoint)
+        # An app-wide dependency is often what asks who is there: no endpoint goes around it.
+        inside = bool(declared.through_app or declared.dependencies or app.router.dependencies)
+        endpoint = HttpEndpoint(declared, contract, shared, plain=inside)
+        for method in declared.methods:
+            route = _register(app, declared, contract, endpoint, method, ids[declared.path, method])
+            table.add(declared.path, (method,), Through(front, route, shared.max_body) if inside else endpoint)
+    app.router.routes.insert(0, Chosen())
     publish(app, settings.components)
-    provide(app.state, Handoffs(shared.caller, settings.nodes, settings.default_timeout))
-    _explain_errors(app)
-    health = Health(shared.caller)
-    return Front(app, table, health, scoreboard), health
+    explain_errors(app, shared.events)
+    return Built(front, health)
 
 
-def _register(app: FastAPI, declared: EndpointSettings, contract: NodeContract, endpoint: HttpEndpoint) -> None:
+def _register(
+    app: FastAPI,
+    declared: EndpointSettings,
+    contract: NodeContract,
+    endpoint: HttpEndpoint,
+    method: str,
+    operation_id: str,
+) -> BaseRoute:
     """A route for the document, and for requests that take the way through the app."""
-
-    async def serve(request: Request) -> Response:
-        return _Handed(endpoint, dict(request.path_params))
-
-    serve.__name__ = contract.name.rpartition(".")[2]
-    router = APIRouter(dependencies=[Depends(find(name)) for name in declared.dependencies])
-    router.add_api_route(
+    app.router.add_api_route(
         declared.path,
-        serve,
-        methods=list(declared.methods),
+        route_function(endpoint),
+        methods=[method],
+        name=contract.name.rpartition(".")[2],
+        dependencies=[Depends(find(name)) for name in declared.dependencies],
         response_model=None,
+        response_class=Response,
         status_code=declared.status,
         summary=contract.summary or None,
-        description=contract.description or contract.summary,
+        description=contract.description or None,
         tags=list(declared.tags),
-        operation_id=f"{declared.methods[0].lower()}_{contract.name.replace('.', '_')}",
+        operation_id=operation_id,
         openapi_extra=operation(contract, declared.path),
         responses=responses(contract, declared.status),
     )
-    app.include_router(router)
+    return app.router.routes[-1]
 
 
-class _Handed(Response):
-    """An answer that is written by the endpoint itself, after the app's middleware and dependencies had their say."""
-
-    def __init__(self, endpoint: HttpEndpoint, values: dict[str, Any]) -> None:
-        super().__init__()
-        self._endpoint, self._values = endpoint, {name: str(value) for name, value in values.items()}
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._endpoint(scope, receive, send, self._values)
-
-
-def _explain_errors(app: FastAPI) -> None:
-    """One shape for all errors. What the user's app handles in its own way stays as it is."""
-    app.add_exception_handler(IpcError, _on_ipc_error)
-    ours: dict[type[Exception], tuple[Callable[..., Any], Callable[..., Any]]] = {
-        HTTPException: (exception_handlers.http_exception_handler, _on_http_error),
-        RequestValidationError: (exception_handlers.request_validation_exception_handler, _on_invalid),
-    }
-    for kind, (default, handler) in ours.items():
-        if app.exception_handlers.get(kind, default) is default:
-            app.add_exception_handler(kind, handler)
+def _leave_to_app(app: FastAPI, table: Table[Endpoint], endpoints: Iterable[EndpointSettings]) -> None:
+    """Exact paths and mounted apps of the user's come before patterns of ours, as if they had been declared first."""
+    declared = {(_shape(each.path), method): each for each in endpoints for method in each.methods}
+    for route in _own_routes(app.router.routes):
+        path = getattr(route, "path", "")
+        for method in getattr(route, "methods", None) or ():
+            if (each := declared.get((_shape(path), method))) is not None:
+                raise Misuse(f"{method} {path} is a route of the app, and declared for {each.node}: keep one of them")
+        if "{" in path or isinstance(route, WebSocketRoute):
+            continue
+        if not isinstance(route, Mount):
+            table.reserve(path)
+        elif path:
+            table.reserve_below(path)
 
 
-def _problem(request: Request, status: int, code: str, detail: object, headers: Any = None) -> JSONResponse:  # noqa: ANN401 - Starlette's
-    who = request.scope.get(SCOPE_KEY)
-    body = {"detail": detail, "status_code": status, "code": code, "request_id": who.request_id if who else ""}
-    return JSONResponse(body, status, headers)
+def _shape(path: str) -> str:
+    """A path as far as it decides what matches it: the names of parameters do not."""
+    return _PLACEHOLDER.sub("{}", path)
 
 
-async def _on_ipc_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, IpcError)  # noqa: S101 - registered for it
-    headers = {"retry-after": "1"} if is_retryable(error) else None
-    return _problem(request, status_of(error), error.code, sentence_of(error), headers)
-
-
-async def _on_http_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101 - registered for it
-    codes = {404: "not_found", 405: "method_not_allowed", 401: "unauthenticated", 403: "forbidden"}
-    code = codes.get(error.status_code, f"http_{error.status_code}")
-    return _problem(request, error.status_code, code, error.detail, error.headers)
-
-
-async def _on_invalid(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it
-    from fastapi.encoders import jsonable_encoder  # noqa: PLC0415 - only for what is wrong
-
-    return _problem(request, 422, "invalid_request", jsonable_encoder(error.errors()))
+def _own_routes(routes: Iterable[BaseRoute]) -> Iterator[object]:
+    """Whatever has a path in the user's app, with those of the routers it includes."""
+    for route in routes:
+        included = getattr(route, "effective_route_contexts", None)
+        if included is None:
+            yield route
+        else:
+            yield from (getattr(each, "starlette_route", None) or each for each in included())

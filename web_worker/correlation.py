@@ -1,4 +1,4 @@
-"""Who a request is: its id, its trace, and the few headers that decide what becomes of it. One pass over all headers."""
+"""Who a request is: its id, its trace, and the few headers that decide what becomes of it. One pass over them all."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._~+/=-]{1,128}")
 _TRACEPARENT = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 """W3C Trace Context, version 00."""
+_DIGITS = 18
+"""Of a Content-Length; a longer one is no length, and Python would refuse to read the very long."""
 
 
 class Correlation(NamedTuple):
@@ -38,7 +40,7 @@ def correlate(headers: Iterable[tuple[bytes, bytes]]) -> Correlation:
     request_id, trace, content_type, content_length = "", "", b"", -1
     for name, value in headers:
         if name == b"content-length":
-            content_length = int(value) if value.isdigit() else -1
+            content_length = int(value) if value.isdigit() and len(value) <= _DIGITS else -1
         elif name == b"content-type":
             content_type = value
         elif name == b"x-request-id":

@@ -15,6 +15,7 @@ from ipc.errors import (
     LinkLost,
     Misuse,
     NodeError,
+    NoWorker,
     OutcomeUnknown,
     Rejected,
     TooLarge,
@@ -23,6 +24,13 @@ from ipc.errors import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+
+class UnsupportedMediaType(InvalidRequest):
+    """The body is of a kind that the endpoint does not take."""
+
+    code = "unsupported_media_type"
+
+
 STATUS: Mapping[type[IpcError], int] = {
     Rejected: HTTPStatus.SERVICE_UNAVAILABLE,  # nothing was done; Retry-After says when to come again
     TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -30,6 +38,7 @@ STATUS: Mapping[type[IpcError], int] = {
     LinkLost: HTTPStatus.BAD_GATEWAY,
     CallFailed: HTTPStatus.BAD_GATEWAY,
     InvalidRequest: HTTPStatus.UNPROCESSABLE_ENTITY,
+    UnsupportedMediaType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     NodeError: HTTPStatus.INTERNAL_SERVER_ERROR,
     BadResult: HTTPStatus.INTERNAL_SERVER_ERROR,
     Cancelled: 499,  # nobody reads it; the log does
@@ -40,13 +49,35 @@ RETRY_AFTER = 1
 """What a refused client is told to wait, seconds."""
 FAULTS = 500
 """Statuses from here on are ours to explain: the client is told a general sentence, the log the rest."""
+FAILED = "The service failed to handle this request."
+"""What a client is told of a fault of ours."""
 
+_OWN_WORDS = frozenset({InvalidRequest, TooLarge})
+"""What these say is about the request itself, so the client may read it."""
 _SENTENCE: Mapping[type[IpcError], str] = {
-    NodeError: "The service failed to handle this request.",
-    BadResult: "The service failed to handle this request.",
-    Misuse: "The service is not set up correctly.",
+    Rejected: "The service is too busy; nothing was done. Try again later.",
+    NoWorker: "No worker is up for this; nothing was done. Try again later.",
+    OutcomeUnknown: "There was no answer in time; it may or may not have been done.",
     LinkLost: "The process that worked on this request ended; it may or may not have been done.",
+    Misuse: "The service is not set up correctly.",
+    Cancelled: "The client went away.",
+    IpcError: FAILED,
 }
+
+CODES: Mapping[int, str] = {
+    400: "bad_request",
+    401: "unauthenticated",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    409: "conflict",
+    413: TooLarge.code,
+    415: UnsupportedMediaType.code,
+    422: InvalidRequest.code,
+    429: "too_many_requests",
+    500: "internal",
+}
+"""The codes of what an application refuses by status alone; any other status is `http_` and its number."""
 
 
 def status_of(error: IpcError) -> int:
@@ -57,9 +88,11 @@ def status_of(error: IpcError) -> int:
 def sentence_of(error: IpcError) -> str:
     """What the client may know of it: never a traceback, a path or a worker's name."""
     for kind in type(error).__mro__:
+        if kind in _OWN_WORDS and (words := str(error)):
+            return words
         if kind in _SENTENCE:
             return _SENTENCE[kind]
-    return str(error) or type(error).__name__
+    return FAILED
 
 
 def is_retryable(error: IpcError) -> bool:

@@ -6,37 +6,42 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from web_worker.responses import JSON, answer
+from web_worker.correlation import correlate
+from web_worker.responses import JSON, answer, problem
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ipc.caller import Caller
-    from web_worker.responses import Send
+    from web_worker.responses import Receive, Scope, Send
 
 PATHS = ("/healthz", "/readyz")
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+"""Those it answers, if only to say which it takes: no path of these is left to the app."""
+_ALLOW = [(b"allow", b"GET, HEAD")]
 
 
 class Health:
-    """Answers in front of everything else, without leaving this process."""
+    """Answers in front of the app, without leaving this process."""
 
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
         self.draining = False
 
-    async def __call__(self, path: str, method: str, send: Send, request_id: str) -> None:
+    async def __call__(
+        self, scope: Scope, _receive: Receive, send: Send, _path_values: Mapping[str, str] | None = None, /
+    ) -> None:
         """Serve one of PATHS."""
-        if method not in {"GET", "HEAD"}:
-            await answer(send, 405, JSON, b"", request_id, [(b"allow", b"GET, HEAD")])
+        request_id = correlate(scope["headers"]).request_id
+        if scope["method"] not in {"GET", "HEAD"}:
+            await problem(send, 405, "method_not_allowed", "Method Not Allowed", request_id, _ALLOW)
             return
-        if path == "/healthz":
-            await answer(send, 200, JSON, b'{"status":"alive"}', request_id)
-            return
-        missing = self._caller.missing()
-        status: int
-        body: dict[str, object]
+        status, told = (200, {"status": "alive"}) if scope["path"].endswith(PATHS[0]) else self._readiness()
+        await answer(send, status, JSON, msgspec.json.encode(told), request_id)
+
+    def _readiness(self) -> tuple[int, dict[str, object]]:
         if self.draining:
-            status, body = 503, {"status": "draining"}
-        elif missing:
-            status, body = 503, {"status": "waiting", "groups_without_workers": missing}
-        else:
-            status, body = 200, {"status": "ready"}
-        await answer(send, status, JSON, msgspec.json.encode(body), request_id)
+            return 503, {"status": "draining"}
+        if missing := self._caller.missing():
+            return 503, {"status": "waiting", "groups_without_workers": missing}
+        return 200, {"status": "ready"}

@@ -12,6 +12,7 @@ import uvloop
 
 from ipc.caller import Caller
 from ipc.log import Log
+from ipc.logbridge import install
 from ipc.messages.lifeline import Broken, Drained, Ready, WebSettings
 from ipc.names import parse_worker
 from ipc.scoreboard import Scoreboard
@@ -20,6 +21,8 @@ from ipc.wire.session import Terms
 from ipc.wire.signing import ALG_OF
 from web_worker.app import base_app, build, find
 from web_worker.endpoints.http import Shared
+from web_worker.events import Events
+from web_worker.inside import context
 from web_worker.server import Server
 
 if TYPE_CHECKING:
@@ -36,6 +39,8 @@ def run(parent: Parent, given: Inherited, termination: Termination) -> int:
     settings = bootstrap.settings
     assert isinstance(settings, WebSettings)  # noqa: S101 - the supervisor starts the right program
     assert given.listener is not None  # noqa: S101 - as above
+    log = Log(bootstrap.name, bootstrap.log)
+    install(log, bootstrap.log.level, context)
     try:
         app = base_app(settings)
     except BaseException as error:  # noqa: BLE001 - a user's module may raise anything, SystemExit too
@@ -43,7 +48,7 @@ def run(parent: Parent, given: Inherited, termination: Termination) -> int:
         return 1
     listener = socket.socket(fileno=given.listener)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_serve(parent, bootstrap, settings, app, listener, given.page, termination))
+        return runner.run(_serve(parent, bootstrap, settings, app, log, listener, given.page, termination))
 
 
 async def _serve(
@@ -51,12 +56,12 @@ async def _serve(
     bootstrap: Bootstrap,
     settings: WebSettings,
     app: FastAPI,
+    log: Log,
     listener: socket.socket,
     page: int,
     termination: Termination,
 ) -> int:
     limits = bootstrap.limits
-    log = Log(bootstrap.name, bootstrap.log)
     loop = asyncio.get_running_loop()
     carrier = "memory" if settings.embedded else "tcp_local"
     terms = Terms(carrier, ALG_OF[bootstrap.mode], bootstrap.epoch, limits.max_payload, int(limits.ttl * 1000))
@@ -65,7 +70,8 @@ async def _serve(
         embedded = find(settings.embedded_by)(bootstrap.name, settings.embedded, terms, log, page)
     connect = dial if embedded is None else embedded.connect
     caller = Caller(parse_worker(bootstrap.name), terms, limits, settings.routes, connect)
-    shared = Shared(caller, log, min(settings.max_body, limits.max_payload), bootstrap.log.level == "debug")
+    events = Events(log, verbose=bootstrap.log.level == "debug")
+    shared = Shared(caller, events, min(settings.max_body, limits.max_payload))
     try:
         front, health = build(app, settings, shared, Scoreboard(page))
     except Exception as error:  # noqa: BLE001 - a dependency named in the configuration may raise anything
@@ -94,7 +100,7 @@ async def _serve(
     try:
         await server.serve([listener])
     except SystemExit:  # uvicorn's way to say that the app's lifespan failed
-        parent.say(Broken("the app's lifespan did not start; the lines above say why"))
+        parent.say(Broken("the app's lifespan did not start", front.lifespan_failure))
         return 1
     if embedded is not None:
         await embedded.drain()

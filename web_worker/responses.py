@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from ipc.errors import BadMessage
 from web_worker.errors import RETRY_AFTER, is_retryable, sentence_of, status_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, MutableMapping
+    from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 
     from ipc.errors import IpcError
 
@@ -22,6 +24,20 @@ Headers = list[tuple[bytes, bytes]]
 _encode = msgspec.json.encode
 JSON = b"application/json"
 NO_BODY = frozenset({204, 205, 304})
+UNREAD = frozenset({413, 415, 431})
+"""Answers to requests whose body is not read, so that their connection cannot be used again."""
+CLOSE = (b"connection", b"close")
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_TEXT = re.compile(r"[\t -~\x80-\xff]*")
+_OURS = frozenset(
+    {
+        *("content-type", "content-length", "x-request-id"),
+        *("connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection"),
+        *("te", "trailer", "transfer-encoding", "upgrade"),
+    }
+)
+"""Headers that belong to the connection or are made here, whatever an exec worker says."""
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -68,14 +84,35 @@ async def problem(
     send: Send, status: int, code: str, detail: object, request_id: str, extra: Headers | None = None
 ) -> None:
     """Send an error."""
+    if status in UNREAD:
+        extra = [*(extra or ()), CLOSE]
     await answer(send, status, JSON, _encode(Problem(detail, status, code, request_id)), request_id, extra)
 
 
 async def failure(send: Send, error: IpcError, request_id: str) -> int:
     """Send what an error of the inside is to the outside; returns the status."""
     status = status_of(error)
-    extra = [(b"retry-after", b"%d" % RETRY_AFTER)] if is_retryable(error) else []
-    if status == 413:  # noqa: PLR2004 - the rest of its body is not read, so the connection cannot be used again
-        extra.append((b"connection", b"close"))
+    extra = [(b"retry-after", b"%d" % RETRY_AFTER)] if is_retryable(error) else None
     await problem(send, status, error.code, sentence_of(error), request_id, extra)
     return status
+
+
+def sendable(headers: Iterable[tuple[str, str]]) -> Headers:
+    """Headers that an exec worker wants to send, without those that are not its to say.
+
+    BadMessage for one that could end its line and begin another.
+    """
+    kept: Headers = []
+    for name, value in headers:
+        if _TOKEN.fullmatch(name) is None or _TEXT.fullmatch(value) is None:
+            raise BadMessage("the answer has a header that cannot be sent")
+        if (lower := name.lower()) not in _OURS:
+            kept.append((lower.encode("ascii"), value.encode("latin-1")))
+    return kept
+
+
+def media_type_of(text: str) -> bytes:
+    """A media type that an exec worker named; BadMessage if it cannot stand in a header."""
+    if _TEXT.fullmatch(text) is None:
+        raise BadMessage("the answer has a media type that cannot be sent")
+    return text.encode("latin-1")

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
+from web_worker.protocol import Protocol
+
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
@@ -23,14 +25,15 @@ class Server(uvicorn.Server):
             uvicorn.Config(
                 app,
                 loop="none",
-                http="httptools",
-                lifespan="auto",
+                http=Protocol,
+                lifespan="on",  # "auto" takes an app that raises for one that has none
                 log_config=None,
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
-                timeout_keep_alive=int(settings.keep_alive),
-                timeout_graceful_shutdown=max(1, int(settings.drain_timeout)),
+                # Whole seconds by their types; both are only ever added to a time.
+                timeout_keep_alive=settings.keep_alive,  # type: ignore[arg-type]
+                timeout_graceful_shutdown=settings.drain_timeout,  # type: ignore[arg-type]
             )
         )
         self._on_started = on_started

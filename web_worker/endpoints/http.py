@@ -7,79 +7,88 @@ that can be known at start is worked out at start.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from ipc.errors import Cancelled, InvalidRequest, IpcError, TooLarge
+from ipc.errors import BadMessage, Cancelled, Draining, InvalidRequest, IpcError, OutcomeUnknown, TooLarge
 from ipc.messages.calls import Encoding, RequestMeta, encode_meta
 from ipc.shape import rebuild
 from web_worker.correlation import Correlation, correlate
 from web_worker.endpoints.parameters import Parameters
-from web_worker.errors import FAULTS
-from web_worker.responses import answer, failure, problem
+from web_worker.errors import CODES, FAILED, UnsupportedMediaType, status_of
+from web_worker.responses import JSON, answer, failure, media_type_of, problem, sendable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from ipc.caller import Answer, Call, Caller
     from ipc.contract import NodeContract
-    from ipc.log import Log
     from ipc.messages.lifeline import EndpointSettings
-    from web_worker.responses import Headers, Receive, Scope, Send
+    from web_worker.events import Events
+    from web_worker.responses import Receive, Scope, Send
 
 _NO_PARAMETERS = msgspec.Raw(b"\x80")
-_SWALLOWED = frozenset({"content-type", "content-length", "connection", "transfer-encoding", "keep-alive", "upgrade"})
-"""Headers that belong to the connection or are made here, whatever an exec worker says."""
-_MAX_STATUS = 599
+_MIN_STATUS, _MAX_STATUS = 200, 599
+_FAULT = 500
 
 
 class Shared(NamedTuple):
     """What all endpoints of a web worker have in common."""
 
     caller: Caller
-    log: Log
+    events: Events
     max_body: int
-    verbose: bool
-    """Whether every boundary event is logged, not only those that matter to an operator."""
 
 
 class HttpEndpoint:
     """Binds the ports `request` and `response` of one node to a path."""
 
-    def __init__(self, settings: EndpointSettings, contract: NodeContract, shared: Shared) -> None:
-        self.settings = settings
+    def __init__(self, settings: EndpointSettings, contract: NodeContract, shared: Shared, *, plain: bool) -> None:
+        """`plain` has bodies sent as `bytes` only, for a user's middleware may look at them."""
         self.contract = contract
-        self._shared = shared
+        self.node = settings.node
+        self.events = shared.events
+        self._max_body = shared.max_body
+        self._plain = plain
         self._caller = shared.caller
-        self._node, self._timeout, self._status = settings.node, settings.timeout, settings.status
+        self._timeout, self._status = settings.timeout, settings.status
         self._reply_to = str(shared.caller.me)
         self._parameters = Parameters(contract.parameters) if contract.parameters else None
+        self._media_type = contract.result.media_type
+        self._media_type_bytes = media_type_of(contract.result.media_type)
         body = contract.body
         self._wants_body = body is not None
+        self._body_name = body.name if body is not None else ""
         self._body_required = body is not None and body.required
         self._is_json = body is not None and body.kind == "json"
         self._encoding = Encoding.NONE if body is None else Encoding.JSON if self._is_json else Encoding.RAW
         self._check: Callable[[bytes], object] | None = None
         if body is not None and self._is_json and body.shape is not None:
             self._check = msgspec.json.Decoder(rebuild(body.shape)).decode
-        self._watchers: set[asyncio.Task[None]] = set()
 
     async def __call__(
-        self, scope: Scope, receive: Receive, send: Send, path_values: Mapping[str, str] | None = None
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        path_values: Mapping[str, str] | None = None,
+        who: Correlation | None = None,
     ) -> None:
         """Serve one request."""
-        who = correlate(scope["headers"])
-        shared = self._shared
-        if shared.verbose:
-            shared.log.debug("ingress_accepted", **self._about(scope, who))
+        if who is None:
+            who = correlate(scope["headers"])
+        events = self.events
+        if events.verbose:
+            events.accepted(scope, who, self.node)
         call: Call | None = None
         try:
             body = await self._read(receive, who) if self._wants_body else b""
             packed = self._parameters.pack(scope["query_string"], path_values) if self._parameters else b""
             meta = RequestMeta(
-                self._node,
+                self.node,
                 who.request_id,
                 who.trace,
                 self._reply_to,
@@ -88,85 +97,80 @@ class HttpEndpoint:
                 msgspec.Raw(packed) if packed else _NO_PARAMETERS,
             )
             call = self._caller.call(
-                self._node, who.call_id, encode_meta(meta), body, self._timeout, partial(self._watch, receive)
+                self.node, who.call_id, encode_meta(meta), body, self._timeout, partial(self._watch, receive)
             )
-            if shared.verbose:
-                shared.log.debug("handed_off", node=self._node, request_id=who.request_id)
+            if events.verbose:
+                events.handed_off(scope, who, self.node)
             await self._deliver(scope, send, who, await call.future)
-        except Cancelled:
-            shared.log.info("abandoned", **self._about(scope, who))
         except IpcError as error:
-            status = await failure(send, error, who.request_id)
-            if status >= FAULTS:
-                event = "egress_failed" if call is not None else "ingress_rejected"
-                about = self._about(scope, who)
-                shared.log.warning(event, status=status, code=error.code, detail=str(error), **about)
-            elif shared.log.requests:
-                shared.log.info("ingress_rejected", status=status, code=error.code, **self._about(scope, who))
+            events.refused(scope, who, self.node, status_of(error), error, begun=call is not None)
+            await failure(send, error, who.request_id)  # to a client that went away it is no more than words
         except asyncio.CancelledError:
+            # The server ends what takes too long while it drains. The client is told so, if it was told nothing yet.
             if call is not None:
                 self._caller.cancel(call)
+            with suppress(Exception):
+                await failure(send, OutcomeUnknown() if call is not None else Draining(), who.request_id)
             raise
+        except OSError:  # a server's way to say that the client is gone
+            events.abandoned(scope, who, self.node)
         except Exception as error:  # noqa: BLE001 - the last line: whatever it is, the client gets an answer
-            shared.log.error("egress_failed", error, **self._about(scope, who))
-            await problem(send, 500, "internal", "The service failed to handle this request.", who.request_id)
+            events.crashed(scope, who, self.node, error)
+            await problem(send, _FAULT, CODES[_FAULT], FAILED, who.request_id)
 
     async def _read(self, receive: Receive, who: Correlation) -> bytes:
         """The whole body, never more than is allowed."""
-        most = self._shared.max_body
+        most = self._max_body
         if who.content_length > most:
             raise TooLarge(f"the body has {who.content_length} bytes; at most {most} are allowed")
-        if self._is_json and who.content_type and not _says_json(who.content_type):
-            said = who.content_type.decode("latin-1")[:100]
-            raise InvalidRequest(f"this endpoint takes application/json, not {said!r}")
+        unfit = self._is_json and who.content_type != JSON and not _says_json(who.content_type)
+        if unfit and who.content_length > 0:
+            raise _unsupported(who.content_type)
         message = await receive()
         body: bytes = message.get("body", b"")
         if message.get("more_body", False):
             body = await _gather(receive, body, most)
+        if not body:
+            self._look_at_nothing(message)
+            return body
         if len(body) > most:
             raise TooLarge(f"the body has more than {most} bytes")
-        if self._check is not None and (body or self._body_required):
+        if unfit:
+            raise _unsupported(who.content_type)
+        if self._check is not None:
             try:
                 self._check(body)
             except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
                 raise InvalidRequest(str(error)) from None
         return body
 
+    def _look_at_nothing(self, message: Mapping[str, object]) -> None:
+        """No body: has the client left, or was one due? Of bytes none at all may be what is meant."""
+        if message["type"] == "http.disconnect":
+            raise Cancelled("the client went away while it was sending")
+        if self._is_json and self._body_required:
+            raise InvalidRequest(f"The request has no body, and `{self._body_name}` is required")
+
     async def _deliver(self, scope: Scope, send: Send, who: Correlation, reply: Answer) -> None:
         meta = reply.meta
         status = meta.status or self._status
-        if status > _MAX_STATUS:
-            status = 502
-        extra: Headers | None = None
-        if meta.headers:
-            extra = [
-                (name.lower().encode("latin-1"), value.encode("latin-1"))
-                for name, value in meta.headers
-                if name.lower() not in _SWALLOWED
-            ]
-        media_type = meta.media_type.encode("latin-1") if meta.media_type else b"application/json"
-        await answer(send, status, media_type, reply.body, who.request_id, extra)
-        if self._shared.log.requests:
-            about = self._about(scope, who)
-            self._shared.log.info(
-                "delivered", status=status, waited_ms=meta.waited_us / 1000, ran_ms=meta.ran_us / 1000, **about
+        if not _MIN_STATUS <= status <= _MAX_STATUS:
+            raise BadMessage(f"the answer has the status {status}")
+        media_type = self._media_type_bytes
+        if meta.media_type and meta.media_type != self._media_type:
+            media_type = media_type_of(meta.media_type)
+        extra = sendable(meta.headers) if meta.headers else None
+        body = bytes(reply.body) if self._plain else reply.body
+        await answer(send, status, media_type, body, who.request_id, extra)
+        if self.events.each:
+            self.events.delivered(
+                scope, who, self.node, status, waited_ms=meta.waited_us / 1000, ran_ms=meta.ran_us / 1000
             )
 
-    def _about(self, scope: Scope, who: Correlation) -> dict[str, object]:
-        """What a log line says of a request: no query, no header, no body."""
-        return {
-            "method": scope["method"],
-            "path": scope["path"],
-            "node": self._node,
-            "request_id": who.request_id,
-            "trace": who.trace,
-        }
-
     def _watch(self, receive: Receive, call: Call) -> None:
-        """The call takes its time: see whether the client still waits for it."""
+        """The call takes its time: see whether the client still waits for it, until it is over."""
         task = asyncio.get_running_loop().create_task(self._until_gone(receive, call))
-        self._watchers.add(task)
-        task.add_done_callback(self._watchers.discard)
+        call.future.add_done_callback(lambda _: task.cancel())
 
     async def _until_gone(self, receive: Receive, call: Call) -> None:
         while (await receive())["type"] != "http.disconnect":
@@ -176,7 +180,12 @@ class HttpEndpoint:
 
 def _says_json(content_type: bytes) -> bool:
     media = content_type.partition(b";")[0].strip().lower()
-    return media == b"application/json" or media.endswith(b"+json")
+    return media == JSON or media.endswith(b"+json")
+
+
+def _unsupported(content_type: bytes) -> UnsupportedMediaType:
+    said = repr(content_type.decode("latin-1")[:100]) if content_type else "a body without a content-type"
+    return UnsupportedMediaType(f"this endpoint takes application/json, not {said}")
 
 
 async def _gather(receive: Receive, first: bytes, most: int) -> bytes:

@@ -13,7 +13,7 @@ from ipc.shape import rebuild
 from ipc.wire.frame import MAX_META
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Container, Mapping, Sequence
 
     from ipc.contract import Parameter
 
@@ -40,33 +40,43 @@ class Parameters:
             return NONE
         given: dict[str, Any] = dict(path) if path else {}
         if query and self._names:
-            try:
-                pairs = parse_qsl(
-                    query.decode("ascii"), keep_blank_values=True, max_num_fields=MAX_FIELDS, errors="strict"
-                )
-            except ValueError as error:
-                raise InvalidRequest(f"the query string cannot be read: {error}") from None
-            for name, value in pairs:
-                if name in self._many:
-                    given.setdefault(name, []).append(value)
-                elif name in self._names and (path is None or name not in path):
-                    given[name] = value
+            self._add(query, path or (), given)
         try:
             packed = _pack(msgspec.convert(given, self._model, strict=False))
         except msgspec.ValidationError as error:
             raise InvalidRequest(str(error).replace("Object missing required field", "Missing parameter")) from None
+        except OverflowError:
+            raise InvalidRequest("A parameter is a number of more than 64 bits") from None
         if len(packed) > MAX_PACKED:
             raise TooLarge(f"the parameters take {len(packed)} bytes; at most {MAX_PACKED} are allowed")
         return packed
+
+    def _add(self, query: bytes, taken: Container[str], given: dict[str, Any]) -> None:
+        """What the query says of parameters that the path does not."""
+        try:
+            pairs = parse_qsl(query.decode(), keep_blank_values=True, max_num_fields=MAX_FIELDS, errors="strict")
+        except UnicodeDecodeError:
+            raise InvalidRequest("The query is not UTF-8") from None
+        except ValueError:
+            raise InvalidRequest(f"The query has more than {MAX_FIELDS} fields") from None
+        for name, value in pairs:
+            if name in self._many:
+                given.setdefault(name, []).append(value)
+            elif name in self._names and name not in taken:
+                given[name] = value
 
 
 def _model(parameters: Sequence[Parameter]) -> type[msgspec.Struct]:
     """A Struct with a field for each parameter; what is not given stays out of the packed map."""
     fields: list[Any] = []
-    for parameter in parameters:
+    names: dict[str, str] = {}
+    for number, parameter in enumerate(parameters):
+        # Numbers, not names: whatever a parameter is called, it hides nothing that a Struct needs.
+        field = f"p{number}"
+        names[field] = parameter.name
         kind = rebuild(parameter.shape) if parameter.shape is not None else Any
         if parameter.required:
-            fields.append((parameter.name, kind))
+            fields.append((field, kind))
         else:
-            fields.append((parameter.name, kind | UnsetType if kind is not Any else Any, UNSET))
-    return msgspec.defstruct("Parameters", fields, kw_only=True, frozen=True)
+            fields.append((field, kind | UnsetType if kind is not Any else Any, UNSET))
+    return msgspec.defstruct("Parameters", fields, rename=names, kw_only=True, frozen=True)

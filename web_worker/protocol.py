@@ -1,0 +1,109 @@
+"""One HTTP connection: uvicorn's, with bounds on what a client may send before any application sees it."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from web_worker.correlation import correlate
+from web_worker.responses import Problem, problem
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from web_worker.responses import Receive, Scope, Send
+
+MAX_HEAD = 65_536
+"""Request line and headers of one request, bytes."""
+MAX_URL = 16_384
+MAX_HEADERS = 128
+HEAD_TIME = 30.0
+"""How long a client may take to send a request's head, or its first byte, seconds."""
+_TOO_LARGE = 431
+_BAD = 400
+
+
+async def _refuse(scope: Scope, _receive: Receive, send: Send) -> None:
+    request_id = correlate(scope["headers"]).request_id
+    await problem(send, _TOO_LARGE, "head_too_large", "The request's URL or headers are too large.", request_id)
+
+
+class Protocol(HttpToolsProtocol):
+    """Refuses heads that are too large or too slow, and answers what is no HTTP in the shape of all errors."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - uvicorn's
+        super().__init__(*args, **kwargs)
+        self._in_head = False
+        self._before = self._now = 0
+        self._head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Somebody has connected."""
+        super().connection_made(transport)
+        self.timeout_keep_alive_task = self.loop.call_later(HEAD_TIME, self.timeout_keep_alive_handler)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client, or this worker, has hung up."""
+        self._unset_keepalive_if_required()
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        self._in_head = True
+        self._before = 0
+        super().on_message_begin()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes have come in; those of an unfinished head are counted."""
+        self._now = len(data)
+        super().data_received(data)
+        if not self._in_head or self.transport.is_closing():
+            return
+        self._before += len(data)
+        if self._before > MAX_HEAD:
+            self._hang_up(_TOO_LARGE, "head_too_large", "The request's URL or headers are too large.")
+        elif self._head_timer is None:
+            self._head_timer = self.loop.call_later(HEAD_TIME, self.transport.close)
+
+    def on_headers_complete(self) -> None:
+        """The head is whole: the app, or a refusal, is started."""
+        self._in_head = False
+        self._stop_timer()
+        if self._fits():
+            super().on_headers_complete()
+            return
+        app, self.app = self.app, _refuse
+        try:
+            super().on_headers_complete()
+        finally:
+            self.app = app
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP, and hang up."""
+        self._hang_up(_BAD, "bad_request", msg)
+
+    def _fits(self) -> bool:
+        if len(self.headers) > MAX_HEADERS or len(self.url) > MAX_URL:
+            return False
+        if self._before + self._now <= MAX_HEAD:  # what was received is not less than the head in it
+            return True
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) <= MAX_HEAD
+
+    def _stop_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _hang_up(self, status: int, code: str, detail: str) -> None:
+        request_id = os.urandom(16).hex()
+        body = msgspec.json.encode(Problem(detail, status, code, request_id))
+        head = (
+            f"content-type: application/json\r\ncontent-length: {len(body)}\r\n"
+            f"x-request-id: {request_id}\r\nconnection: close\r\n\r\n"
+        )
+        self.transport.write(STATUS_LINE[status] + head.encode("ascii") + body)
+        self.transport.close()
