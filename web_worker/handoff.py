@@ -152,7 +152,7 @@ def _watcher(caller: Caller, inbox: Inbox) -> Callable[[Call], None]:
     return watch
 
 
-def get_handoff(connection: HTTPConnection) -> HandoffCaller:
+async def get_handoff(connection: HTTPConnection) -> HandoffCaller:
     """The dependency behind `Handoff`, for `app.dependency_overrides` in tests."""
     inside = inside_of(connection.scope)
     if inside is None:

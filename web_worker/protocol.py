@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -23,12 +23,49 @@ MAX_HEADERS = 128
 HEAD_TIME = 30.0
 """How long a client may take to send a request's head, or its first byte, seconds."""
 _TOO_LARGE = 431
+_END_OF_HEAD = b"\r\n\r\n"
 _BAD = 400
 
 
 async def _refuse(scope: Scope, _receive: Receive, send: Send) -> None:
     request_id = correlate(scope["headers"]).request_id
     await problem(send, _TOO_LARGE, "head_too_large", "The request's URL or headers are too large.", request_id)
+
+
+class Joining:
+    """A transport that sends the head of an answer together with what follows it: one packet instead of two.
+
+    uvicorn writes them one after the other. A head that nothing follows in the same turn of the loop goes alone.
+    """
+
+    __slots__ = ("_head", "_loop", "_transport", "_write")
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport, self._loop, self._write = transport, loop, transport.write
+        self._head = b""
+
+    def write(self, data: bytes) -> None:
+        """Send, or keep for a moment."""
+        if self._head:
+            data, self._head = self._head + data, b""
+        elif data[-4:] == _END_OF_HEAD:
+            self._head = data
+            self._loop.call_soon(self._flush)
+            return
+        self._write(data)
+
+    def close(self) -> None:
+        """Send what there is and hang up."""
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if self._head:
+            data, self._head = self._head, b""
+            self._write(data)
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - everything else is the transport's own
+        return getattr(self._transport, name)
 
 
 class Protocol(HttpToolsProtocol):
@@ -42,7 +79,7 @@ class Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Somebody has connected."""
-        super().connection_made(transport)
+        super().connection_made(cast("asyncio.Transport", Joining(transport, self.loop)))
         self.timeout_keep_alive_task = self.loop.call_later(HEAD_TIME, self.timeout_keep_alive_handler)
 
     def connection_lost(self, exc: Exception | None) -> None:
