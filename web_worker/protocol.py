@@ -23,6 +23,7 @@ MAX_HEADERS = 128
 HEAD_TIME = 30.0
 """How long a client may take to send a request's head, or its first byte, seconds."""
 _TOO_LARGE = 431
+_MAX_KEPT = 65_536
 _END_OF_HEAD = b"\r\n\r\n"
 _BAD = 400
 
@@ -48,7 +49,7 @@ class Joining:
         """Send, or keep for a moment."""
         if self._head:
             data, self._head = self._head + data, b""
-        elif data[-4:] == _END_OF_HEAD:
+        elif data[-4:] == _END_OF_HEAD and len(data) < _MAX_KEPT:
             self._head = data
             self._loop.call_soon(self._flush)
             return

@@ -9,6 +9,7 @@ import msgspec
 
 from ipc.errors import BadMessage
 from web_worker.errors import RETRY_AFTER, is_retryable, sentence_of, status_of
+from web_worker.whole import cycle_of, write
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, MutableMapping
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     Send = Callable[[Message], Awaitable[None]]
 
 Headers = list[tuple[bytes, bytes]]
+_HEAD = b"content-type: %b\r\ncontent-length: %d\r\nx-request-id: %b\r\n"
 _encode = msgspec.json.encode
 JSON = b"application/json"
 NO_BODY = frozenset({204, 205, 304})
@@ -66,6 +68,10 @@ async def answer(
     send: Send, status: int, media_type: bytes, body: bytes | memoryview, request_id: str, extra: Headers | None = None
 ) -> None:
     """Send a whole answer."""
+    if not extra and status not in NO_BODY and (cycle := cycle_of(send)) is not None:
+        head = _HEAD % (media_type, len(body), request_id.encode("latin-1"))
+        write(cycle, status, head, body)
+        return
     headers = [
         (b"content-type", media_type),
         (b"content-length", b"%d" % len(body)),
