@@ -40,12 +40,12 @@ class Side(Protocol):
 class Link:
     """One end. Refuses in silence: the peer is told nothing, the link is closed, the reason is counted."""
 
-    __slots__ = ("_carrier", "_refused", "_shaking", "_side", "_terms", "lock", "peer", "session", "state")
+    __slots__ = ("_carrier", "_over", "_shaking", "_side", "_terms", "lock", "peer", "session", "state")
 
     def __init__(self, side: Side, terms: Terms, shaking: Dialer | Acceptor) -> None:
         self._side, self._terms, self._shaking = side, terms, shaking
         self._carrier: Carrier | None = None
-        self._refused = False
+        self._over = False
         self.session: Session | None = None
         self.lock = Lock()
         """Held while a frame is numbered, sealed and written: the order of the numbers is that of the bytes."""
@@ -80,22 +80,31 @@ class Link:
                 carrier.write(session.seal(kind, boot_ms(), call_id, meta, body, flags, budget_ms))
 
     def close(self) -> None:
-        """End it; `ended` follows."""
+        """End it once what was said is sent. Nothing more is heard; `ended` follows."""
+        self._over = True
         if self._carrier is not None:
             self._carrier.close()
+
+    def abort(self) -> None:
+        """End it now; `ended` follows."""
+        self._over = True
+        if self._carrier is not None:
+            self._carrier.abort()
 
     # -- the carrier's side
 
     def opened(self, carrier: Carrier) -> None:
         """The carrier stands; the one who dialled speaks first."""
         self._carrier = carrier
-        if isinstance(self._shaking, Dialer):
+        if self._over:
+            carrier.abort()  # somebody gave up while the connection was being made
+        elif isinstance(self._shaking, Dialer):
             self._say(self._shaking.hello())
 
     def received(self, frame: bytes | bytearray) -> None:
         """One frame, from whoever it may be."""
-        if self._refused:
-            return  # it came in one piece with the one that was refused
+        if self._over:
+            return  # it came in one piece with the one that ended it
         try:
             if self.session is None:
                 self._shake(frame)
@@ -103,8 +112,7 @@ class Link:
                 self._side.heard(self, self.session.open(frame, boot_ms()))
         except Refuse as refused:
             refusals[refused.reason] += 1
-            self._refused = True
-            self.close()
+            self.abort()
 
     def closed(self) -> None:
         """The carrier is gone."""

@@ -74,7 +74,8 @@ class Responder:
 
     def established(self, link: Link) -> None:
         """It is who it says it is."""
-        self._half_open.pop(link).cancel()
+        if (timer := self._half_open.pop(link, None)) is not None:
+            timer.cancel()
         self._links.add(link)
 
     def heard(self, link: Link, frame: Frame) -> None:
@@ -95,4 +96,4 @@ class Responder:
         if timer is not None:
             timer.cancel()
             refusals[Refusal.TIMEOUT] += 1
-            link.close()
+            link.abort()

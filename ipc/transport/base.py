@@ -7,6 +7,9 @@ from typing import Protocol
 MAX_BACKLOG_FRAMES = 8
 """A peer that does not read may leave this many of the largest frames waiting in us; then the carrier is closed."""
 
+CLOSE_TIME = 5.0
+"""How long the peer of a carrier that is being closed may take to read what is left, seconds."""
+
 
 class End(Protocol):
     """Who owns one end of a carrier. All three are called in the owner's loop, never from within `write`."""
@@ -40,5 +43,12 @@ class Carrier(Protocol):
         ...
 
     def close(self) -> None:
-        """Send what was written, then end both directions. From the owner's loop; may be called twice."""
+        """Send what was written, then end both directions. From the owner's loop; may be called twice.
+
+        Nothing is heard or taken any more. A peer that does not read is not waited for longer than `CLOSE_TIME`.
+        """
+        ...
+
+    def abort(self) -> None:
+        """End both directions now, whatever was not sent yet. From the owner's loop; may be called twice."""
         ...

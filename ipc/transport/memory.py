@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ipc.transport.base import MAX_BACKLOG_FRAMES
 from ipc.wire.frame import PREFIX
 
 if TYPE_CHECKING:
+    import asyncio
     from ipc.transport.base import End
 
 
@@ -20,17 +21,21 @@ class MemoryCarrier:
         self._loop = loop
         self._largest = largest
         self._other: MemoryCarrier | None = None
-        self._waiting = 0
+        # Two counters with one writer each, for the two may be in different threads.
+        self._written = 0
+        self._arrived = 0
+        self._full = False
         self._open = True
 
     def write(self, data: bytes) -> None:
         """Hand one frame to the other end's loop."""
         other = self._other
-        if not self._open or other is None:
+        if not self._open or self._full or other is None:
             return
-        other._waiting += len(data)  # noqa: SLF001 - the other end is one of us
-        if len(data) - PREFIX.size > other._largest or other._waiting > MAX_BACKLOG_FRAMES * other._largest:  # noqa: SLF001
-            other._soon(other.close)  # noqa: SLF001
+        self._written += len(data)
+        if self._written - other._arrived > MAX_BACKLOG_FRAMES * self._largest:  # noqa: SLF001 - one of us
+            self._full = True
+            self._soon(self.close)
             return
         other._soon(other._arrive, data)  # noqa: SLF001
 
@@ -47,13 +52,17 @@ class MemoryCarrier:
         if self._other is not None:
             self._other._soon(self._other.close)  # noqa: SLF001
 
+    abort = close
+
     def _arrive(self, data: bytes) -> None:
-        self._waiting -= len(data)
-        if self._open:
+        self._arrived += len(data)
+        if len(data) - PREFIX.size > self._largest:
+            self.close()
+        elif self._open:
             self._end.received(data[PREFIX.size :])
 
     def _soon(self, call: object, *args: object) -> None:
-        if not self._loop.is_closed():
+        with suppress(RuntimeError):  # its loop is closed
             self._loop.call_soon_threadsafe(call, *args)  # type: ignore[arg-type]
 
 

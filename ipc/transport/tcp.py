@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, cast
 
-from ipc.transport.base import MAX_BACKLOG_FRAMES
+from ipc.transport.base import CLOSE_TIME, MAX_BACKLOG_FRAMES
 from ipc.wire.frame import Refuse
 from ipc.wire.framing import Deframer
 
@@ -36,6 +37,7 @@ class StreamCarrier(asyncio.Protocol):
         self._rest: list[bytes] = []
         self._rest_size = 0
         self._behind = False
+        self._closing = False
         self._most = MAX_BACKLOG_FRAMES * largest
 
     # -- the loop's side
@@ -55,6 +57,8 @@ class StreamCarrier(asyncio.Protocol):
         """Bytes came."""
         try:
             for frame in self._deframer.feed(data):
+                if self._closing:
+                    return
                 self._end.received(frame)
         except Refuse:
             self.abort()
@@ -78,6 +82,8 @@ class StreamCarrier(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         """Send one frame; see `Carrier`."""
+        if self._closing:
+            return
         if self._lock is None:
             if self._transport is not None:
                 self._transport.write(data)
@@ -111,14 +117,22 @@ class StreamCarrier(asyncio.Protocol):
         self._most = MAX_BACKLOG_FRAMES * largest
 
     def close(self) -> None:
-        """End the connection once everything is written."""
-        if self._transport is not None and not self._behind:
-            self._transport.close()
-        elif self._transport is not None:
-            self._loop.call_later(0.01, self.close)
+        """End the connection once everything is written.
+
+        Only our direction ends at once, and the peer ends the other when it has read everything: were the socket
+        closed while there is something in it that we did not read, the kernel would drop what we wrote last.
+        """
+        if self._transport is None or self._closing:
+            return
+        with self._lock or nullcontext():
+            self._closing = True
+            if not self._behind and not self._transport.is_closing():
+                self._transport.write_eof()
+        self._loop.call_later(CLOSE_TIME, self.abort)
 
     def abort(self) -> None:
         """End the connection now."""
+        self._closing = True
         if self._transport is not None:
             self._transport.abort()
 
@@ -134,6 +148,8 @@ class StreamCarrier(asyncio.Protocol):
                 transport.write(data)
             if not transport.get_write_buffer_size():
                 self._behind = False
+                if self._closing and not transport.is_closing():
+                    transport.write_eof()
 
 
 async def dial(address: str, end: End, largest: int) -> None:

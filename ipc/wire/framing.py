@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ipc.wire.frame import PREFIX, Refusal, Refuse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _PREFIX_SIZE = PREFIX.size
 _NOTHING = b""
@@ -24,16 +29,19 @@ class Deframer:
         self._buffer: bytearray | None = None
         self._filled = 0
 
-    def feed(self, data: bytes) -> list[bytes | bytearray]:
-        """Take what arrived and return the frames it completes; Refuse for a length out of bounds."""
-        frames: list[bytes | bytearray] = []
+    def feed(self, data: bytes) -> Iterator[bytes | bytearray]:
+        """Take what arrived and yield the frames it completes; Refuse for a length out of bounds.
+
+        To be iterated to its end. `limit` may be changed between two frames: it holds from the next one on.
+        """
         at = 0
-        if self._buffer is not None:
-            at = self._fill(self._buffer, data, 0)
-            if self._filled < len(self._buffer):
-                return frames
-            frames.append(self._buffer)
+        buffer = self._buffer
+        if buffer is not None:
+            at = self._fill(buffer, data, 0)
+            if self._filled < len(buffer):
+                return
             self._buffer = None
+            yield buffer
         elif self._head:
             data, self._head = self._head + data, _NOTHING
         end = len(data)
@@ -45,11 +53,10 @@ class Deframer:
             if end - at < size:
                 self._buffer, self._filled = bytearray(size), 0
                 self._fill(self._buffer, data, at)
-                return frames
-            frames.append(data[at : at + size])
+                return
+            yield data[at : at + size]
             at += size
         self._head = data[at:]
-        return frames
 
     def _fill(self, buffer: bytearray, data: bytes, at: int) -> int:
         taken = min(len(buffer) - self._filled, len(data) - at)

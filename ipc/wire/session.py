@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TYPE_CHECKING
 
 from ipc.messages.calls import FROM_EXEC, FROM_WEB
 from ipc.wire.frame import (
@@ -19,12 +19,15 @@ from ipc.wire.frame import (
     Refusal,
     Refuse,
 )
-from ipc.wire.keys import SessionKeys
 from ipc.wire.replay import LAST, StrictCounter
 from ipc.wire.signing import Alg, seal_for
 
-FUTURE_MS = 1000
-"""How far ahead of us a peer's clock may seem: drift since the handshake, and its measuring error."""
+if TYPE_CHECKING:
+    from ipc.wire.keys import SessionKeys
+
+FUTURE_MS = 3000
+"""How far ahead of us a peer's clock may seem: what the handshake may take, all of which may be its measuring error
+if one end was busy, and a second of drift since."""
 _BIG = 65_536
 """Bodies from here on are handed on as views instead of copies."""
 
@@ -93,11 +96,11 @@ class Session:
         counter = self._out_counter
         if counter >= LAST:
             raise Refuse(Refusal.EXHAUSTED)
-        self._out_counter = counter + 1
         header = HEADER.pack(
             MAGIC, VERSION, kind, flags, self._alg, meta_size, body_size, self._epoch,
             self._out_sid, counter, now_ms, call_id, seq, budget_ms,
         )  # fmt: skip
+        self._out_counter = counter + 1
         parts = self._out.close(header, meta, body, counter)
         return b"".join((PREFIX.pack(HEADER_SIZE + meta_size + body_size + self._tag), *parts))
 

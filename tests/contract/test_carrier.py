@@ -1,0 +1,332 @@
+"""What `ipc.transport.base` promises, asked of every carrier: one function a promise.
+
+The near end lives in the test's loop and writes; the far end lives in a loop and a thread of its own, so that it can
+be made not to read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+import uvloop
+
+from ipc.transport import memory, tcp
+from ipc.transport.base import MAX_BACKLOG_FRAMES
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+    from ipc.transport.base import Carrier
+
+LARGEST = 64 * 1024
+CARRIERS = ["memory", "tcp_dialled", "tcp_accepted"]
+"""Over TCP the two ends are not alike: the one that accepts may be written to by other threads."""
+ANY_THREAD = ["memory", "tcp_accepted"]
+
+
+class Owner:
+    """One end, and everything it was told."""
+
+    def __init__(self) -> None:
+        self.carrier: Carrier | None = None
+        self.lock = threading.Lock()
+        self.story: list[str] = []
+        self.frames: list[bytes] = []
+        self.on_frame: Callable[[bytes], None] = lambda _frame: None
+        self.over = threading.Event()
+
+    def opened(self, carrier: Carrier) -> None:
+        self.carrier = carrier
+        self.story.append("opened")
+
+    def received(self, frame: bytes | bytearray) -> None:
+        self.story.append("received")
+        self.frames.append(bytes(frame))
+        self.on_frame(bytes(frame))
+
+    def closed(self) -> None:
+        self.story.append("closed")
+        self.over.set()
+
+    def write(self, *frames: bytes) -> None:
+        assert self.carrier is not None
+        for frame in frames:
+            with self.lock:
+                self.carrier.write(framed(frame))
+
+
+class Far:
+    """A loop in a thread of its own, which can be held up."""
+
+    def __init__(self) -> None:
+        self.loop = uvloop.new_event_loop()
+        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self.thread.start()
+        self._go_on = threading.Event()
+
+    def stall(self) -> None:
+        """Stop reading, and everything else; returns when that has begun."""
+        self._go_on.clear()
+        stopped = threading.Event()
+
+        def hold() -> None:
+            stopped.set()
+            self._go_on.wait()
+
+        self.loop.call_soon_threadsafe(hold)
+        stopped.wait()
+
+    def go_on(self) -> None:
+        self._go_on.set()
+
+    def run(self, awaitable: Awaitable[object]) -> object:
+        async def wait() -> object:
+            return await awaitable
+
+        return asyncio.run_coroutine_threadsafe(wait(), self.loop).result()
+
+    def do(self, action: Callable[..., object], *args: object) -> None:
+        async def wait() -> None:
+            action(*args)
+
+        self.run(wait())
+
+    def end(self) -> None:
+        self.go_on()
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join()
+        self.loop.close()
+
+
+def framed(frame: bytes) -> bytes:
+    return len(frame).to_bytes(4, "big") + frame
+
+
+def numbered(count: int, size: int = 100) -> list[bytes]:
+    return [number.to_bytes(4, "big") * (size // 4) for number in range(count)]
+
+
+async def until(happened: Callable[[], object]) -> None:
+    with anyio.fail_after(30):
+        while not happened():
+            await asyncio.sleep(0.001)
+
+
+@asynccontextmanager
+async def pair(kind: str, far_loop: Far, largest: int = LARGEST) -> AsyncIterator[tuple[Owner, Owner]]:
+    """Near, far."""
+    near, far = Owner(), Owner()
+    server: asyncio.Server | None = None
+    if kind == "memory":
+        memory.connect(near, asyncio.get_running_loop(), far, far_loop.loop, largest)
+    elif kind == "tcp_accepted":
+        server = await tcp.listen("127.0.0.1", 0, lambda: (near, near.lock), largest)
+        port = server.sockets[0].getsockname()[1]
+        await asyncio.to_thread(far_loop.run, tcp.dial(f"tcp://127.0.0.1:{port}", far, largest))
+    else:
+        there = await asyncio.to_thread(far_loop.run, tcp.listen("127.0.0.1", 0, lambda: (far, far.lock), largest))
+        port = there.sockets[0].getsockname()[1]
+        await tcp.dial(f"tcp://127.0.0.1:{port}", near, largest)
+        far_loop.do(there.close)
+    await until(lambda: near.carrier and far.carrier)
+    try:
+        yield near, far
+    finally:
+        far_loop.go_on()
+        near.carrier.close()
+        await until(near.over.is_set)
+        await until(far.over.is_set)
+        if server is not None:
+            server.close()
+        for owner in (near, far):
+            assert owner.story.index("opened") == 0
+            assert owner.story.count("opened") == 1
+            assert owner.story.count("closed") == 1
+            assert owner.story[-1] == "closed"
+
+
+@pytest.fixture
+def far_loop() -> Iterator[Far]:
+    far = Far()
+    yield far
+    far.end()
+
+
+@pytest.fixture(params=CARRIERS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+async def test_frames_arrive_whole_in_order_and_once(kind: str, far_loop: Far) -> None:
+    sizes = (1, 3, 64, 1500, 1, LARGEST, 2, 40_000)
+    frames = [bytes([number]) * size for number, size in enumerate(sizes * 20)]
+    async with pair(kind, far_loop) as (near, far):
+        for number, frame in enumerate(frames):
+            near.write(frame)
+            await until(lambda number=number: len(far.frames) > number - 4)
+        await until(lambda: len(far.frames) >= len(frames))
+        assert far.frames == frames
+
+
+async def test_both_directions_are_open(kind: str, far_loop: Far) -> None:
+    async with pair(kind, far_loop) as (near, far):
+        far.on_frame = far.write
+        near.write(*numbered(50))
+        await until(lambda: len(near.frames) == 50)
+        assert near.frames == numbered(50)
+
+
+@pytest.mark.parametrize("kind", ANY_THREAD)
+async def test_another_thread_may_write_while_the_reader_is_slow(kind: str, far_loop: Far) -> None:
+    largest = 1024 * 1024
+    frames = numbered((MAX_BACKLOG_FRAMES - 1) * 8, largest // 8)
+    async with pair(kind, far_loop, largest) as (near, far):
+        far_loop.stall()
+        await asyncio.to_thread(near.write, *frames)
+        assert far.frames == []
+        far_loop.go_on()
+        await until(lambda: len(far.frames) >= len(frames))
+        near.write(b"and afterwards")  # what had to wait is gone: written directly again
+        await until(lambda: len(far.frames) > len(frames))
+        assert far.frames == [*frames, b"and afterwards"]
+
+
+@pytest.mark.parametrize("kind", ANY_THREAD)
+async def test_threads_that_take_turns_lose_nothing(kind: str, far_loop: Far) -> None:
+    rounds, size = 60, 20_000
+    async with pair(kind, far_loop, 4 * 1024 * 1024) as (near, far):
+
+        def write(mark: int) -> None:
+            for number in range(rounds):
+                near.write(bytes([mark, number]) * (size // 2))
+
+        async with anyio.create_task_group() as tasks:
+            for mark in range(3):
+                tasks.start_soon(asyncio.to_thread, write, mark)
+        await until(lambda: len(far.frames) >= 3 * rounds)
+        for mark in range(3):
+            assert [frame[1] for frame in far.frames if frame[0] == mark] == list(range(rounds))
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_a_peer_that_does_not_read_is_closed_at_the_bound(kind: str, far_loop: Far, at_once: bool) -> None:
+    largest = 256 * 1024
+    frame = bytes(largest)
+    async with pair(kind, far_loop, largest) as (near, far):
+        far_loop.stall()
+        for _ in range(200):  # 50 MiB: beyond what any socket buffer takes
+            near.write(frame)
+            if not at_once:
+                await asyncio.sleep(0)
+        await until(near.over.is_set if kind != "memory" else lambda: True)
+        far_loop.go_on()
+        await until(near.over.is_set)
+        await until(far.over.is_set)
+        assert len(far.frames) < 200
+        assert set(far.frames) <= {frame}
+
+
+async def test_close_delivers_what_was_written(kind: str, far_loop: Far) -> None:
+    largest = 1024 * 1024
+    frames = numbered(MAX_BACKLOG_FRAMES - 1, largest)
+    async with pair(kind, far_loop, largest) as (near, far):
+        far_loop.stall()
+        near.write(*frames)
+        near.carrier.close()
+        far_loop.go_on()
+        await until(far.over.is_set)
+        assert far.frames == frames
+
+
+async def test_close_delivers_also_to_a_peer_that_was_just_speaking(kind: str, far_loop: Far) -> None:
+    largest = 1024 * 1024
+    frames = numbered(MAX_BACKLOG_FRAMES - 1, largest)
+    async with pair(kind, far_loop, largest) as (near, far):
+        far_loop.do(far.write, *numbered(100, 1000))  # arrives in us, and is never read
+        far_loop.stall()
+        near.write(*frames)
+        near.carrier.close()
+        far_loop.go_on()
+        await until(far.over.is_set)
+        assert far.frames == frames
+
+
+async def test_close_does_not_wait_for_ever(kind: str, far_loop: Far, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tcp, "CLOSE_TIME", 0.05)
+    largest = 1024 * 1024
+    async with pair(kind, far_loop, largest) as (near, _far):
+        far_loop.stall()
+        near.write(*numbered(MAX_BACKLOG_FRAMES - 1, largest))
+        near.carrier.close()
+        await until(near.over.is_set)
+
+
+async def test_abort_does_not_wait_at_all(kind: str, far_loop: Far) -> None:
+    async with pair(kind, far_loop) as (near, far):
+        far_loop.stall()
+        near.write(*numbered(5))
+        near.carrier.abort()
+        await until(near.over.is_set)
+        far_loop.go_on()
+        await until(far.over.is_set)
+        assert far.frames == numbered(5)[: len(far.frames)]
+
+
+async def test_the_far_end_may_leave_too(kind: str, far_loop: Far) -> None:
+    async with pair(kind, far_loop) as (near, far):
+        far_loop.do(far.write, b"bye")
+        far_loop.do(far.carrier.close)
+        await until(near.over.is_set)
+        assert near.frames == [b"bye"]
+
+
+async def test_after_the_close_nothing_is_sent_or_heard(kind: str, far_loop: Far) -> None:
+    async with pair(kind, far_loop) as (near, far):
+        near.carrier.close()
+        near.carrier.close()
+        near.write(b"too late")
+        far_loop.do(far.write, b"too late as well")
+        await until(near.over.is_set)
+        await until(far.over.is_set)
+        near.write(b"much too late")
+        near.carrier.close()
+        assert near.frames == []
+        assert far.frames == []
+
+
+async def test_a_frame_that_is_too_long_closes_the_carrier(kind: str, far_loop: Far) -> None:
+    async with pair(kind, far_loop) as (near, far):
+        near.carrier.limit(10 * LARGEST)
+        near.write(b"fits", bytes(LARGEST + 1), b"is never read")
+        await until(near.over.is_set)
+        await until(far.over.is_set)
+        assert far.frames == [b"fits"]
+
+
+async def test_a_length_alone_is_enough_to_be_closed() -> None:
+    owner = Owner()
+    server = await tcp.listen("127.0.0.1", 0, lambda: (owner, owner.lock), LARGEST)
+    with socket.create_connection(server.sockets[0].getsockname()) as stranger:
+        stranger.sendall(b"\xff\xff\xff\xff")
+        await until(owner.over.is_set)
+    server.close()
+    assert owner.frames == []
+
+
+async def test_a_raised_limit_holds_for_the_very_next_frame(kind: str, far_loop: Far) -> None:
+    """The owner raises it while it hears the frame before, with which the next one has come in one piece."""
+    long = b"x" * (20 * LARGEST)
+    async with pair(kind, far_loop) as (near, far):
+        far.on_frame = lambda _frame: far.carrier.limit(20 * LARGEST)
+        near.carrier.limit(20 * LARGEST)
+        far_loop.stall()
+        near.write(b"short", long, b"short again")
+        far_loop.go_on()
+        await until(lambda: len(far.frames) == 3)
+        assert far.frames == [b"short", long, b"short again"]

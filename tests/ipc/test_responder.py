@@ -1,0 +1,219 @@
+"""Who may stay connected to an exec worker, for how long, and how many at once."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+
+from ipc import responder as module
+from ipc.link import Link, dialling, refusals
+from ipc.names import WorkerName
+from ipc.responder import MAX_HALF_OPEN, Responder
+from ipc.transport.tcp import dial
+from ipc.wire.frame import Refusal
+from ipc.wire.handshake import MAX_HANDSHAKE
+from ipc.wire.keys import leaf_key, root_for_epoch, server_secret
+from ipc.wire.session import Terms
+from ipc.wire.signing import Alg
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ipc.wire.frame import Frame
+
+WEB, EXEC = WorkerName("web", 0, 3), WorkerName("cpu_sync", 1, 7)
+SECRET = server_secret(root_for_epoch(bytes(range(32)), 0), EXEC)
+TERMS = Terms("tcp_local", Alg.HMAC_SHA256, 0, 1 << 16, 30_000)
+
+
+class Service:
+    def __init__(self) -> None:
+        self.ends = 0
+        self.frames: list[Frame] = []
+
+    def heard(self, link: Link, frame: Frame) -> None:
+        self.frames.append(frame)
+
+    def ended(self, link: Link) -> None:
+        self.ends += 1
+
+
+class Side:
+    def __init__(self) -> None:
+        self.up = self.over = False
+
+    def established(self, link: Link) -> None:
+        self.up = True
+
+    def heard(self, link: Link, frame: Frame) -> None:
+        raise AssertionError(frame)
+
+    def ended(self, link: Link) -> None:
+        self.over = True
+
+
+class Wire:
+    """A carrier that only takes notes."""
+
+    def __init__(self) -> None:
+        self.story: list[str] = []
+        self.sent: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        self.sent.append(data[4:])
+
+    def limit(self, largest: int) -> None:
+        pass
+
+    def close(self) -> None:
+        self.story.append("close")
+
+    abort = close
+
+
+async def until(happened: Callable[[], object]) -> None:
+    with anyio.fail_after(30):
+        while not happened():
+            await asyncio.sleep(0.001)
+
+
+def client(name: WorkerName = WEB, secret: bytes = SECRET) -> tuple[Side, Link]:
+    side = Side()
+    return side, dialling(side, name, EXEC, leaf_key(secret, name), TERMS)
+
+
+async def test_a_web_worker_is_let_in_and_its_end_is_told() -> None:
+    service = Service()
+    responder = Responder(EXEC, SECRET, TERMS, service)
+    address = await responder.listen("127.0.0.1", 0)
+    assert address.startswith("tcp://127.0.0.1:")
+    side, link = client()
+    await dial(address, link, MAX_HANDSHAKE)
+    await until(lambda: side.up and responder.links == 1)
+    link.close()
+    await until(lambda: side.over and service.ends)
+    assert responder.links == 0
+    responder.close()
+
+
+async def test_close_ends_every_link_and_the_listener() -> None:
+    responder = Responder(EXEC, SECRET, TERMS, Service())
+    address = await responder.listen("127.0.0.1", 0)
+    ends = [client(WorkerName("web", slot, 1)) for slot in range(3)]
+    for _, link in ends:
+        await dial(address, link, MAX_HANDSHAKE)
+    await until(lambda: responder.links == 3)
+    responder.close()
+    await until(lambda: responder.links == 0 and all(side.over for side, _ in ends))
+    with pytest.raises(OSError, match="."):
+        await dial(address, client()[1], MAX_HANDSHAKE)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"\xff\xff\xff\xff",
+        b"\x00\x00\x00\x00",
+        b"\x00\x00\x00\x10" + bytes(16),
+        b"\x00\x00\x00\x9c" + os.urandom(156),
+        b"*1\r\n$4\r\nPING\r\n",
+        b"\x80\x04\x95\x0b\x00\x00\x00",
+        os.urandom(4096),
+    ],
+)
+async def test_a_stranger_is_shown_out_in_silence(said: bytes) -> None:
+    service = Service()
+    responder = Responder(EXEC, SECRET, TERMS, service)
+    host, port = (await responder.listen("127.0.0.1", 0)).removeprefix("tcp://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(said)
+    with anyio.fail_after(30):
+        try:
+            assert await reader.read() == b""
+        except ConnectionResetError:
+            pass
+    writer.close()
+    responder.close()
+    assert (service.ends, service.frames, responder.links) == (0, [], 0)
+
+
+async def test_a_leaf_of_another_worker_opens_nothing() -> None:
+    responder = Responder(EXEC, SECRET, TERMS, Service())
+    address = await responder.listen("127.0.0.1", 0)
+    side, link = client(secret=server_secret(root_for_epoch(bytes(range(32)), 0), EXEC._replace(incarnation=8)))
+    await dial(address, link, MAX_HANDSHAKE)
+    await until(lambda: side.over)
+    assert not side.up
+    assert responder.links == 0
+    responder.close()
+
+
+async def test_who_proves_nothing_in_time_has_to_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "HANDSHAKE_TIME", 0.01)
+    before = refusals[Refusal.TIMEOUT]
+    responder = Responder(EXEC, SECRET, TERMS, Service())
+    host, port = (await responder.listen("127.0.0.1", 0)).removeprefix("tcp://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"\x00\x00")  # a length that takes its time
+    with anyio.fail_after(30):
+        assert await reader.read() == b""
+    writer.close()
+    responder.close()
+    assert refusals[Refusal.TIMEOUT] == before + 1
+
+
+async def test_one_too_many_closes_the_oldest() -> None:
+    responder = Responder(EXEC, SECRET, TERMS, Service())
+    wires = []
+    for _ in range(MAX_HALF_OPEN + 3):
+        end, _lock = responder.new_end()
+        wires.append(wire := Wire())
+        end.opened(wire)
+    assert [bool(wire.story) for wire in wires] == [True] * 3 + [False] * MAX_HALF_OPEN
+    responder.close()
+
+
+async def test_connections_that_come_in_one_burst_are_bounded_too() -> None:
+    """All are accepted before the first is told that it stands: closing such a one must not be forgotten."""
+    responder = Responder(EXEC, SECRET, TERMS, Service())
+    ends = [responder.new_end()[0] for _ in range(MAX_HALF_OPEN + 3)]
+    wires = [Wire() for _ in ends]
+    for end, wire in zip(ends, wires, strict=True):
+        end.opened(wire)
+    assert [bool(wire.story) for wire in wires] == [True] * 3 + [False] * MAX_HALF_OPEN
+    responder.close()
+
+
+async def test_someone_given_up_cannot_come_in_with_a_late_proof() -> None:
+    responder = Responder(EXEC, SECRET, TERMS, Service())
+    end, _ = responder.new_end()
+    there, here = Wire(), Wire()
+    side, link = client()
+    link.opened(here)
+    end.opened(there)
+    end.received(here.sent.pop())
+    link.received(there.sent.pop())
+    assert side.up
+    for _ in range(MAX_HALF_OPEN):
+        responder.new_end()
+    assert there.story
+    end.received(here.sent.pop())  # FINISH was on its way
+    assert responder.links == 0
+    end.closed()
+    responder.close()
+
+
+async def test_strangers_leave_nothing_behind() -> None:
+    responder = Responder(EXEC, SECRET, TERMS, Service())
+    for _ in range(3 * MAX_HALF_OPEN):
+        end, _ = responder.new_end()
+        end.opened(Wire())
+        end.received(b"whatever")
+        end.closed()
+    assert not responder._half_open
+    responder.close()
