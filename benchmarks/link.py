@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import uvloop
@@ -24,6 +23,7 @@ from ipc.wire.signing import ALG_OF, Mode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from threading import Lock
 
     from ipc.wire.frame import Frame
 

@@ -66,6 +66,6 @@ def _own(url: str, body: bytes, media_type: str, connections: int, seconds: floa
         capture_output=True,
         check=True,
         timeout=seconds + 30,
-        preexec_fn=lambda: os.sched_setaffinity(0, {cpu}),  # noqa: PLW1509 - single-threaded script
+        preexec_fn=lambda: os.sched_setaffinity(0, {cpu}),
     ).stdout.split()
     return Figures(float(told[0]), float(told[1]), float(told[2]), int(told[3]))

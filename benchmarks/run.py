@@ -11,11 +11,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import link  # noqa: E402 - found beside this file
-
-import primitives  # noqa: E402
-import requests  # noqa: E402
-from load import have_wrk  # noqa: E402
+import link
+import primitives
+import requests
+from load import have_wrk
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 
@@ -36,9 +35,11 @@ def main() -> None:
         "",
         "Written by `make bench`. Absolute figures are this machine's and this hour's; the ratios are the point.",
         "",
-        f"{datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}, {os.cpu_count()} cores, "
-        f"{'wrk' if have_wrk() else 'a Python client'}, medians of {rounds} interleaved rounds of {seconds:g} s. "
-        "One web process alone on core 0; worker and load on core 1.",
+        (
+            f"{datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}, {os.cpu_count()} cores, "
+            f"{'wrk' if have_wrk() else 'a Python client'}, medians of {rounds} interleaved rounds of {seconds:g} s. "
+            "One web process alone on core 0; worker and load on core 1."
+        ),
         "",
         "## Requests over HTTP",
         "",

@@ -12,10 +12,13 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 WEB_CPU, OTHER_CPU = 0, 1
 """The web process alone on one core; worker and load share the other."""
@@ -78,7 +81,7 @@ def uvicorn() -> Iterator[str]:
     )
     try:
         _wait(f"http://127.0.0.1:{port}/openapi.json")
-        request = urllib.request.Request(  # noqa: S310 - our own loopback
+        request = urllib.request.Request(
             f"http://127.0.0.1:{port}/executor", b'{"n":1,"text":""}', {"content-type": "application/json"}
         )
         urllib.request.urlopen(request, timeout=_START).read()  # noqa: S310 - starts the pool's process

@@ -100,5 +100,5 @@ async def _open(parent: Parent, bootstrap: Bootstrap, settings: ExecSettings, se
 async def _leave(responder: Responder) -> None:
     """Let what was answered reach its reader."""
     responder.close()
-    while responder.links:
+    while responder.links:  # noqa: ASYNC110 - each ends in CLOSE_TIME at most, once in a life
         await asyncio.sleep(0.005)

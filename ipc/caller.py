@@ -273,18 +273,7 @@ class Caller:
         if call is None:
             raise Refuse(Refusal.UNAUTHORISED)  # it answers what it was never asked
         try:
-            if kind == _REPLY:
-                meta = decode_reply(frame.meta)
-                if (waiter := self._pending.settle(call.id)) is not None and not waiter.future.done():
-                    waiter.future.set_result(Answer(meta, frame.body))
-                self._over(peer, link, frame.flags, meta.room)
-            elif kind == _FAILURE:
-                failure = decode_failure(frame.meta)
-                if self._pending.settle(call.id) is not None:
-                    self._leave(call, from_code(failure.code, failure.detail))
-                self._over(peer, link, frame.flags, failure.room)
-            else:
-                self._not_started(peer, call, decode_not_started(frame.meta))
+            self._answered(peer, link, call, frame)
         except msgspec.DecodeError:
             raise Refuse(Refusal.DECODE) from None
         if not peer.outstanding and self._peers.get(peer.spec.name) is not peer:
@@ -310,6 +299,21 @@ class Caller:
         await self._dial(peer)
 
     # -- inside
+
+    def _answered(self, peer: _Peer, link: Link, call: Call, frame: Frame) -> None:
+        """What a worker says of a call it was sent. The waiter leaves only once the meta could be read."""
+        if frame.kind == _REPLY:
+            meta = decode_reply(frame.meta)
+            if (waiter := self._pending.settle(call.id)) is not None and not waiter.future.done():
+                waiter.future.set_result(Answer(meta, frame.body))
+            self._over(peer, link, frame.flags, meta.room)
+        elif frame.kind == _FAILURE:
+            failure = decode_failure(frame.meta)
+            if self._pending.settle(call.id) is not None:
+                self._leave(call, from_code(failure.code, failure.detail))
+            self._over(peer, link, frame.flags, failure.room)
+        else:
+            self._not_started(peer, call, decode_not_started(frame.meta))
 
     def _over(self, peer: _Peer, link: Link, flags: int, room: int) -> None:
         """A call left its slot: who comes next?"""

@@ -11,9 +11,9 @@ DOCUMENT = ROOT / "docs" / "configuration.md"
 _HEAD = """# Configuration
 
 Written from `supervisor/config.py` by `make docs`. Every key can also be set by `--set a.b.c=VALUE` or by
-`SHUNTER__A__B__C=VALUE`; the file comes first, then the environment, then `--set`. Items of a list are reached by index or by
-`name`. An unknown key, a wrong type or a value out of bounds is an error with its place; no guard can be switched off by
-leaving it out, emptying it or setting it to 0. Times are seconds.
+`SHUNTER__A__B__C=VALUE`; the file comes first, then the environment, then `--set`. Items of a list are reached by
+index or by `name`. An unknown key, a wrong type or a value out of bounds is an error with its place; no guard can be
+switched off by leaving it out, emptying it or setting it to 0. Times are seconds.
 """
 
 

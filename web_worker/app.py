@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ipc.messages.lifeline import EndpointSettings, WebSettings
     from ipc.scoreboard import Scoreboard
 
-_PLACEHOLDER = re.compile(r"\{[^}]*\}")
+_PARAMETER_NAME = re.compile(r"\{[^}:]*(?::str)?")
 
 
 class Built(NamedTuple):
@@ -143,7 +143,7 @@ def _leave_to_app(app: FastAPI, table: Table[Endpoint], endpoints: Iterable[Endp
 
 def _shape(path: str) -> str:
     """A path as far as it decides what matches it: the names of parameters do not."""
-    return _PLACEHOLDER.sub("{}", path)
+    return _PARAMETER_NAME.sub("{", path)
 
 
 def _own_routes(routes: Iterable[BaseRoute]) -> Iterator[object]:

@@ -1,6 +1,6 @@
-"""A whole answer in one write, where the server is uvicorn's: a third of what answering costs is saying it in two steps.
+"""A whole answer in one write, where the server is uvicorn's: saying it in two steps is a third of what it costs.
 
-uvicorn's own `send` joins, checks and writes the head, then the body. Here both are known and checked, so they go out as
+Its own `send` joins, checks and writes the head, then the body. Here both are known and checked, so they go out as
 one piece and the request is marked as answered just as `send` would. Whatever is unusual takes the ordinary way.
 """
 
@@ -34,7 +34,7 @@ _NEEDED = {
 
 
 def cycle_of(send: Send) -> Any:  # noqa: ANN401 - uvicorn's, which is not public
-    """uvicorn's request behind `send`, if it can be answered in one write; else None."""
+    """The request of uvicorn behind `send`, if it can be answered in one write; else None."""
     cycle = getattr(send, "__self__", None)
     if type(cycle) is not RequestResponseCycle or cycle.response_started or cycle.access_log:
         return None

@@ -94,7 +94,7 @@ class Dispatch(Generic[C]):
         """A waiting call's caller has left. Its place in the queue is dropped when its turn comes."""
         call.left = True
         self._count(call, -1)
-        if len(self._queue) > 2 * self.waiting + 64:  # noqa: PLR2004 - so that what has left is not kept for long
+        if len(self._queue) > 2 * self.waiting + 64:
             self._queue = deque(c for c in self._queue if not c.left)
 
     def evict(self) -> list[C]:

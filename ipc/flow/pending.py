@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from ipc.errors import Misuse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class Waiting(Protocol):

@@ -14,7 +14,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from ipc.contract import NodeContract
+from ipc.contract import NodeContract  # noqa: TC001 - msgspec reads the annotations
 
 MAX_MESSAGE = 16 * 1024 * 1024
 """The largest lifeline message, bytes: a bootstrap carries every contract of the application."""

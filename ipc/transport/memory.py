@@ -10,6 +10,7 @@ from ipc.wire.frame import PREFIX
 
 if TYPE_CHECKING:
     import asyncio
+
     from ipc.transport.base import End
 
 

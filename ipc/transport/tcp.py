@@ -38,6 +38,8 @@ class StreamCarrier(asyncio.Protocol):
         self._rest_size = 0
         self._behind = False
         self._closing = False
+        self._turn = 0  # frames in this turn of the loop
+        self._many = False
         self._most = MAX_BACKLOG_FRAMES * largest
 
     # -- the loop's side
@@ -85,10 +87,7 @@ class StreamCarrier(asyncio.Protocol):
         if self._closing:
             return
         if self._lock is None:
-            if self._transport is not None:
-                self._transport.write(data)
-                if self._transport.get_write_buffer_size() > self._most:
-                    self.abort()
+            self._write_here(data)
             return
         if self._fd < 0:
             return
@@ -111,6 +110,31 @@ class StreamCarrier(asyncio.Protocol):
         if self._rest_size > self._most:
             self._loop.call_soon_threadsafe(self.abort)
 
+    def _write_here(self, data: bytes) -> None:
+        """In the loop's own thread: a lone frame at once, many frames of one turn of the loop together.
+
+        A write costs more than a seal. Whether there will be many is guessed from the turn before.
+        """
+        self._turn += 1
+        if self._turn == 1:
+            self._loop.call_soon(self._end_turn)
+            if not self._many and self._transport is not None:
+                self._transport.write(data)
+                return
+        self._rest.append(data)
+
+    def _end_turn(self) -> None:
+        self._many, self._turn = self._turn > 1, 0
+        transport, rest = self._transport, self._rest
+        if transport is None:
+            return
+        if rest:
+            data = rest[0] if len(rest) == 1 else b"".join(rest)
+            rest.clear()
+            transport.write(data)
+        if transport.get_write_buffer_size() > self._most:
+            self.abort()
+
     def limit(self, largest: int) -> None:
         """Accept larger frames; see `Carrier`."""
         self._deframer.limit = largest
@@ -124,6 +148,8 @@ class StreamCarrier(asyncio.Protocol):
         """
         if self._transport is None or self._closing:
             return
+        if self._lock is None:
+            self._end_turn()
         with self._lock or nullcontext():
             self._closing = True
             if not self._behind and not self._transport.is_closing():

@@ -12,7 +12,7 @@ MAGIC = b"\xe5\x4e"
 """Not UTF-8, HTTP, RESP or pickle: a stray client fails on its first byte."""
 VERSION = 1
 HEADER = struct.Struct(">2sBBBBHIIQQQ16sII")
-"""magic, version, kind, flags, alg, meta length, body length, epoch, sid, counter, time (ms), call id, seq, budget (ms)."""
+"""magic, version, kind, flags, alg, meta length, body length, epoch, sid, counter, ms, call id, seq, budget in ms"""
 HEADER_SIZE = 64
 PREFIX = struct.Struct(">I")
 MAX_META = 4096

@@ -17,7 +17,7 @@ class Deframer:
     """Bytes in, frames out.
 
     A frame that arrives whole is returned as a slice of what arrived. One that does not is gathered in a buffer of its
-    own announced size, made only after that size was found to be within `limit`: nothing grows, nothing is copied twice.
+    own announced size, made only after that size was found to be within `limit`: nothing grows or is copied twice.
     """
 
     __slots__ = ("_buffer", "_filled", "_head", "limit", "minimum")

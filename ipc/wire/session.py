@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ipc.messages.calls import FROM_EXEC, FROM_WEB
 from ipc.wire.frame import (
@@ -104,7 +104,7 @@ class Session:
         parts = self._out.close(header, meta, body, counter)
         return b"".join((PREFIX.pack(HEADER_SIZE + meta_size + body_size + self._tag), *parts))
 
-    def open(self, frame: bytes | bytearray, now_ms: int) -> Frame:
+    def open(self, frame: bytes | bytearray, now_ms: int) -> Frame:  # noqa: C901, PLR0912 - the order is the point
         """What an authentic frame says; Refuse for everything else.
 
         Cheap checks first, and nothing is remembered or decoded before the tag was found right.

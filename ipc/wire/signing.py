@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import enum
 import hmac
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ipc.wire.frame import HEADER_SIZE, Refusal, Refuse
-from ipc.wire.keys import DirectionKeys
+
+if TYPE_CHECKING:
+    from ipc.wire.keys import DirectionKeys
 
 Mode = Literal["hmac", "aead"]
 
