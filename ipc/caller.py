@@ -26,7 +26,7 @@ from ipc.messages.calls import (
 )
 from ipc.names import WorkerName, parse_worker
 from ipc.transport.tcp import dial
-from ipc.wire.frame import Frame, Refusal, Refuse
+from ipc.wire.frame import MAX_META, Frame, Refusal, Refuse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -154,14 +154,16 @@ class Caller:
             raise Misuse(f"no group runs a node called {node!r}")
         if len(body) > self._terms.max_payload:
             raise TooLarge(f"{len(body)} bytes; at most {self._terms.max_payload} are allowed")
+        if len(meta) > MAX_META:
+            raise TooLarge(f"parameters and names have {len(meta)} bytes; at most {MAX_META} are allowed")
         time = now()
         if group.empty_since is not None and time - group.empty_since > NO_WORKER_PATIENCE:
             raise NoWorker(f"no worker of {group.name} is up")
         call = Call(group, call_id, meta, body, time, timeout, slow)
         send = group.dispatch.submit(call)
         self._pending.open(call.id, call)
-        if send is not None:
-            self._send(send, time)
+        if send is not None and not self._send(send, time):
+            self._send_all(group.dispatch.answered(send.seat, send.seat.room))
         if self._sweeper is None:
             self._sweeper = self._loop.call_later(SWEEP, self._sweep)
         return call
@@ -261,9 +263,8 @@ class Caller:
         assert peer.seat is not None  # noqa: S101 - set when established
         kind = frame.kind
         if kind == _READY:
-            if (send := peer.group.dispatch.offered(peer.seat)) is not None:
-                self._send(send, now())
-            else:
+            send = peer.group.dispatch.offered(peer.seat)
+            if send is None or not self._send_all([send], peer.seat):
                 link.send(_DECLINE)
             return
         if kind == _CLOSED:
@@ -274,7 +275,8 @@ class Caller:
             raise Refuse(Refusal.UNAUTHORISED)  # it answers what it was never asked
         try:
             self._answered(peer, link, call, frame)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            peer.outstanding[call.id] = call  # it has no answer yet, and `ended` tells it so
             raise Refuse(Refusal.DECODE) from None
         if not peer.outstanding and self._peers.get(peer.spec.name) is not peer:
             link.close()
@@ -321,9 +323,7 @@ class Caller:
         if seat is None:
             return
         sends = peer.group.dispatch.answered(seat, room)
-        if sends:
-            self._send_all(sends)
-        if flags & _SLOT_KEPT and not any(send.seat is seat for send in sends):
+        if not (sends and self._send_all(sends, seat)) and flags & _SLOT_KEPT:
             link.send(_DECLINE)
 
     def _not_started(self, peer: _Peer, call: Call, meta: NotStartedMeta) -> None:
@@ -341,34 +341,53 @@ class Caller:
         if peer.seat is not None:
             self._send_all(peer.group.dispatch.answered(peer.seat, peer.seat.room))
 
-    def _send_all(self, sends: list[Send[Call]]) -> None:
-        if sends:
-            time = now()
-            for send in sends:
-                self._send(send, time)
+    def _send_all(self, sends: list[Send[Call]], seat: Seat | None = None) -> bool:
+        """Send what is still wanted, and what follows in the place of the rest; returns whether `seat` got any."""
+        if not sends:
+            return False
+        time = now()
+        served = False
+        for send in sends:
+            if self._send(send, time):
+                served = served or send.seat is seat
+            else:
+                sends += send.call.group.dispatch.answered(send.seat, send.seat.room)
+        return served
 
-    def _send(self, send: Send[Call], time: float) -> None:
+    def _send(self, send: Send[Call], time: float) -> bool:
+        """False if its time is over: then it has been told so, and the worker has not been told anything."""
         seat, call, last_resort = send
+        budget = int((call.deadline - time) * 1000)
+        if budget < 1:
+            if self._pending.leave(call.id) is not None and not call.future.done():
+                call.future.set_exception(Expired("no worker was free in time"))
+            return False
         link = call.group.links[seat]
         peer = link.state
         assert isinstance(peer, _Peer)  # noqa: S101 - set in _dial
         call.seat = seat
         peer.outstanding[call.id] = call
-        budget = int((call.deadline - time) * 1000)
-        budget = 1 if budget < 1 else min(budget, MAX_BUDGET_MS)
         flags = _LAST_RESORT if last_resort else 0
-        link.send(_REQUEST, call.id, call.meta, call.body, flags, budget)
+        link.send(_REQUEST, call.id, call.meta, call.body, flags, min(budget, MAX_BUDGET_MS))
+        return True
 
     def _leave(self, call: Call, error: IpcError) -> None:
         """The call has left the table; tell its future, and the queue if it was there."""
         if call.seat is None:
             call.group.dispatch.withdraw(call)
+        call.body = b""  # it may stay in the queue or with its worker for a while, and is not counted any more
         if not call.future.done():
             call.future.set_exception(error)
 
     def _sweep(self) -> None:
         """Deadlines, calls that have become slow, groups that stay empty: one pass over what is live."""
         time = now()
+        try:
+            self._look(time)
+        finally:
+            self._sweeper = self._loop.call_later(SWEEP, self._sweep) if len(self._pending) else None
+
+    def _look(self, time: float) -> None:
         for call in self._pending.expire(time):
             if call.seat is None:
                 self._leave(call, Expired("no worker was free in time"))
@@ -387,7 +406,6 @@ class Caller:
                     self._pending.leave(call.id)
                     if not call.future.done():
                         call.future.set_exception(NoWorker(f"no worker of {group.name} is up"))
-        self._sweeper = self._loop.call_later(SWEEP, self._sweep) if len(self._pending) else None
 
 
 _NOT_STARTED = {

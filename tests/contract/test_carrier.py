@@ -114,7 +114,7 @@ def numbered(count: int, size: int = 100) -> list[bytes]:
 
 async def until(happened: Callable[[], object]) -> None:
     with anyio.fail_after(30):
-        while not happened():
+        while not happened():  # noqa: ASYNC110 - it may happen in another thread
             await asyncio.sleep(0.001)
 
 

@@ -35,16 +35,16 @@ class Side:
         self.frames: list[Frame] = []
         self.refuse: Refusal | None = None
 
-    def established(self, link: Link) -> None:
+    def established(self, _link: Link) -> None:
         self.story.append("established")
 
-    def heard(self, link: Link, frame: Frame) -> None:
+    def heard(self, _link: Link, frame: Frame) -> None:
         if self.refuse is not None:
             raise Refuse(self.refuse)
         self.story.append("heard")
         self.frames.append(frame)
 
-    def ended(self, link: Link) -> None:
+    def ended(self, _link: Link) -> None:
         self.story.append("ended")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import anyio
@@ -35,10 +36,10 @@ class Service:
         self.ends = 0
         self.frames: list[Frame] = []
 
-    def heard(self, link: Link, frame: Frame) -> None:
+    def heard(self, _link: Link, frame: Frame) -> None:
         self.frames.append(frame)
 
-    def ended(self, link: Link) -> None:
+    def ended(self, _link: Link) -> None:
         self.ends += 1
 
 
@@ -46,13 +47,13 @@ class Side:
     def __init__(self) -> None:
         self.up = self.over = False
 
-    def established(self, link: Link) -> None:
+    def established(self, _link: Link) -> None:
         self.up = True
 
-    def heard(self, link: Link, frame: Frame) -> None:
+    def heard(self, _link: Link, frame: Frame) -> None:
         raise AssertionError(frame)
 
-    def ended(self, link: Link) -> None:
+    def ended(self, _link: Link) -> None:
         self.over = True
 
 
@@ -77,7 +78,7 @@ class Wire:
 
 async def until(happened: Callable[[], object]) -> None:
     with anyio.fail_after(30):
-        while not happened():
+        while not happened():  # noqa: ASYNC110 - it may happen in another thread
             await asyncio.sleep(0.001)
 
 
@@ -109,7 +110,7 @@ async def test_close_ends_every_link_and_the_listener() -> None:
     await until(lambda: responder.links == 3)
     responder.close()
     await until(lambda: responder.links == 0 and all(side.over for side, _ in ends))
-    with pytest.raises(OSError, match="."):
+    with pytest.raises(ConnectionRefusedError):
         await dial(address, client()[1], MAX_HANDSHAKE)
 
 
@@ -133,10 +134,8 @@ async def test_a_stranger_is_shown_out_in_silence(said: bytes) -> None:
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(said)
     with anyio.fail_after(30):
-        try:
+        with suppress(ConnectionResetError):
             assert await reader.read() == b""
-        except ConnectionResetError:
-            pass
     writer.close()
     responder.close()
     assert (service.ends, service.frames, responder.links) == (0, [], 0)
