@@ -128,13 +128,13 @@ class HttpEndpoint:
             raise _unsupported(who.content_type)
         message = await receive()
         body: bytes = message.get("body", b"")
+        if len(body) > most:
+            raise TooLarge(f"the body has more than {most} bytes")
         if message.get("more_body", False):
             body = await _gather(receive, body, most)
         if not body:
             self._look_at_nothing(message)
             return body
-        if len(body) > most:
-            raise TooLarge(f"the body has more than {most} bytes")
         if unfit:
             raise _unsupported(who.content_type)
         if self._check is not None:
