@@ -13,6 +13,9 @@ HOLD_FOR = 0.0005
 forth would cost."""
 MAX_ROOM = 16
 """More than this is never held, however short the calls are."""
+FAIR_AFTER = 0.01
+"""Who has asked in vain for so long is kept a place among the held calls, seconds. Else whoever has calls held here
+would be the only one who is ever served."""
 KEEP_SLOT = 0.05
 """A slot is kept no longer than this for a web worker that was told READY and does not answer, seconds."""
 
@@ -55,7 +58,7 @@ class Next(NamedTuple, Generic[C]):
     start: C | None = None
     expired: tuple[C, ...] = ()
     offer: object | None = None
-    """The client that is to be told READY: the free slot is kept for it."""
+    """The client that is to be told READY: the free slot, or the next place, is kept for it."""
 
 
 class Admission(Generic[C]):
@@ -65,7 +68,7 @@ class Admission(Generic[C]):
         self.running: C | None = None
         self._started = 0.0
         self._held: deque[C] = deque()
-        self._asked_in_vain: dict[object, None] = {}  # in order
+        self._asked_in_vain: dict[object, float] = {}  # since when, in order
         self._kept_for: object | None = None
         self._kept_since = 0.0
         self._estimate = HOLD_FOR
@@ -81,7 +84,7 @@ class Admission(Generic[C]):
         """How soon the passing of time may change something, seconds; None: not before somebody says something."""
         if self._held:
             return GIVE_BACK_AFTER
-        return KEEP_SLOT if self._kept_for is not None else None
+        return KEEP_SLOT if self._kept_for is not None or self._asked_in_vain else None
 
     def room(self, clients: int) -> int:
         """How many calls one of `clients` web workers may have here at once."""
@@ -99,12 +102,12 @@ class Admission(Generic[C]):
         if self.running is None and self._kept_for is None:
             self.running, self._started = call, now
             return Verdict.START
-        if self.running is not None and call.last_resort and now - self._started < GIVE_BACK_AFTER:
+        if self.running is not None and (mine or call.last_resort) and now - self._started < GIVE_BACK_AFTER:
             places = max(1, min(MAX_ROOM, int(HOLD_FOR / self._estimate)))
-            if len(self._held) < places:
+            if mine or len(self._held) < places:
                 self._held.append(call)
                 return Verdict.HOLD
-        self._asked_in_vain[call.client] = None
+        self._asked_in_vain.setdefault(call.client, now)
         return Verdict.BUSY
 
     def finished(self, now: float) -> Next[C]:
@@ -118,7 +121,7 @@ class Admission(Generic[C]):
                 expired.append(call)
                 continue
             self.running, self._started = call, now
-            return Next(start=call, expired=tuple(expired))
+            return Next(call, tuple(expired), self._offer(now) if self._owes_a_turn(now) else None)
         return Next(expired=tuple(expired), offer=self._offer(now))
 
     def give_back(self, now: float) -> tuple[C, ...]:
@@ -128,7 +131,7 @@ class Admission(Generic[C]):
         calls = tuple(self._held)
         self._held.clear()
         for call in calls:
-            self._asked_in_vain[call.client] = None
+            self._asked_in_vain.setdefault(call.client, now)
         return calls
 
     def declined(self, client: object, now: float) -> object | None:
@@ -140,9 +143,11 @@ class Admission(Generic[C]):
 
     def overdue(self, now: float) -> object | None:
         """Stop keeping a slot for somebody who does not come; returns who is told READY instead."""
-        if self._kept_for is None or now - self._kept_since <= KEEP_SLOT:
-            return None
-        return self.declined(self._kept_for, now)
+        if self._kept_for is not None:
+            if now - self._kept_since <= KEEP_SLOT:
+                return None
+            self._kept_for = None
+        return self._offer(now) if self.running is None else None
 
     def cancel(self, call: C) -> bool:
         """Forget a held call; False if it is not held."""
@@ -167,8 +172,11 @@ class Admission(Generic[C]):
         self._kept_for = None
         return calls
 
+    def _owes_a_turn(self, now: float) -> bool:
+        return bool(self._asked_in_vain) and now - next(iter(self._asked_in_vain.values())) > FAIR_AFTER
+
     def _offer(self, now: float) -> object | None:
-        if self.draining or not self._asked_in_vain:
+        if self.draining or self._kept_for is not None or not self._asked_in_vain:
             return None
         client = next(iter(self._asked_in_vain))
         del self._asked_in_vain[client]

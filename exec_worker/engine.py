@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from exec_worker.node import enter
-from ipc.errors import BadResult, InvalidRequest, IpcError, NodeError
-from ipc.messages.calls import MAX_DETAIL
+from ipc.errors import BadResult, InvalidRequest, NodeError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,32 +35,34 @@ class Engine:
 
     def run(self, call: AskedCall) -> Encoded | Failure:
         """What came of the call. Nothing a node does gets past this but the end of the process."""
-        binding = self._nodes[call.meta.node]
         try:
-            kwargs = binding.decode(call.meta.params, call.meta.encoding, call.body)
-        except InvalidRequest as error:
-            return Failure(error.code, str(error)[:MAX_DETAIL])
-        enter(call.seen)
-        try:
-            result = binding.run(kwargs)
-        except InvalidRequest as error:
-            return Failure(error.code, str(error)[:MAX_DETAIL])
+            return self._run(call)
         except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt of a node end a call, not a worker
             self._report("node_failed", call, error)
             return Failure(NodeError.code, f"{call.meta.node} raised {type(error).__name__}")
-        finally:
-            enter(None)
+
+    def _run(self, call: AskedCall) -> Encoded | Failure:
+        binding = self._nodes[call.meta.node]
+        try:
+            kwargs = binding.decode(call.meta.params, call.meta.encoding, call.body)
+            enter(call.seen)
+            try:
+                result = binding.run(kwargs)
+            finally:
+                enter(None)
+        except InvalidRequest as error:
+            return Failure(error.code, str(error))
         try:
             return binding.encode(result, call.meta.reply_as)
         except BadResult as error:
             self._report("bad_result", call, error)
-            return Failure(error.code, str(error)[:MAX_DETAIL])
+            return Failure(error.code, str(error))
 
     def _report(self, event: str, call: AskedCall, error: BaseException) -> None:
         self._log.error(event, error, node=call.meta.node, request_id=call.meta.request_id, trace=call.meta.trace)
 
-    def explain_too_large(self, call: AskedCall, size: int, most: int) -> Failure:
+    def explain_too_large(self, call: AskedCall, what: str) -> Failure:
         """A result that no envelope can carry."""
-        error: IpcError = BadResult(f"{call.meta.node} gave {size} bytes; max_payload_bytes is {most}")
-        self._log.error("bad_result", None, node=call.meta.node, request_id=call.meta.request_id, detail=str(error))
-        return Failure(error.code, str(error))
+        detail = f"{call.meta.node} gave {what}"
+        self._log.error("bad_result", None, node=call.meta.node, request_id=call.meta.request_id, detail=detail)
+        return Failure(BadResult.code, detail)

@@ -27,9 +27,10 @@ from ipc.messages.calls import (
     ReplyMeta,
     decode_request,
     encode_meta,
+    sentence,
 )
 from ipc.names import parse_worker
-from ipc.wire.frame import Frame, Refusal, Refuse
+from ipc.wire.frame import MAX_META, Frame, Refusal, Refuse
 
 if TYPE_CHECKING:
     from exec_worker.binding import Encoded
@@ -56,11 +57,9 @@ class Service:
         self._lock = Lock()
         self._admission: Admission[AskedCall] = Admission()
         self._inbox: SimpleQueue[AskedCall | None] = SimpleQueue()  # at most one call: admission sees to it
-        self._running: AskedCall | None = None
         self._held: dict[bytes, AskedCall] = {}
         self._clients: set[Link] = set()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._watching = False
+        self._timer: asyncio.TimerHandle | None = None
 
     # -- the I/O thread
 
@@ -70,14 +69,12 @@ class Service:
             self._clients.add(link)
             try:
                 self._request(link, frame)
-            except msgspec.DecodeError:
+            except (msgspec.DecodeError, UnicodeDecodeError):
                 raise Refuse(Refusal.DECODE) from None
         elif frame.kind == _CANCEL:
-            self._cancel(frame.call_id)
+            self._cancel(link, frame.call_id)
         elif frame.kind == _DECLINE:
-            with self._lock:
-                other = self._admission.declined(link, now())
-            self._tell_ready(other)
+            self._declined(link)
         else:
             link.close()
 
@@ -88,9 +85,10 @@ class Service:
             other = self._admission.gone(link, now())
             for call_id in [call_id for call_id, call in self._held.items() if call.client is link]:
                 del self._held[call_id]
-            if self._running is not None and self._running.client is link:
-                self._running.seen.cancelled = True
-        self._tell_ready(other)
+            running = self._admission.running
+            if running is not None and running.client is link:
+                running.seen.cancelled = True
+        _tell_ready(other)
 
     def drain(self) -> None:
         """Take nothing more: `run` returns once the running call is over and answered."""
@@ -117,9 +115,10 @@ class Service:
         )
         if not self._engine.knows(meta.node):
             _not_started(link, call.id, NotStarted.UNKNOWN_NODE)
+            self._declined(link)
             return
         with self._lock:
-            running = self._running
+            running = self._admission.running
             if call.id in self._held or (running is not None and running.id == call.id):
                 raise Refuse(Refusal.UNAUTHORISED)
             verdict = self._admission.arrive(call, arrived)
@@ -136,26 +135,38 @@ class Service:
             self._watch(KEEP_SLOT)
         else:
             _not_started(link, call.id, _REASON[verdict])
+            self._declined(link)  # if a slot was kept for this call, others need not wait for the next
 
-    def _cancel(self, call_id: bytes) -> None:
+    def _declined(self, link: Link) -> None:
         with self._lock:
-            call = self._held.pop(call_id, None)
-            held = call is not None and self._admission.cancel(call)
-            running = self._running
-            if running is not None and running.id == call_id:
-                running.seen.cancelled = True
-        if held and call is not None:
-            _not_started(call.client, call.id, NotStarted.CANCELLED)
+            other = self._admission.declined(link, now())
+        _tell_ready(other)
+
+    def _cancel(self, link: Link, call_id: bytes) -> None:
+        with self._lock:
+            call = self._held.get(call_id)
+            if call is not None and call.client is link:
+                del self._held[call_id]
+                self._admission.cancel(call)
+            else:
+                call = None
+                running = self._admission.running
+                if running is not None and running.id == call_id and running.client is link:
+                    running.seen.cancelled = True
+        if call is not None:
+            _not_started(link, call_id, NotStarted.CANCELLED)
 
     def _watch(self, after: float) -> None:
-        """Look again soon; one timer serves every call that is held and every slot that is kept."""
-        if not self._watching:
-            self._watching = True
-            self._loop = self._loop or asyncio.get_running_loop()
-            self._loop.call_later(after, self._look)
+        """Look again soon: one timer for the calls that are held, the slot that is kept and all who wait for one."""
+        loop = asyncio.get_running_loop()
+        if self._timer is not None:
+            if self._timer.when() <= loop.time() + after:
+                return
+            self._timer.cancel()
+        self._timer = loop.call_later(after, self._look)
 
     def _look(self) -> None:
-        self._watching = False
+        self._timer = None
         time = now()
         with self._lock:
             returned = self._admission.give_back(time)
@@ -164,7 +175,7 @@ class Service:
                 _not_started(call.client, call.id, NotStarted.BUSY)
             other = self._admission.overdue(time)
             again = self._admission.waits_for_time
-        self._tell_ready(other)
+        _tell_ready(other)
         if again is not None:
             self._watch(again)
 
@@ -179,49 +190,49 @@ class Service:
 
     def _run(self, call: AskedCall) -> AskedCall | None:
         """Run one call and answer it; returns the one that is next."""
-        self._running = call
         self._scoreboard.begin()
         began = now()
-        result = self._engine.run(call)
+        result = None if call.seen.cancelled else self._engine.run(call)
         ended = now()
         self._scoreboard.end()
         with self._lock:
-            self._running = None
             following = self._admission.finished(ended)
             room = self._admission.room(len(self._clients))
             if following.start is not None:
                 self._held.pop(following.start.id, None)
+            for late in following.expired:
+                self._held.pop(late.id, None)
         link = call.client
-        flags = _SLOT_KEPT if following.offer is link else 0
-        if isinstance(result, Failure):
+        flags = _SLOT_KEPT if following.offer is link and result is not None else 0
+        if result is None:
+            _not_started(link, call.id, NotStarted.CANCELLED)
+        elif isinstance(result, Failure):
             _fail(link, call.id, result, room, flags)
         else:
             times = int((began - call.arrived) * 1e6), int((ended - began) * 1e6)
             self._reply(link, call, result, room, times, flags)
         for late in following.expired:
-            self._held.pop(late.id, None)
             _not_started(late.client, late.id, NotStarted.EXPIRED)
-        if following.offer is not None and following.offer is not link:
-            self._tell_ready(following.offer)
+        if not flags:
+            _tell_ready(following.offer)
         return following.start
 
     def _reply(
         self, link: Link, call: AskedCall, result: Encoded, room: int, times: tuple[int, int], flags: int
     ) -> None:
-        meta = ReplyMeta(room, *times, result.encoding, result.status, result.media_type, result.headers)
+        meta = encode_meta(ReplyMeta(room, *times, result.encoding, result.status, result.media_type, result.headers))
         try:
-            link.send(_REPLY, call.id, encode_meta(meta), memoryview(result.body), flags)
+            link.send(_REPLY, call.id, meta, memoryview(result.body), flags)
         except Refuse:
-            failure = self._engine.explain_too_large(call, len(result.body), link.max_payload)
-            _fail(link, call.id, failure, room, flags)
+            what = f"{len(result.body)} bytes; max_payload_bytes is {link.max_payload}"
+            if len(meta) > MAX_META:
+                what = f"{len(meta)} bytes of headers; at most {MAX_META} are carried"
+            _fail(link, call.id, self._engine.explain_too_large(call, what), room, flags)
 
-    # -- both
 
-    def _tell_ready(self, client: object | None) -> None:
-        if isinstance(client, Link):
-            client.send(_READY)
-            if self._loop is not None:
-                self._loop.call_soon_threadsafe(self._watch, KEEP_SLOT)
+def _tell_ready(client: object | None) -> None:
+    if isinstance(client, Link):
+        client.send(_READY)
 
 
 def _check_reply_to(link: Link, reply_to: str) -> None:
@@ -240,4 +251,4 @@ def _not_started(link: Link, call_id: bytes, reason: NotStarted) -> None:
 
 
 def _fail(link: Link, call_id: bytes, failure: Failure, room: int, flags: int) -> None:
-    link.send(_FAILURE, call_id, encode_meta(FailureMeta(room, failure.code, failure.detail)), b"", flags)
+    link.send(_FAILURE, call_id, encode_meta(FailureMeta(room, failure.code, sentence(failure.detail))), b"", flags)

@@ -91,13 +91,30 @@ class Log:
 
 def _line(level: Level, worker: str, event: str, fields: dict[str, object]) -> bytes:
     head = {"time": datetime.now(UTC), "level": level, "worker": worker, "event": event}
-    line = _encoder.encode({**head, **fields})
+    line = _encode({**head, **fields})
     if len(line) >= MAX_LINE:
         texts = {name: text[-MAX_FIELD:] for name, text in fields.items() if isinstance(text, str)}
-        line = _encoder.encode({**head, **texts, "cut": True})
+        line = _encode({**head, **texts, "cut": True})
         if len(line) >= MAX_LINE:
-            line = _encoder.encode({**head, "event": event[:MAX_FIELD], "cut": True})
+            line = _encode({**head, "event": event[:MAX_FIELD], "cut": True})
     return line + b"\n"
+
+
+def _encode(fields: dict[str, object]) -> bytes:
+    try:
+        return _encoder.encode(fields)
+    except Exception:  # noqa: BLE001 - half a character, or an object that cannot say what it is: no reason to fail
+        return _encoder.encode({name: _plain(value) for name, value in fields.items()})
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, datetime | int | float):
+        return value
+    try:
+        text = str(value)
+    except Exception:  # noqa: BLE001 - as above
+        text = f"<{type(value).__name__}>"
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _unwaiting(fd: int) -> int:

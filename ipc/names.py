@@ -10,7 +10,7 @@ from typing import NamedTuple
 GROUP_PATTERN = r"[a-z][a-z0-9_]{0,31}"
 """A group's name: it stands in worker names, log lines, file names and environment variables."""
 
-_WORKER = re.compile(rf"({GROUP_PATTERN})-(\d{{1,4}})#(\d{{1,10}})")
+_WORKER = re.compile(rf"({GROUP_PATTERN})-(0|[1-9][0-9]{{0,3}})#(0|[1-9][0-9]{{0,9}})")
 
 
 class WorkerName(NamedTuple):

@@ -114,7 +114,13 @@ class NotStartedMeta(Struct, frozen=True, array_like=True):
 
 
 MAX_DETAIL = 1024
-"""Characters of a failure's sentence; the rest is in the worker's log."""
+"""Bytes of a failure's sentence; the rest is in the worker's log."""
+
+
+def sentence(text: str) -> str:
+    """As much of `text` as a failure may carry, and nothing that could not be encoded."""
+    return text[:MAX_DETAIL].encode(errors="backslashreplace")[:MAX_DETAIL].decode(errors="ignore")
+
 
 _encoder = msgspec.msgpack.Encoder()
 encode_meta = _encoder.encode

@@ -124,3 +124,20 @@ def test_it_writes_to_a_file_as_well(tmp_path: Path) -> None:
     with (tmp_path / "log").open("wb") as file:
         Log("cpu-0#1", LogSettings(), file.fileno()).info("fine")
     assert json.loads((tmp_path / "log").read_bytes())["event"] == "fine"
+
+
+class _Mute:
+    def __str__(self) -> str:
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("value", ["half a \ud800 character", {"in": "\ud800"}, _Mute()])
+def test_nothing_that_is_to_be_logged_makes_the_writer_fail(value: object, pipe: tuple[int, int]) -> None:
+    """A node may raise any text: its worker must survive writing that down."""
+    reading, writing = pipe
+    Log("cpu-0#1", LogSettings(), writing).error("node_failed", ValueError("\ud800"), value=value, count=3)
+    line = json.loads(os.read(reading, 65_536))
+    assert line["event"] == "node_failed"
+    assert line["count"] == 3
+    assert line["time"].endswith("Z")
+    assert "value" in line
