@@ -1,0 +1,263 @@
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+
+from ipc.messages.lifeline import WebSettings
+from web_worker import protocol
+from web_worker.server import Server
+
+
+def store(data: bytes) -> bytes:
+    return data
+
+
+def large(size: int) -> bytes:
+    return bytes(size)
+
+
+class Serving(Server):
+    port = 0
+
+
+@asynccontextmanager
+async def serving(app: Any, drain_timeout: float = 0.5) -> AsyncIterator[Serving]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        started = asyncio.Event()
+        server = Serving(app, WebSettings((), (), {}, {}, keep_alive=30.0, drain_timeout=drain_timeout), started.set)
+        server.port = listener.getsockname()[1]
+        task = asyncio.create_task(server.serve([listener]))
+        await started.wait()
+        try:
+            yield server
+        finally:
+            server.drain()
+            await task
+
+
+class Connection:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+
+    async def say(self, data: bytes) -> None:
+        self._writer.write(data)
+        await self._writer.drain()
+
+    async def head(self) -> tuple[int, dict[str, str]]:
+        lines = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        return int(lines[0].split()[1]), dict(line.lower().split(": ", 1) for line in lines[1:-2])
+
+    async def answer(self, *, body: bool = True) -> tuple[int, dict[str, str], bytes]:
+        status, headers = await self.head()
+        size = int(headers.get("content-length", 0)) if body else 0
+        return status, headers, await self._reader.readexactly(size)
+
+    async def ended(self) -> bool:
+        try:
+            return await self._reader.read(1) == b""
+        except ConnectionResetError:
+            return True
+
+    def leave(self) -> None:
+        self._writer.transport.abort()
+
+
+@asynccontextmanager
+async def connected(port: int) -> AsyncIterator[Connection]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        yield Connection(reader, writer)
+    finally:
+        writer.close()
+
+
+async def test_large_answers_go_out_as_views(make_site: Any, declare: Any, caller: Any) -> None:
+    site = make_site(declare("/large", large), nodes=[large])
+    body = bytes(range(256)) * 2000
+    caller.does = lambda call: call.reply(memoryview(body), encoding=1)
+    async with serving(site.front) as server, connected(server.port) as client:
+        for _ in range(2):
+            await client.say(b"GET /large?size=1 HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert (await client.answer())[2] == body
+
+
+async def test_a_head_request_has_no_body(make_site: Any, declare: Any) -> None:
+    site = make_site(declare("/large", large, "GET", "HEAD"), nodes=[large])
+    async with serving(site.front) as server, connected(server.port) as client:
+        await client.say(b"HEAD /large?size=9 HTTP/1.1\r\nhost: x\r\n\r\nGET /readyz HTTP/1.1\r\nhost: x\r\n\r\n")
+        status, headers, _ = await client.answer(body=False)
+        assert (status, headers["content-length"]) == (200, "9")
+        assert json.loads((await client.answer())[2]) == {"status": "ready"}
+
+
+async def test_who_asks_first_is_told_to_send_or_not_to(make_site: Any, declare: Any) -> None:
+    site = make_site(declare("/store", store, "POST"), nodes=[store], max_body=1000)
+    async with serving(site.front) as server:
+        ask = b"POST /store HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: %d\r\n\r\n"
+        async with connected(server.port) as client:
+            await client.say(ask % 3)
+            assert (await client.head())[0] == 100
+            await client.say(b"abc")
+            assert (await client.answer())[::2] == (200, b"abc")
+        async with connected(server.port) as client:
+            await client.say(ask % 1001)
+            status, headers, _ = await client.answer()
+            assert (status, headers["connection"]) == (413, "close")
+            assert await client.ended()
+
+
+async def test_a_chunked_body_is_refused_before_its_end(make_site: Any, declare: Any) -> None:
+    site = make_site(declare("/store", store, "POST"), nodes=[store], max_body=1000)
+    async with serving(site.front) as server, connected(server.port) as client:
+        await client.say(b"POST /store HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
+        await client.say(b"400\r\n" + bytes(1024) + b"\r\n")  # and no end
+        status, headers, body = await client.answer()
+        assert (status, headers["connection"], json.loads(body)["code"]) == (413, "close", "too_large")
+        assert await client.ended()
+
+
+async def test_a_client_that_hangs_up_cancels_its_call(make_site: Any, declare: Any, caller: Any) -> None:
+    site = make_site(declare("/store", store, "POST"), nodes=[store])
+    asked, left = asyncio.Event(), asyncio.Event()
+    caller.does = lambda call: (caller.hold(call), call.future.add_done_callback(lambda _: left.set()), asked.set())
+    async with serving(site.front) as server, connected(server.port) as client:
+        await client.say(b"POST /store HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n\r\nx")
+        await asked.wait()
+        client.leave()
+        await left.wait()
+    assert caller.calls[0].cancelled
+    assert site.events() == ["abandoned"]
+
+
+async def test_a_client_that_hangs_up_while_it_sends_has_asked_nothing(
+    make_site: Any, declare: Any, caller: Any
+) -> None:
+    site = make_site(declare("/store", store, "POST"), nodes=[store])
+    async with serving(site.front) as server, connected(server.port) as client:
+        await client.say(b"POST /store HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nx")
+        client.leave()
+        while not site.lines():  # noqa: ASYNC110 - there is no event for it
+            await asyncio.sleep(0.001)
+    assert not caller.calls
+    assert site.events() == ["abandoned"]
+
+
+TWICE = b"POST /store HTTP/1.1\r\nhost: x\r\n%b\r\n\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\nhost: x\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        TWICE % b"content-length: 5\r\ntransfer-encoding: chunked",
+        TWICE % b"transfer-encoding: chunked\r\ncontent-length: 5",
+        TWICE % b"content-length: 5\r\ncontent-length: 6",
+        TWICE % b"content-length: +5",
+        TWICE % b"content-length: 5, 5",
+        TWICE % b"content-length: 99999999999999999999999",
+        TWICE % b"transfer-encoding : chunked",
+        TWICE % b"transfer-encoding: xchunked",
+        TWICE % b"transfer-encoding: chunked, identity",
+        TWICE % b" transfer-encoding: chunked",
+        b"GET / HTTP/1.1\r\nhost: x\r\nx-a: b\x00c\r\n\r\n",
+        b"GET /\x00 HTTP/1.1\r\nhost: x\r\n\r\n",
+        b"\x16\x03\x01 no http\r\n\r\n",
+        b"GET / HTTP/9.9\r\nhost: x\r\n\r\n",
+    ],
+)
+async def test_what_two_parsers_might_read_in_two_ways_is_refused(
+    make_site: Any, declare: Any, request_bytes: bytes
+) -> None:
+    site = make_site(declare("/store", store, "POST"), nodes=[store])
+    async with serving(site.front) as server, connected(server.port) as client:
+        await client.say(request_bytes)
+        status, headers, body = await client.answer()
+        assert (status, headers["connection"]) == (400, "close")
+        problem = json.loads(body)
+        assert (problem["code"], problem["request_id"]) == ("bad_request", headers["x-request-id"])
+        assert await client.ended()
+    assert "/smuggled" not in str(site.lines())
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /%b HTTP/1.1\r\nhost: x\r\n\r\n" % (b"a" * (protocol.MAX_URL + 1)),
+        b"GET / HTTP/1.1\r\n%b\r\n" % b"".join(b"x-%d: y\r\n" % n for n in range(protocol.MAX_HEADERS + 1)),
+        b"GET / HTTP/1.1\r\nhost: x\r\nx-a: %b\r\n\r\n" % (b"a" * protocol.MAX_HEAD),
+        (b"GET / HTTP/1.1\r\nhost: x\r\nx-a: " + b"a" * protocol.MAX_HEAD)[: protocol.MAX_HEAD + 1],  # and no end
+        (b"GET /" + b"a" * protocol.MAX_HEAD)[: protocol.MAX_HEAD + 1],
+    ],
+    ids=["url", "many", "long", "endless", "endless url"],
+)
+async def test_heads_are_bounded(make_site: Any, head: bytes) -> None:
+    site = make_site()
+    async with serving(site.front) as server, connected(server.port) as client:
+        await client.say(head)
+        status, headers, body = await client.answer()
+        assert (status, headers["connection"], json.loads(body)["code"]) == (431, "close", "head_too_large")
+        assert await client.ended()
+    assert site.lines() == []
+
+
+async def test_a_large_body_in_one_piece_with_its_head_is_no_large_head(make_site: Any, declare: Any) -> None:
+    site = make_site(declare("/store", store, "POST"), nodes=[store])
+    body = bytes(3 * protocol.MAX_HEAD)
+    async with serving(site.front) as server, connected(server.port) as client:
+        for _ in range(2):
+            await client.say(b"POST /store HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
+            assert (await client.answer())[::2] == (200, body)
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET / HTTP/1.1\r\nhost:"])
+async def test_a_client_that_does_not_finish_its_head_is_let_go(
+    make_site: Any, monkeypatch: pytest.MonkeyPatch, begun: bytes
+) -> None:
+    monkeypatch.setattr(protocol, "HEAD_TIME", 0.01)
+    async with serving(make_site().front) as server, connected(server.port) as client:
+        await client.say(begun)
+        assert await client.ended()
+
+
+async def test_a_connection_is_used_again_after_an_error(make_site: Any, declare: Any) -> None:
+    site = make_site(declare("/large", large), nodes=[large])
+    async with serving(site.front) as server, connected(server.port) as client:
+        for path, status in ((b"/nowhere", 404), (b"/large", 422), (b"/large?size=x", 422), (b"/large?size=1", 200)):
+            await client.say(b"GET %b HTTP/1.1\r\nhost: x\r\n\r\n" % path)
+            assert (await client.answer())[0] == status
+
+
+async def test_draining_lets_what_is_running_finish(make_site: Any) -> None:
+    app = FastAPI()
+    asked, go = asyncio.Event(), asyncio.Event()
+
+    @app.get("/wait")
+    async def wait() -> str:
+        asked.set()
+        await go.wait()
+        return "done"
+
+    async with serving(make_site(app=app).front, drain_timeout=30.0) as server, connected(server.port) as client:
+        await client.say(b"GET /wait HTTP/1.1\r\nhost: x\r\n\r\n")
+        await asked.wait()
+        server.drain()
+        go.set()
+        status, _, body = await client.answer()
+        assert (status, body) == (200, b'"done"')
+
+
+async def test_what_does_not_finish_is_ended_with_an_answer(make_site: Any, declare: Any, caller: Any) -> None:
+    site = make_site(declare("/store", store, "POST"), nodes=[store])
+    asked = asyncio.Event()
+    caller.does = lambda call: (caller.hold(call), asked.set())
+    async with serving(site.front, drain_timeout=0.05) as server, connected(server.port) as client:
+        await client.say(b"POST /store HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n\r\nx")
+        await asked.wait()
+        server.drain()
+        status, _, body = await client.answer()
+        assert (status, json.loads(body)["code"]) == (504, "outcome_unknown")
+    assert caller.calls[0].cancelled
