@@ -1,0 +1,354 @@
+"""Who runs, who is held, who is sent away, and that whoever was sent away is called back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import count
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exec_worker.admission import (
+    FAIR_AFTER,
+    GIVE_BACK_AFTER,
+    HOLD_FOR,
+    KEEP_SLOT,
+    MAX_ROOM,
+    Admission,
+    Next,
+    Verdict,
+)
+
+START, HOLD, BUSY, EXPIRED, DRAINING = Verdict
+
+
+@dataclass(frozen=True)
+class Ask:
+    client: object
+    deadline: float = float("inf")
+    last_resort: bool = True
+    number: int = field(default_factory=count().__next__)
+
+
+def only(client: object, deadline: float = float("inf")) -> Ask:
+    """Asked by somebody who knows others that are free."""
+    return Ask(client, deadline, last_resort=False)
+
+
+@pytest.fixture
+def admission() -> Admission[Ask]:
+    return Admission()
+
+
+def short(admission: Admission[Ask], calls: int = 60) -> None:
+    """Let it learn that calls take no time."""
+    for _ in range(calls):
+        assert admission.arrive(Ask("teacher"), 0.0) is START
+        admission.finished(0.0)
+
+
+def test_one_runs_one_is_held_the_rest_go_away(admission: Admission[Ask]) -> None:
+    first, second, third = Ask("a"), Ask("b"), Ask("c")
+    assert [admission.arrive(call, 1.0) for call in (first, second, third)] == [START, HOLD, BUSY]
+    assert admission.running is first
+    assert admission.finished(1.001) == Next(second)
+    assert admission.finished(1.002) == Next(offer="c")
+
+
+def test_nothing_is_held_for_who_knows_of_others(admission: Admission[Ask]) -> None:
+    admission.arrive(Ask("a"), 1.0)
+    assert admission.arrive(only("b"), 1.0) is BUSY
+
+
+def test_nothing_is_held_behind_a_call_that_takes_its_time(admission: Admission[Ask]) -> None:
+    admission.arrive(Ask("a"), 1.0)
+    assert admission.arrive(Ask("b"), 1.001 + GIVE_BACK_AFTER) is BUSY
+
+
+def test_what_is_held_behind_such_a_call_is_given_back_and_called_again(admission: Admission[Ask]) -> None:
+    held = Ask("b")
+    admission.arrive(Ask("a"), 1.0)
+    admission.arrive(held, 1.001)
+    assert admission.give_back(1.002) == ()
+    assert admission.give_back(1.001 + GIVE_BACK_AFTER) == (held,)
+    assert admission.give_back(2.0) == ()
+    assert admission.finished(2.0) == Next(offer="b")
+
+
+def test_a_call_whose_time_is_over_is_never_started(admission: Admission[Ask]) -> None:
+    assert admission.arrive(Ask("a", deadline=1.0), 1.0) is EXPIRED
+    admission.arrive(Ask("a"), 1.0)
+    late = Ask("b", deadline=1.002)
+    admission.arrive(late, 1.001)
+    assert admission.finished(1.002) == Next(expired=(late,))
+    assert admission.running is None
+
+
+def test_a_kept_slot_is_for_one_client_only(admission: Admission[Ask]) -> None:
+    admission.arrive(Ask("a"), 1.0)
+    admission.arrive(only("b"), 1.0)
+    assert admission.finished(1.1).offer == "b"
+    assert admission.arrive(Ask("a"), 1.1) is BUSY
+    assert admission.arrive(only("b"), 1.1) is START
+    assert admission.finished(1.2).offer == "a"
+
+
+def test_a_kept_slot_is_offered_on(admission: Admission[Ask]) -> None:
+    admission.arrive(Ask("a"), 1.0)
+    for client in ("b", "c", "d", "e"):
+        admission.arrive(only(client), 1.0)
+    assert admission.finished(1.1).offer == "b"
+    assert admission.declined("x", 1.1) is None
+    assert admission.declined("b", 1.1) == "c"
+    assert admission.declined("b", 1.1) is None
+    assert admission.gone("c", 1.1) == "d"
+    assert admission.overdue(1.1 + KEEP_SLOT / 2) is None
+    assert admission.overdue(1.2 + KEEP_SLOT) == "e"
+    assert admission.overdue(1.3 + 2 * KEEP_SLOT) is None
+    assert admission.arrive(only("z"), 2.0) is START
+
+
+def test_an_overdue_slot_is_free_for_whoever_comes(admission: Admission[Ask]) -> None:
+    admission.arrive(Ask("a"), 1.0)
+    admission.arrive(only("b"), 1.0)
+    admission.finished(1.1)
+    assert admission.arrive(only("c"), 1.2 + KEEP_SLOT) is START
+    assert admission.arrive(only("b"), 1.2 + KEEP_SLOT) is BUSY
+    assert admission.finished(1.3 + KEEP_SLOT).offer == "b"
+
+
+def test_who_is_gone_is_not_called(admission: Admission[Ask]) -> None:
+    held = Ask("b")
+    admission.arrive(Ask("a"), 1.0)
+    admission.arrive(held, 1.0)
+    admission.arrive(only("c"), 1.0)
+    assert admission.gone("b", 1.0) is None
+    assert admission.gone("c", 1.0) is None
+    assert admission.held == 0
+    assert not admission.cancel(held)
+    assert admission.finished(1.1) == Next()
+
+
+def test_a_held_call_can_be_cancelled_once(admission: Admission[Ask]) -> None:
+    running, held = Ask("a"), Ask("b")
+    admission.arrive(running, 1.0)
+    admission.arrive(held, 1.0)
+    assert not admission.cancel(running)
+    assert admission.cancel(held)
+    assert not admission.cancel(held)
+    assert admission.finished(1.1) == Next()
+
+
+def test_draining_takes_nothing_and_calls_nobody(admission: Admission[Ask]) -> None:
+    held = Ask("b")
+    admission.arrive(Ask("a"), 1.0)
+    admission.arrive(held, 1.0)
+    admission.arrive(only("c"), 1.0)
+    assert admission.drain() == (held,)
+    assert admission.arrive(Ask("d"), 1.0) is DRAINING
+    assert admission.finished(1.1) == Next()
+    assert admission.arrive(Ask("d"), 1.2) is DRAINING
+    assert admission.drain() == ()
+
+
+def test_many_are_held_only_while_calls_are_short(admission: Admission[Ask]) -> None:
+    assert admission.room(1) == 1
+    short(admission)
+    assert admission.room(1) == MAX_ROOM
+    assert admission.room(4) == MAX_ROOM // 4
+    assert admission.room(1000) == 1
+    assert admission.room(0) == MAX_ROOM
+    verdicts = [admission.arrive(Ask("a"), 0.0) for _ in range(MAX_ROOM + 2)]
+    assert verdicts == [START] + [HOLD] * MAX_ROOM + [BUSY]
+    admission.finished(10 * HOLD_FOR)  # one long call is believed at once
+    assert admission.room(1) == 1
+
+
+def test_who_holds_many_does_not_keep_others_out(admission: Admission[Ask]) -> None:
+    """One client always has a call held here when the running one ends; another was told busy before."""
+    time = 1.0
+    admission.arrive(Ask("greedy"), time)
+    admission.arrive(Ask("greedy"), time)
+    assert admission.arrive(Ask("patient"), time) is BUSY
+    offered = None
+    while offered is None:
+        time += 0.001
+        following = admission.finished(time)
+        offered = following.offer
+        assert following.start is not None, "the slot need not be idle for it"
+        if offered is None:
+            assert admission.arrive(Ask("greedy"), time) is HOLD
+        assert time < 1.0 + 2 * FAIR_AFTER
+    assert offered == "patient"
+    patient = only("patient")
+    assert admission.arrive(Ask("greedy"), time) is HOLD
+    assert admission.arrive(patient, time) is HOLD
+    assert admission.finished(time + 0.001).start.client == "greedy"
+    assert admission.finished(time + 0.002).start is patient
+
+
+def test_time_matters_while_somebody_waits_for_it(admission: Admission[Ask]) -> None:
+    assert admission.waits_for_time is None
+    admission.arrive(Ask("a"), 1.0)
+    assert admission.waits_for_time is None
+    admission.arrive(Ask("b"), 1.0)
+    assert admission.waits_for_time == GIVE_BACK_AFTER
+    admission.give_back(2.0)
+    assert admission.waits_for_time == KEEP_SLOT
+    admission.finished(2.0)
+    assert admission.waits_for_time == KEEP_SLOT
+    admission.declined("b", 2.0)
+    assert admission.waits_for_time is None
+
+
+class Ledger:
+    """A slow reference: what must be true of any admission, kept in lists as a person would keep it."""
+
+    def __init__(self) -> None:
+        self.admission: Admission[Ask] = Admission()
+        self.now = 1.0
+        self.running: Ask | None = None
+        self.held: list[Ask] = []
+        self.owed: dict[str, float] = {}
+        self.kept: str | None = None
+        self.kept_since = 0.0
+        self.fates: dict[int, str] = {}
+        self.draining = False
+
+    def fate(self, call: Ask, what: str) -> None:
+        assert call.number not in self.fates, f"{what} after {self.fates[call.number]}"
+        self.fates[call.number] = what
+
+    def offered(self, client: object) -> None:
+        if client is None:
+            return
+        assert not self.draining
+        assert self.kept is None, "two are kept the same slot"
+        assert client == next(iter(self.owed)), "not who waited longest"
+        del self.owed[client]
+        self.kept, self.kept_since = client, self.now
+
+    def arrive(self, client: str, patience: float, last_resort: bool) -> None:
+        call = Ask(client, self.now + patience, last_resort)
+        verdict = self.admission.arrive(call, self.now)
+        if self.draining:
+            assert verdict is DRAINING
+        elif patience <= 0:
+            assert verdict is EXPIRED
+        else:
+            if self.kept is not None and (self.kept == client or self.now - self.kept_since > KEEP_SLOT):
+                self.kept = None
+            assert (verdict is START) == (self.running is None and self.kept is None)
+        if verdict is START:
+            self.fate(call, "run")
+            self.running = call
+        elif verdict is HOLD:
+            assert self.running is not None
+            self.held.append(call)
+        else:
+            self.fate(call, verdict.value)
+            if verdict is BUSY:
+                self.owed.setdefault(client, self.now)
+
+    def finish(self) -> None:
+        if self.running is None:
+            return
+        following = self.admission.finished(self.now)
+        self.running = None
+        for call in following.expired:
+            assert call is self.held.pop(0)
+            assert call.deadline <= self.now
+            self.fate(call, "expired")
+        if following.start is not None:
+            assert following.start is self.held.pop(0)
+            assert following.start.deadline > self.now
+            self.fate(following.start, "run")
+            self.running = following.start
+            if self.owed and self.kept is None and not self.draining:
+                waited = self.now - next(iter(self.owed.values()))
+                assert waited <= FAIR_AFTER or following.offer is not None, "kept out by those who are held"
+        self.offered(following.offer)
+
+    def give_back(self) -> None:
+        for call in self.admission.give_back(self.now):
+            assert call is self.held.pop(0)
+            self.fate(call, "busy")
+            self.owed.setdefault(call.client, self.now)
+
+    def decline(self, client: str) -> None:
+        if self.kept == client:
+            self.kept = None
+        self.offered(self.admission.declined(client, self.now))
+
+    def overdue(self) -> None:
+        if self.kept is not None and self.now - self.kept_since > KEEP_SLOT:
+            self.kept = None
+        self.offered(self.admission.overdue(self.now))
+
+    def gone(self, client: str) -> None:
+        for call in [call for call in self.held if call.client == client]:
+            self.held.remove(call)
+            self.fate(call, "gone")
+        self.owed.pop(client, None)
+        if self.kept == client:
+            self.kept = None
+        self.offered(self.admission.gone(client, self.now))
+
+    def cancel(self, index: int) -> None:
+        if self.held:
+            call = self.held.pop(index % len(self.held))
+            assert self.admission.cancel(call)
+            self.fate(call, "cancelled")
+
+    def drain(self) -> None:
+        assert list(self.admission.drain()) == self.held
+        for call in self.held:
+            self.fate(call, "draining")
+        self.held, self.owed, self.kept, self.draining = [], {}, None, True
+
+    def check(self) -> None:
+        assert self.admission.running is self.running
+        assert self.admission.held == len(self.held) <= MAX_ROOM + 8
+        if self.running is None:
+            assert not self.held
+            assert self.kept is not None or not self.owed, "a free slot, and somebody waits for it"
+        if self.held or self.owed:
+            assert self.admission.waits_for_time is not None, "somebody waits for a look nobody takes"
+
+
+CLIENTS = st.sampled_from(["a", "b", "c", "d"])
+STEPS = st.one_of(
+    st.tuples(st.just("arrive"), CLIENTS, st.sampled_from([0.0, 0.001, 0.02, 9.0]), st.booleans()),
+    st.tuples(st.just("arrive"), CLIENTS, st.just(9.0), st.just(True)),
+    st.tuples(st.just("finish")),
+    st.tuples(st.just("finish")),
+    st.tuples(st.just("give_back")),
+    st.tuples(st.just("decline"), CLIENTS),
+    st.tuples(st.just("overdue")),
+    st.tuples(st.just("gone"), CLIENTS),
+    st.tuples(st.just("cancel"), st.integers(0, 3)),
+    st.tuples(st.just("wait"), st.sampled_from([0.0001, 0.001, 0.004, 0.02, 0.06])),
+)
+
+
+@given(st.lists(STEPS, max_size=60), st.booleans())
+def test_whatever_happens_everybody_has_one_fate_and_nobody_is_forgotten(steps: list[tuple], drains: bool) -> None:
+    ledger = Ledger()
+    for name, *args in steps:
+        if name == "wait":
+            ledger.now += args[0]
+        else:
+            getattr(ledger, name)(*args)
+        ledger.check()
+    if drains:
+        ledger.drain()
+    for _ in range(100):  # nothing comes any more, and those who are called come for nothing
+        if ledger.running is not None:
+            ledger.finish()
+        elif ledger.kept is not None:
+            ledger.decline(ledger.kept)
+        ledger.check()
+    assert not ledger.held
+    assert not ledger.owed
+    assert ledger.running is None

@@ -1,0 +1,363 @@
+"""One web worker's view of a group: who gets which call, and that no call is lost in between."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ipc.errors import Busy
+from ipc.flow.dispatch import DOUBTS, Dispatch, Seat, Send
+
+
+@dataclass(eq=False)
+class Call:
+    size: int = 1
+    left: bool = False
+    sent_to: list[str] = field(default_factory=list)
+
+
+def dispatch(max_calls: int = 100, max_bytes: int = 1000) -> Dispatch[Call]:
+    return Dispatch(random.Random(7), max_calls, max_bytes)
+
+
+def group(count: int, max_calls: int = 100, max_bytes: int = 1000) -> tuple[Dispatch[Call], list[Seat]]:
+    made = dispatch(max_calls, max_bytes)
+    return made, [made.up(f"cpu-{number}#1")[0] for number in range(count)]
+
+
+def test_a_free_worker_gets_the_call_at_once() -> None:
+    made, (seat,) = group(1)
+    call = Call()
+    assert made.submit(call) == Send(seat, call, last_resort=True)
+    assert (seat.outstanding, made.waiting) == (1, 0)
+
+
+def test_every_free_worker_gets_one_and_only_the_last_is_told_that_it_is() -> None:
+    made, seats = group(3)
+    sends = [made.submit(Call()) for _ in range(3)]
+    assert {send.seat for send in sends} == set(seats)
+    assert [send.last_resort for send in sends] == [False, False, True]
+    assert made.submit(Call()) is None
+    assert made.waiting == 1
+
+
+def test_what_waits_goes_in_the_order_it_came() -> None:
+    made, (seat,) = group(1)
+    made.submit(Call())
+    calls = [Call() for _ in range(3)]
+    for call in calls:
+        made.submit(call)
+    got = []
+    for _ in range(3):
+        (send,) = made.answered(seat, 1)
+        got.append(send.call)
+    assert got == calls
+    assert made.answered(seat, 1) == []
+    assert made.waiting == made.waiting_bytes == 0
+
+
+def test_both_bounds_hold_and_refuse_without_a_trace() -> None:
+    made, _ = group(1, max_calls=3, max_bytes=100)
+    made.submit(Call(10_000))  # sent at once, so it does not wait
+    made.submit(Call(99))
+    with pytest.raises(Busy):
+        made.submit(Call(2))
+    made.submit(Call(1))
+    made.submit(Call(0))
+    with pytest.raises(Busy):
+        made.submit(Call(0))
+    assert (made.waiting, made.waiting_bytes) == (3, 100)
+
+
+def test_who_gave_a_call_back_is_not_asked_again_before_it_is_ready() -> None:
+    made, (seat,) = group(1)
+    call = Call()
+    made.submit(call)
+    assert made.given_back(seat, call) == []
+    assert made.submit(Call()) is None
+    send = made.offered(seat)
+    assert send == Send(seat, call, last_resort=False)
+    assert made.waiting == 1
+
+
+def test_a_call_given_back_goes_to_who_is_free_and_in_front_of_others() -> None:
+    made, (one, two) = group(2)
+    first, second = made.submit(Call()), made.submit(Call())
+    third = Call()
+    made.submit(third)
+    assert made.given_back(first.seat, first.call) == []
+    (send,) = made.answered(second.seat, 1)
+    assert (send.seat, send.call) == (second.seat, first.call)
+    assert {one, two} == {first.seat, second.seat}
+    (send,) = made.answered(second.seat, 1)
+    assert send.call is third
+
+
+def test_a_call_that_left_is_given_back_to_nobody() -> None:
+    made, (seat,) = group(1)
+    made.submit(Call())
+    assert made.given_back(seat, None) == []
+    assert made.waiting == 0
+    assert made.offered(seat) is None
+    assert made.submit(Call()) is not None
+
+
+def test_ready_without_need_makes_the_worker_free() -> None:
+    made, (seat,) = group(1)
+    call = Call()
+    made.submit(call)
+    made.given_back(seat, call)
+    made.withdraw(call)
+    assert made.offered(seat) is None
+    assert made.submit(Call()).seat is seat
+
+
+def test_room_for_more_is_filled_at_the_emptiest_worker() -> None:
+    made, (one, two) = group(2)
+    sends = [made.submit(Call()), made.submit(Call())]
+    assert made.submit(Call()) is None
+    (more,) = made.answered(one, 3)
+    assert more.seat is one
+    assert [made.submit(Call()).seat for _ in range(2)] == [one, one]
+    assert made.submit(Call()) is None
+    assert one.outstanding == 3
+    (more,) = made.answered(two, 3)
+    assert more.seat is two
+    assert made.submit(Call()).seat is two
+    assert {send.seat for send in sends} == {one, two}
+
+
+def test_a_withdrawn_call_is_never_sent() -> None:
+    made, (seat,) = group(1)
+    made.submit(Call())
+    gone, stays = Call(5), Call(7)
+    made.submit(gone)
+    made.submit(stays)
+    made.withdraw(gone)
+    assert (made.waiting, made.waiting_bytes) == (1, 7)
+    (send,) = made.answered(seat, 1)
+    assert send.call is stays
+
+
+def test_what_left_does_not_pile_up() -> None:
+    made, _ = group(1, max_calls=10)
+    made.submit(Call())
+    for _ in range(1000):
+        call = Call()
+        made.submit(call)
+        made.withdraw(call)
+    assert len(made._queue) < 100
+    assert made.waiting == 0
+
+
+def test_evicting_leaves_an_empty_queue() -> None:
+    made = dispatch()
+    calls = [Call(), Call(), Call()]
+    for call in calls:
+        made.submit(call)
+    made.withdraw(calls[1])
+    assert made.evict() == [calls[0], calls[2]]
+    assert (made.waiting, made.waiting_bytes) == (0, 0)
+    _, sends = made.up("cpu-0#1")
+    assert sends == []
+
+
+def test_a_worker_that_comes_up_is_given_what_waits() -> None:
+    made = dispatch()
+    call = Call()
+    assert made.submit(call) is None
+    seat, (send,) = made.up("cpu-0#1")
+    assert (send.seat, send.call, send.last_resort) == (seat, call, True)
+
+
+def test_a_worker_that_is_down_gets_nothing_and_may_still_answer() -> None:
+    made, (one, two) = group(2)
+    made.submit(Call())
+    made.submit(Call())
+    made.down(one)
+    waiting = Call()
+    assert made.submit(waiting) is None
+    assert made.answered(one, 9) == []
+    assert one.outstanding == 0
+    assert made.offered(one) is None
+    made.down(one)
+    assert made.seats == (two,)
+    (send,) = made.answered(two, 1)
+    assert (send.seat, send.call) == (two, waiting)
+
+
+def test_a_worker_that_is_down_may_still_give_back() -> None:
+    made, (one, two) = group(2)
+    sends = {send.seat: send.call for send in (made.submit(Call()), made.submit(Call()))}
+    made.down(one)
+    assert made.given_back(one, sends[one]) == []
+    (send,) = made.answered(two, 1)
+    assert send.call is sends[one]
+    assert made.given_back(two, None) == []
+
+
+def test_a_successor_of_the_same_name_is_somebody_else() -> None:
+    made, (old,) = group(1)
+    made.submit(Call())
+    made.down(old)
+    new, _ = made.up(old.name)
+    assert made.answered(old, 5) == []
+    assert (old.outstanding, new.outstanding) == (0, 0)
+    made.down(old)
+    assert made.seats == (new,)
+    assert made.submit(Call()).seat is new
+
+
+def test_silence_is_doubted_and_then_ended() -> None:
+    made, (seat,) = group(1)
+    call = Call()
+    made.submit(call)
+    made.given_back(seat, call)
+    for _ in range(DOUBTS - 1):
+        assert made.doubt() == []
+    (send,) = made.doubt()
+    assert (send.seat, send.call) == (seat, call)
+    assert made.doubt() == []
+
+
+class Ledger:
+    """The workers' side, and everything that must be true."""
+
+    def __init__(self, max_calls: int) -> None:
+        self.made = dispatch(max_calls, 50)
+        self.max_calls = max_calls
+        self.calls: list[Call] = []
+        self.where: dict[Call, Seat] = {}
+        self.over: set[Call] = set()
+        self.seats: list[Seat] = []
+        self.up_now: list[Seat] = []
+        self.names = 0
+
+    def sent(self, sends: list[Send[Call]], offered: Seat | None = None) -> None:
+        for seat, call, _ in sends:
+            assert call not in self.where, "sent while it is elsewhere"
+            assert call not in self.over
+            assert not call.left
+            assert seat in self.up_now
+            assert seat is offered or seat.outstanding <= seat.room
+            assert seat is offered or not seat.blocked
+            self.where[call] = seat
+
+    def at(self, seat: Seat) -> list[Call]:
+        return [call for call, where in self.where.items() if where is seat]
+
+    def waiting(self) -> list[Call]:
+        return [call for call in self.calls if call not in self.where and call not in self.over]
+
+    def submit(self, size: int) -> None:
+        call = Call(size)
+        waited = self.made.waiting
+        try:
+            send = self.made.submit(call)
+        except Busy:
+            assert waited >= self.max_calls or self.made.waiting_bytes + size > 50
+            return
+        self.calls.append(call)
+        self.sent([send] if send else [])
+
+    def withdraw(self, index: int) -> None:
+        if waiting := self.waiting():
+            call = waiting[index % len(waiting)]
+            self.made.withdraw(call)
+            self.over.add(call)
+
+    def pick(self, index: int) -> tuple[Seat, Call] | None:
+        if not self.where:
+            return None
+        call = list(self.where)[index % len(self.where)]
+        return self.where.pop(call), call
+
+    def answer(self, index: int, room: int) -> None:
+        if (found := self.pick(index)) is not None:
+            seat, call = found
+            self.over.add(call)
+            self.sent(self.made.answered(seat, room))
+
+    def give_back(self, index: int, left: bool) -> None:
+        if (found := self.pick(index)) is not None:
+            seat, call = found
+            if left:
+                self.over.add(call)
+            self.sent(self.made.given_back(seat, None if left else call))
+
+    def offer(self, index: int) -> None:
+        if self.seats:
+            seat = self.seats[index % len(self.seats)]
+            send = self.made.offered(seat)
+            self.sent([send] if send else [], seat)
+
+    def up(self) -> None:
+        self.names += 1
+        seat, sends = self.made.up(f"cpu-{self.names}#1")
+        self.seats.append(seat)
+        self.up_now.append(seat)
+        self.sent(sends)
+
+    def down(self, index: int, ends: bool) -> None:
+        if self.up_now:
+            seat = self.up_now.pop(index % len(self.up_now))
+            self.made.down(seat)
+            if ends:
+                for call in self.at(seat):
+                    del self.where[call]
+                    self.over.add(call)
+
+    def doubt(self) -> None:
+        self.sent(self.made.doubt())
+
+    def evict(self) -> None:
+        calls = self.made.evict()
+        assert set(calls) == set(self.waiting())
+        self.over.update(calls)
+
+    def check(self) -> None:
+        waiting = self.waiting()
+        assert self.made.waiting == len(waiting)
+        assert self.made.waiting_bytes == sum(call.size for call in waiting)
+        assert set(self.made.seats) == set(self.up_now)
+        for seat in self.up_now:
+            assert seat.outstanding == len(self.at(seat)) >= 0
+            assert seat.room >= 1
+            idle = seat.index >= 0
+            assert not idle or self.made._idle[seat.index] is seat
+            assert idle == (not seat.outstanding and not seat.blocked)
+            if waiting:
+                assert seat.blocked or seat.outstanding >= seat.room, "a call waits and this worker is free"
+        assert len(self.made._idle) == sum(seat.index >= 0 for seat in self.up_now)
+        assert self.made._deep == sum(seat.room > 1 for seat in self.up_now)
+
+
+INDEX = st.integers(0, 7)
+STEPS = st.one_of(
+    st.tuples(st.just("submit"), st.integers(0, 20)),
+    st.tuples(st.just("submit"), st.integers(0, 3)),
+    st.tuples(st.just("withdraw"), INDEX),
+    st.tuples(st.just("answer"), INDEX, st.sampled_from([1, 1, 2, 5])),
+    st.tuples(st.just("give_back"), INDEX, st.booleans()),
+    st.tuples(st.just("offer"), INDEX),
+    st.tuples(st.just("up")),
+    st.tuples(st.just("down"), INDEX, st.booleans()),
+    st.tuples(st.just("doubt")),
+    st.tuples(st.just("evict")),
+)
+
+
+@given(st.integers(0, 3), st.lists(STEPS, max_size=80))
+def test_whatever_happens_the_books_are_right_and_no_worker_is_free_while_a_call_waits(
+    workers: int, steps: list[tuple]
+) -> None:
+    ledger = Ledger(max_calls=6)
+    for _ in range(workers):
+        ledger.up()
+    for name, *args in steps:
+        getattr(ledger, name)(*args)
+        ledger.check()
