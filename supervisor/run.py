@@ -12,6 +12,7 @@ import anyio
 from ipc.messages.control import Done, Refused, Status, SupervisorStatus
 from ipc.messages.lifeline import Bootstrap
 from supervisor import control, orphans, signals, sockets, spawn, statedir
+from supervisor.environment import scrub
 from supervisor.events import Hub, LineWritten, Serving
 from supervisor.group import Group
 from supervisor.hosted import hosted
@@ -110,7 +111,7 @@ class _Service:
         self._since = time.time()
         self._keys = Keys(plan.secret)
         self._launcher = spawn.Launcher(
-            spawn.environment(os.environ, plan.environment_pass, plan.environment_set),
+            scrub(os.environ, plan.environment_pass, plan.environment_set),
             programs=programs,
             listener=listener,
             workers=sum(group.workers for group in plan.groups if not group.embedded),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import fnmatch
 import os
 import signal
 import socket
@@ -21,7 +20,7 @@ from supervisor.errors import SpawnError
 from supervisor.scoreboard import OutOfMemory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from ipc.names import WorkerName
     from supervisor.plan import Role
@@ -29,35 +28,12 @@ if TYPE_CHECKING:
 PROGRAMS: Mapping[Role, str] = {"web": "web_worker", "exec": "exec_worker"}
 """Which module each kind of worker runs, as `python -m` finds it."""
 
-INHERITED = (
-    *("PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "LC_*", "TZ", "TZDIR", "TMPDIR", "VIRTUAL_ENV"),
-    # What the interpreter itself needs, and what changes how it runs but not what it runs at start. PYTHONPATH is
-    # here because people keep their packages there; PYTHONSTARTUP, PYTHONINSPECT and PYTHONBREAKPOINT are not.
-    *("LD_LIBRARY_PATH", "PYTHONHOME", "PYTHONPATH", "PYTHONPLATLIBDIR", "PYTHONPYCACHEPREFIX"),
-    *("PYTHONASYNCIODEBUG", "PYTHONDEVMODE", "PYTHONDONTWRITEBYTECODE", "PYTHONFAULTHANDLER"),
-    *("PYTHONHASHSEED", "PYTHONINTMAXSTRDIGITS", "PYTHONIOENCODING", "PYTHONMALLOC", "PYTHONNODEBUGRANGES"),
-    *("PYTHONOPTIMIZE", "PYTHONTRACEMALLOC", "PYTHONUNBUFFERED", "PYTHONUTF8", "PYTHONWARNINGS"),
-    *("OTEL_*", "SSL_CERT_*", "*_NUM_THREADS"),
-)
-"""Variables that children inherit; whatever else they need, the configuration names."""
-
 PIPE_SIZE = 1024 * 1024
 """How much of a child's output waits while the supervisor is busy, bytes for each of two pipes."""
 PIPE_BUDGET = 32 * 1024 * 1024
 """All pipes together: beyond twice that the kernel gives this user's other programs tiny ones."""
 _LEAST_PIPE = 65_536
 _REAPING = 10.0
-
-
-def environment(
-    ours: Mapping[str, str], passed: Iterable[str] = (), given: Iterable[tuple[str, str]] = ()
-) -> dict[str, str]:
-    """What a child finds in its environment: of `ours` what is named in INHERITED or `passed`, then `given`."""
-    patterns = (*INHERITED, *passed)
-    kept = {
-        name: value for name, value in ours.items() if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
-    }
-    return kept | dict(given)
 
 
 @dataclass(slots=True)

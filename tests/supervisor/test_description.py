@@ -12,7 +12,7 @@ import pytest
 from ipc.contract import Describe, Described, NodeContract, Result, encode
 from supervisor import description
 from supervisor.description import describe
-from supervisor.environment import scrub
+from supervisor.environment import ALLOCATOR, scrub
 from supervisor.errors import ConfigError, SpawnError
 from supervisor.planning import find_state_dir, load_plan
 
@@ -156,7 +156,7 @@ def test_the_environment_holds_what_is_harmless_passed_or_set() -> None:
     environ = {"PATH": "/bin", "LC_ALL": "C", "AWS_REGION": "eu", "OMP_NUM_THREADS": "2"}
     others = {"AWS": "x", "DATABASE_URL": "x", "SHUNTER__RUNTIME__WEB__PORT": "1", "path": "x", "PYTHONSTARTUP": "x"}
     kept = scrub(environ | others, ("AWS_*",), (("MODE", "test"), ("PATH", "/usr/bin")))
-    assert kept == environ | {"MODE": "test", "PATH": "/usr/bin"}
+    assert kept == ALLOCATOR | environ | {"MODE": "test", "PATH": "/usr/bin"}
 
 
 # With the real thing

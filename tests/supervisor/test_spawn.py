@@ -16,9 +16,10 @@ from stage import PROGRAMS, Stage, groups
 from ipc.errors import Misuse
 from ipc.names import WorkerName
 from supervisor import events, sockets
+from supervisor.environment import ALLOCATOR, scrub
 from supervisor.errors import SpawnError, StartError
 from supervisor.scoreboard import OutOfMemory, rss_bytes
-from supervisor.spawn import Launcher, Process, environment, in_words
+from supervisor.spawn import Launcher, Process, in_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,8 +39,15 @@ def test_the_environment_is_an_allow_list() -> None:
         "DATABASE_URL": "x",
         "SHOP_A": "1",
     }
-    assert set(environment(ours)) == {"PATH", "LC_ALL", "OTEL_SERVICE_NAME", "PYTHONPATH", "SSL_CERT_FILE"}
-    found = environment(ours, ["SHOP_*", "DATABASE_URL"], [("PATH", "/usr/bin"), ("NEW", "n")])
+    kept = set(scrub(ours, (), ())) - ALLOCATOR.keys()
+    assert kept == {
+        "PATH",
+        "LC_ALL",
+        "OTEL_SERVICE_NAME",
+        "PYTHONPATH",
+        "SSL_CERT_FILE",
+    }
+    found = scrub(ours, ["SHOP_*", "DATABASE_URL"], [("PATH", "/usr/bin"), ("NEW", "n")])
     assert found["PATH"] == "/usr/bin"
     assert {"SHOP_A", "DATABASE_URL", "NEW"} <= set(found)
     assert "AWS_SECRET_ACCESS_KEY" not in found
@@ -75,7 +83,7 @@ def test_memory_in_use_is_known_for_the_living() -> None:
 
 @pytest.fixture
 def process(stage: Stage) -> Iterator[Process]:
-    variables = environment(os.environ, given=stage.plan().environment_set)
+    variables = scrub(os.environ, (), stage.plan().environment_set)
     process = Launcher(variables, programs=PROGRAMS).launch(NAME, "exec")
     yield process
     process.kill()
