@@ -9,6 +9,9 @@ from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
+from starlette.status import WS_1011_INTERNAL_ERROR as WS_FAILED
+from starlette.status import WS_1013_TRY_AGAIN_LATER as WS_TRY_AGAIN_LATER
+from starlette.websockets import WebSocket
 
 from ipc.errors import IpcError
 from web_worker.errors import CODES, FAILED, RETRY_AFTER, is_retryable, sentence_of, status_of
@@ -17,6 +20,8 @@ from web_worker.responses import NO_BODY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from starlette.requests import HTTPConnection
 
     from web_worker.events import Events
 
@@ -27,13 +32,16 @@ _INVALID = 422
 def explain_errors(app: FastAPI, events: Events) -> None:
     """Answer for the app where it has nothing of its own to say."""
 
-    async def on_ipc_error(request: Request, error: Exception) -> Response:
+    async def on_ipc_error(request: HTTPConnection, error: Exception) -> Response | None:
         assert isinstance(error, IpcError)  # noqa: S101 - registered for it
         status = status_of(error)
         inside = inside_of(request.scope)
         if inside is not None:
             inside.told = True
             events.refused(request.scope, inside.who, "", status, error, begun=True)
+        if isinstance(request, WebSocket):
+            await request.close(WS_TRY_AGAIN_LATER if is_retryable(error) else WS_FAILED, sentence_of(error))
+            return None
         headers = {"retry-after": str(RETRY_AFTER)} if is_retryable(error) else None
         return _problem(request, status, error.code, sentence_of(error), headers)
 
@@ -49,7 +57,7 @@ def explain_errors(app: FastAPI, events: Events) -> None:
         app.add_exception_handler(Exception, _on_crash)
 
 
-def _problem(request: Request, status: int, code: str, detail: object, headers: Any = None) -> Response:  # noqa: ANN401 - Starlette's
+def _problem(request: HTTPConnection, status: int, code: str, detail: object, headers: Any = None) -> Response:  # noqa: ANN401 - Starlette's
     if status in NO_BODY:
         return Response(status_code=status, headers=headers)
     inside = inside_of(request.scope)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ipc.errors import OutcomeUnknown
 from web_worker.correlation import correlate
 from web_worker.errors import CODES, FAILED
 from web_worker.inside import Inbox, Inside, enter
-from web_worker.responses import problem
+from web_worker.responses import failure, problem
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -109,19 +112,28 @@ class Front:
             events.accepted(scope, who, "")
         try:
             await self._app(scope, inside.inbox.receive if inside.inbox else receive, answer.send)
+        except asyncio.CancelledError:
+            # The server ends what takes too long while it drains: whether it was done, nobody knows.
+            if not answer.status:
+                with suppress(Exception):
+                    await failure(answer.send, OutcomeUnknown(), who.request_id)
+            raise
         except Exception as error:
             if not inside.told:
                 events.crashed(scope, who, "", error)
+            if answer.status and not answer.whole:
+                raise  # the server has to break the connection off
             if not answer.status:
                 await problem(send, _FAULT, CODES[_FAULT], FAILED, who.request_id)
-            elif not answer.whole:
-                raise  # the server has to break the connection off
+            return
+        if not inside.told:
+            self._tell(scope, who, answer.status)
+
+    def _tell(self, scope: Scope, who: Correlation, status: int) -> None:
+        if status:
+            self._events.delivered(scope, who, "", status)
         else:
-            if not inside.told:
-                if answer.status:
-                    events.delivered(scope, who, "", answer.status)
-                else:
-                    events.abandoned(scope, who, "")
+            self._events.abandoned(scope, who, "")
 
 
 def _below(root_path: str, path: str) -> str:

@@ -132,8 +132,8 @@ class HandoffCaller:
         call = handoffs.caller.call(target.name, call_id, encode_meta(meta), body, limit, slow)
         try:
             answer = await call.future
-        except asyncio.CancelledError:
-            handoffs.caller.cancel(call)
+        except BaseException:
+            handoffs.caller.cancel(call)  # of a route that was ended; for everything else it is over already
             raise
         return target.read(answer)
 

@@ -13,7 +13,7 @@ import pytest
 from fastapi import BackgroundTasks, FastAPI
 from fastapi.responses import StreamingResponse
 from fastapi.testclient import TestClient
-from starlette.websockets import WebSocket
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from exec_worker import InvalidRequest, Response
 from ipc.errors import BadResult, Busy, Cancelled, LinkLost, Misuse
@@ -257,6 +257,27 @@ def test_websockets_may_hand_off_too(make_site: Any) -> None:
 
     with TestClient(make_site(nodes=NODES, app=app).front) as client, client.websocket_connect("/ws") as socket:
         assert socket.receive_json() == 3
+
+
+@pytest.mark.parametrize(("error", "code"), [(Busy("full"), 1013), (LinkLost("cpu-0#7 was gone"), 1011)])
+def test_errors_of_websockets_close_them(make_site: Any, caller: Any, error: Exception, code: int) -> None:
+    app = FastAPI()
+
+    @app.websocket("/ws")
+    async def chat(websocket: WebSocket, handoff: Handoff) -> None:
+        await websocket.accept()
+        await handoff(add, 1)
+
+    caller.does = lambda call: call.future.set_exception(error)
+    site = make_site(nodes=NODES, app=app)
+    with (
+        TestClient(site.front) as client,
+        client.websocket_connect("/ws") as socket,
+        pytest.raises(WebSocketDisconnect) as closed,
+    ):
+        socket.receive_json()
+    assert (closed.value.code, "cpu-0" in closed.value.reason) == (code, False)
+    assert site.events()[0] == ("rejected" if code == 1013 else "failed")
 
 
 def waiting(tasks: list[Any]) -> FastAPI:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
+from fastapi.responses import StreamingResponse
 
 from ipc.messages.lifeline import WebSettings
 from web_worker import protocol
@@ -56,6 +57,9 @@ class Connection:
         status, headers = await self.head()
         size = int(headers.get("content-length", 0)) if body else 0
         return status, headers, await self._reader.readexactly(size)
+
+    async def take(self, size: int) -> bytes:
+        return await self._reader.readexactly(size)
 
     async def ended(self) -> bool:
         try:
@@ -248,6 +252,46 @@ async def test_draining_lets_what_is_running_finish(make_site: Any) -> None:
         go.set()
         status, _, body = await client.answer()
         assert (status, body) == (200, b'"done"')
+
+
+async def test_what_the_app_does_not_finish_is_answered_too(make_site: Any) -> None:
+    app = FastAPI()
+    asked = asyncio.Event()
+
+    @app.get("/wait")
+    async def wait() -> None:
+        asked.set()
+        await asyncio.Event().wait()
+
+    async with serving(make_site(app=app).front, drain_timeout=0.05) as server, connected(server.port) as client:
+        await client.say(b"GET /wait HTTP/1.1\r\nhost: x\r\n\r\n")
+        await asked.wait()
+        server.drain()
+        status, headers, body = await client.answer()
+        assert (status, json.loads(body)["request_id"]) == (504, headers["x-request-id"])
+
+
+async def test_pieces_of_a_stream_go_out_as_they_come(make_site: Any) -> None:
+    app = FastAPI()
+    go = asyncio.Event()
+
+    @app.get("/stream")
+    async def stream() -> StreamingResponse:
+        async def pieces() -> AsyncIterator[bytes]:
+            yield b"one\r\n\r\n"  # ends as a head does
+            await go.wait()
+            yield b"two"
+
+        return StreamingResponse(pieces())
+
+    async with serving(make_site(app=app).front) as server, connected(server.port) as client:
+        for _ in range(2):
+            go.clear()
+            await client.say(b"GET /stream HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert (await client.head())[1]["transfer-encoding"] == "chunked"
+            assert await client.take(12) == b"7\r\none\r\n\r\n\r\n"
+            go.set()
+            assert await client.take(13) == b"3\r\ntwo\r\n0\r\n\r\n"
 
 
 async def test_what_does_not_finish_is_ended_with_an_answer(make_site: Any, declare: Any, caller: Any) -> None:

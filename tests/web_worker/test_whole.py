@@ -39,7 +39,7 @@ async def _exchange(request: bytes, body: bytes, status: int, *, one_write: bool
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         task = asyncio.create_task(server._serve([listener]))
-        while not server.started:
+        while not server.started:  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0.01)
         reader, writer = await asyncio.open_connection(*listener.getsockname())
         writer.write(request)
