@@ -20,10 +20,7 @@ pytestmark = pytest.mark.fault
 
 def child(body: str, *, wait: bool = True, **popen: Any) -> Any:
     """A Python process that runs `body` after the imports every body needs."""
-    source = (
-        "import ctypes, os, sys, signal, time, resource\nfrom ipc.hardening import *\n"
-        + textwrap.dedent(body)
-    )
+    source = "import ctypes, os, sys, signal, time, resource\nfrom ipc.hardening import *\n" + textwrap.dedent(body)
     argv = [sys.executable, "-c", source]
     if wait:
         return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False, **popen)
@@ -115,9 +112,7 @@ def memory_of(pid: int) -> str:
 def test_a_neighbour_of_the_same_user_cannot_read_its_memory(first: str, seen: str) -> None:
     become = "os.setgroups([]); os.setgid(65534); os.setuid(65534)" if os.geteuid() == 0 else "pass"
     # A changed uid alone makes a process unreadable; the child says again that it may be read.
-    source = (
-        f"{become}\nctypes.CDLL(None).prctl(4, 1, 0, 0, 0)\n{first}\nprint('on', flush=True)\ntime.sleep(60)"
-    )
+    source = f"{become}\nctypes.CDLL(None).prctl(4, 1, 0, 0, 0)\n{first}\nprint('on', flush=True)\ntime.sleep(60)"
     process = child(source, wait=False)
     with process:
         assert process.stdout.readline() == "on\n"

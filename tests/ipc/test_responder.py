@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import random
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 WEB, EXEC = WorkerName("web", 0, 3), WorkerName("cpu_sync", 1, 7)
 SECRET = server_secret(root_for_epoch(bytes(range(32)), 0), EXEC)
+NOISE = random.Random(1).randbytes(4096)
 TERMS = Terms("tcp_local", Alg.HMAC_SHA256, 0, 1 << 16, 30_000)
 
 
@@ -121,10 +122,10 @@ async def test_close_ends_every_link_and_the_listener() -> None:
         b"\xff\xff\xff\xff",
         b"\x00\x00\x00\x00",
         b"\x00\x00\x00\x10" + bytes(16),
-        b"\x00\x00\x00\x9c" + os.urandom(156),
+        b"\x00\x00\x00\x9c" + NOISE[:156],
         b"*1\r\n$4\r\nPING\r\n",
         b"\x80\x04\x95\x0b\x00\x00\x00",
-        os.urandom(4096),
+        NOISE,
     ],
 )
 async def test_a_stranger_is_shown_out_in_silence(said: bytes) -> None:
