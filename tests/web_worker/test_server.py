@@ -227,6 +227,26 @@ async def test_a_client_that_does_not_finish_its_head_is_let_go(
         assert await client.ended()
 
 
+async def test_a_head_in_pieces_is_waited_for_no_longer_than_it_takes(make_site: Any, declare: Any) -> None:
+    site = make_site(declare("/large", large), nodes=[large])
+    async with serving(site.front) as server, connected(server.port) as client:
+        await client.say(b"GET /large?size=1 HT")
+        connections = server.server_state.connections
+        while not any(connection._head_timer for connection in connections):  # noqa: ASYNC110 - there is no event for it
+            await asyncio.sleep(0.001)
+        await client.say(b"TP/1.1\r\nhost: x\r\n\r\n")
+        assert (await client.answer())[0] == 200
+        assert [connection._head_timer for connection in connections] == [None]
+
+
+async def test_an_app_that_cannot_start_is_not_served() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        raise ZeroDivisionError
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, pytest.raises(SystemExit):
+        await Server(app, WebSettings((), (), {}, {}), lambda: None).serve([listener])
+
+
 async def test_a_connection_is_used_again_after_an_error(make_site: Any, declare: Any) -> None:
     site = make_site(declare("/large", large), nodes=[large])
     async with serving(site.front) as server, connected(server.port) as client:

@@ -145,6 +145,28 @@ async def test_middleware_of_the_app_sees_request_and_answer(make_site: Any, dec
     assert "content-encoding" not in outside.headers
 
 
+async def test_middleware_that_looks_at_bodies_finds_bytes(make_site: Any, declare: Any, caller: Any) -> None:
+    app = FastAPI()
+    seen: list[type] = []
+
+    class Looking:
+        def __init__(self, app: Any) -> None:
+            self._app = app
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            async def look(message: Any) -> None:
+                seen.append(type(message.get("body", b"")))
+                await send(message)
+
+            await self._app(scope, receive, look)
+
+    app.add_middleware(Looking)
+    site = make_site(declare("/in", store, "POST", through_app=True), nodes=[store], app=app)
+    caller.does = lambda call: call.reply(memoryview(b"view"), encoding=1)
+    assert (await site.ask("POST", "/in", content=b"x")).content == b"view"
+    assert seen == [bytes, bytes]
+
+
 async def test_an_apps_own_dependencies_hold_for_declared_endpoints_too(make_site: Any, declare: Any) -> None:
     async def nobody() -> None:
         raise HTTPException(401)
