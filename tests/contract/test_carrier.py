@@ -158,6 +158,12 @@ def far_loop() -> Iterator[Far]:
     far.end()
 
 
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is promised does not come about by giving up."""
+    monkeypatch.setattr(tcp, "CLOSE_TIME", 3600.0)
+
+
 @pytest.fixture(params=CARRIERS)
 def kind(request: pytest.FixtureRequest) -> str:
     return request.param

@@ -161,7 +161,7 @@ def test_many_are_held_only_while_calls_are_short(admission: Admission[Ask]) -> 
     assert admission.room(0) == MAX_ROOM
     verdicts = [admission.arrive(Ask("a"), 0.0) for _ in range(MAX_ROOM + 2)]
     assert verdicts == [START] + [HOLD] * MAX_ROOM + [BUSY]
-    admission.finished(10 * HOLD_FOR)  # one long call is believed at once
+    admission.finished(1.2 * HOLD_FOR)  # one long call is believed at once
     assert admission.room(1) == 1
 
 

@@ -131,6 +131,28 @@ def test_room_for_more_is_filled_at_the_emptiest_worker() -> None:
     assert {send.seat for send in sends} == {one, two}
 
 
+def test_an_answer_says_that_a_worker_is_not_busy_any_more() -> None:
+    made, (seat,) = group(1)
+    made.submit(Call())
+    made.answered(seat, 2)
+    sends = [made.submit(Call()), made.submit(Call())]
+    made.given_back(seat, sends[1].call)
+    assert seat.blocked
+    (send,) = made.answered(seat, 1)
+    assert (send.seat, send.call, seat.blocked) == (seat, sends[1].call, False)
+
+
+def test_room_goes_with_the_worker_that_had_it() -> None:
+    made, (one, two) = group(2)
+    made.submit(Call())
+    made.submit(Call())
+    made.answered(one, 5)
+    made.down(one)
+    assert made._deep == 0
+    assert made.submit(Call()) is None
+    assert two.outstanding == 1
+
+
 def test_a_withdrawn_call_is_never_sent() -> None:
     made, (seat,) = group(1)
     made.submit(Call())
