@@ -23,12 +23,12 @@ def main() -> None:
     """Measure, print, write."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--rounds", type=int, default=3)
-    arguments.add_argument("--seconds", type=float, default=3.0)
+    arguments.add_argument("--seconds", type=int, default=3)
     arguments.add_argument("--quick", action="store_true", help="one short round, nothing written")
     given = arguments.parse_args()
-    rounds, seconds = (1, 1.0) if given.quick else (given.rounds, given.seconds)
+    rounds, seconds = (1, 1) if given.quick else (given.rounds, given.seconds)
     web = requests.measure(rounds, seconds)
-    wire = link.measure(rounds, min(seconds, 2.0))
+    wire = link.measure(rounds, min(seconds, 2))
     marks = [*requests.goals(web), *link.goals(wire)]
     lines = [
         "# Benchmarks",

@@ -77,6 +77,8 @@ class Protocol(HttpToolsProtocol):
         self._in_head = False
         self._before = self._now = 0
         self._head_timer: asyncio.TimerHandle | None = None
+        self._idle_since = 0.0
+        self._idle_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Somebody has connected."""
@@ -87,7 +89,30 @@ class Protocol(HttpToolsProtocol):
         """The client, or this worker, has hung up."""
         self._unset_keepalive_if_required()
         self._stop_timer()
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
         super().connection_lost(exc)
+
+    def on_response_complete(self) -> None:
+        """An answer is out. The time of an idle connection is noted, not timed: a timer a request is dear."""
+        if self.pipeline or self.transport.is_closing():
+            super().on_response_complete()
+            return
+        self.server_state.total_requests += 1
+        self.flow.resume_reading()
+        self._idle_since = self.loop.time()
+        if self._idle_timer is None:
+            self._idle_timer = self.loop.call_later(self.timeout_keep_alive, self._look_if_idle)
+
+    def _look_if_idle(self) -> None:
+        self._idle_timer = None
+        if self.transport.is_closing() or self.cycle is None or not self.cycle.response_complete:
+            return  # the next answer looks after it
+        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self._idle_timer = self.loop.call_later(left, self._look_if_idle)
+        elif not self._in_head:
+            self.timeout_keep_alive_handler()
 
     def on_message_begin(self) -> None:
         """A request begins."""

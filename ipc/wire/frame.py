@@ -67,6 +67,17 @@ class Frame(NamedTuple):
     body: bytes | memoryview
 
 
+class Stale(Refuse):
+    """A frame that is authentic and in its place, but older than `ttl`: what it asks for must not be begun any more.
+
+    An honest peer's frames become so old too, while a node keeps the interpreter to itself or the machine sleeps.
+    """
+
+    def __init__(self, frame: Frame) -> None:
+        super().__init__(Refusal.EXPIRED)
+        self.frame = frame
+
+
 def max_frame(max_payload: int) -> int:
     """The longest frame of a session whose bodies have at most `max_payload` bytes."""
     return HEADER_SIZE + MAX_META + max_payload + MAX_TAG

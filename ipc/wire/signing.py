@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import hashlib
 import hmac
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -41,28 +42,41 @@ class Seal(Protocol):
         ...
 
 
-class HmacSeal:
-    """HMAC-SHA256 (RFC 2104) over every byte before the tag."""
+_INNER, _OUTER = bytes(x ^ 0x36 for x in range(256)), bytes(x ^ 0x5C for x in range(256))
+_BLOCK = 64
 
-    __slots__ = ("_base",)
+
+class HmacSeal:
+    """HMAC-SHA256 (RFC 2104) over every byte before the tag.
+
+    Both passes begin from a hash state that already has the padded key in it, so no raw key is kept and a tag costs
+    two copies: half the price of `hmac.new(...).copy()`. The vectors of RFC 4231 are among the tests.
+    """
+
+    __slots__ = ("_inner", "_outer")
     tag_size = 32
 
     def __init__(self, keys: DirectionKeys) -> None:
-        self._base = hmac.new(keys.key, digestmod="sha256")
+        key = keys.key if len(keys.key) <= _BLOCK else hashlib.sha256(keys.key).digest()
+        padded = key.ljust(_BLOCK, b"\0")
+        self._inner = hashlib.sha256(padded.translate(_INNER))
+        self._outer = hashlib.sha256(padded.translate(_OUTER))
 
     def close(self, header: bytes, meta: bytes, body: bytes | memoryview, counter: int) -> list[bytes | memoryview]:  # noqa: ARG002 - the counter is in the header
         """Header, meta and body as they are, and their tag."""
-        mac = self._base.copy()
-        mac.update(header + meta)
-        mac.update(body)
-        return [header, meta, body, mac.digest()]
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(header + meta)
+        inner.update(body)
+        outer.update(inner.digest())
+        return [header, meta, body, outer.digest()]
 
     def open(self, frame: bytes | bytearray, counter: int) -> bytes | bytearray | memoryview:  # noqa: ARG002 - as above
         """The frame itself."""
-        mac = self._base.copy()
+        inner, outer = self._inner.copy(), self._outer.copy()
         view = memoryview(frame)
-        mac.update(view[:-32])
-        if not hmac.compare_digest(mac.digest(), view[-32:]):
+        inner.update(view[:-32])
+        outer.update(inner.digest())
+        if not hmac.compare_digest(outer.digest(), view[-32:]):
             raise Refuse(Refusal.MAC)
         return frame
 
