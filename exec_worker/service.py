@@ -78,6 +78,14 @@ class Service:
         else:
             link.close()
 
+    def stale(self, link: Link, frame: Frame) -> None:
+        """It was said long ago: a node kept this process to itself. A call is not begun any more; the rest holds."""
+        if frame.kind == _REQUEST:
+            _not_started(link, frame.call_id, NotStarted.EXPIRED)
+            self._declined(link)
+        else:
+            self.heard(link, frame)
+
     def ended(self, link: Link) -> None:
         """A web worker is gone: nobody waits for what it asked."""
         self._clients.discard(link)

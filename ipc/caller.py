@@ -281,6 +281,10 @@ class Caller:
         if not peer.outstanding and self._peers.get(peer.spec.name) is not peer:
             link.close()
 
+    def stale(self, link: Link, _frame: Frame) -> None:
+        """This process was away for longer than anybody waits: begin anew."""
+        link.abort()
+
     def ended(self, link: Link) -> None:
         """A link is gone: what was outstanding on it has an unknown outcome."""
         peer = link.state

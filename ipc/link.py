@@ -8,7 +8,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Protocol
 
 from ipc.clock import boot_ms
-from ipc.wire.frame import NO_CALL, Refusal, Refuse, max_frame
+from ipc.wire.frame import NO_CALL, Refusal, Refuse, Stale, max_frame
 from ipc.wire.handshake import MAX_HANDSHAKE, NONCE_SIZE, Acceptor, Dialer
 
 if TYPE_CHECKING:
@@ -30,6 +30,10 @@ class Side(Protocol):
 
     def heard(self, link: Link, frame: Frame) -> None:
         """An authentic frame; raise Refuse for one that should not have been sent."""
+        ...
+
+    def stale(self, link: Link, frame: Frame) -> None:
+        """An authentic frame that is too old: what it asks for must not be begun."""
         ...
 
     def ended(self, link: Link) -> None:
@@ -110,9 +114,21 @@ class Link:
                 self._shake(frame)
             else:
                 self._side.heard(self, self.session.open(frame, boot_ms()))
+        except Stale as stale:
+            self._stale(stale.frame)
         except Refuse as refused:
-            refusals[refused.reason] += 1
-            self.abort()
+            self._refuse(refused.reason)
+
+    def _stale(self, frame: Frame) -> None:
+        refusals[Refusal.EXPIRED] += 1
+        try:
+            self._side.stale(self, frame)
+        except Refuse as refused:
+            self._refuse(refused.reason)
+
+    def _refuse(self, reason: Refusal) -> None:
+        refusals[reason] += 1
+        self.abort()
 
     def closed(self) -> None:
         """The carrier is gone."""

@@ -30,6 +30,10 @@ class Service(Protocol):
         """An authentic frame from a web worker."""
         ...
 
+    def stale(self, link: Link, frame: Frame) -> None:
+        """The same, but too old: nothing it asks for may be begun."""
+        ...
+
     def ended(self, link: Link) -> None:
         """A web worker's link is gone."""
         ...
@@ -81,6 +85,10 @@ class Responder:
     def heard(self, link: Link, frame: Frame) -> None:
         """Pass on what it says."""
         self._service.heard(link, frame)
+
+    def stale(self, link: Link, frame: Frame) -> None:
+        """Pass on what it said long ago."""
+        self._service.stale(link, frame)
 
     def ended(self, link: Link) -> None:
         """It is gone."""

@@ -1,19 +1,18 @@
 """One shared page per worker: what it does right now, readable without asking it.
 
 The supervisor makes a memfd for each child and keeps it; the child maps it and writes. No lock is needed: each field
-is one aligned 8-byte word with one writer, and a reader that comes between two words sees two true numbers of almost
-the same moment.
+is one aligned 8-byte word with one writer, stored at once (`struct.pack_into` would write zeros first), and a reader
+that comes between two words sees two true numbers of almost the same moment.
 """
 
 from __future__ import annotations
 
 import mmap
 import os
-import struct
 
 PAGE = 4096
-_WORD = struct.Struct("=Q")
-_CALLS, _RUNNING, _REFUSED = 0, 8, 16
+_WORD = 8
+_CALLS, _RUNNING, _REFUSED = 0, 1, 2
 _SLOT = 64
 SLOTS = PAGE // _SLOT
 """Workers that one page has room for: the process itself, and those that are threads of it."""
@@ -29,40 +28,42 @@ def create(name: str) -> int:
 class Scoreboard:
     """One slot of a mapped page. The worker counts, the supervisor reads."""
 
-    __slots__ = ("_at", "_calls", "_map", "_refused", "_running")
+    __slots__ = ("_at", "_calls", "_map", "_refused", "_running", "_words")
 
     def __init__(self, fd: int, slot: int = 0) -> None:
         """`slot` 0 is the process itself; the others are for workers that live in it."""
         self._map = mmap.mmap(fd, PAGE)
-        self._at = slot * _SLOT
+        self._words = memoryview(self._map).cast("Q")
+        self._at = slot * (_SLOT // _WORD)
         self._calls = self._running = self._refused = 0
 
     def begin(self) -> None:
         """One more call (or request) is under way."""
         self._running += 1
-        _WORD.pack_into(self._map, self._at + _RUNNING, self._running)
+        self._words[self._at + _RUNNING] = self._running
 
     def end(self) -> None:
         """One call (or request) is over, whatever came of it."""
         self._running -= 1
         self._calls += 1
-        _WORD.pack_into(self._map, self._at + _RUNNING, self._running)
-        _WORD.pack_into(self._map, self._at + _CALLS, self._calls)
+        self._words[self._at + _RUNNING] = self._running
+        self._words[self._at + _CALLS] = self._calls
 
     def refuse(self) -> None:
         """One message broke the protocol."""
         self._refused += 1
-        _WORD.pack_into(self._map, self._at + _REFUSED, self._refused)
+        self._words[self._at + _REFUSED] = self._refused
 
     def read(self, slot: int = 0) -> tuple[int, int, int]:
         """Finished, running, refused: what the writer of `slot`, counted from this one, last wrote."""
-        at = self._at + slot * _SLOT
+        at = self._at + slot * (_SLOT // _WORD)
         return (
-            _WORD.unpack_from(self._map, at + _CALLS)[0],
-            _WORD.unpack_from(self._map, at + _RUNNING)[0],
-            _WORD.unpack_from(self._map, at + _REFUSED)[0],
+            self._words[at + _CALLS],
+            self._words[at + _RUNNING],
+            self._words[at + _REFUSED],
         )
 
     def close(self) -> None:
         """Unmap the page."""
+        self._words.release()
         self._map.close()

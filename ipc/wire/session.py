@@ -18,6 +18,7 @@ from ipc.wire.frame import (
     Frame,
     Refusal,
     Refuse,
+    Stale,
 )
 from ipc.wire.replay import LAST, StrictCounter
 from ipc.wire.signing import Alg, seal_for
@@ -106,7 +107,7 @@ class Session:
         return b"".join((PREFIX.pack(HEADER_SIZE + meta_size + body_size + self._tag), *parts))
 
     def open(self, frame: bytes | bytearray, now_ms: int) -> Frame:  # noqa: C901, PLR0912 - the order is the point
-        """What an authentic frame says; Refuse for everything else.
+        """What an authentic frame says; Stale if it says it too late, Refuse for everything else.
 
         Cheap checks first, and nothing is remembered or decoded before the tag was found right.
         """
@@ -139,12 +140,14 @@ class Session:
         plain = self._in.open(frame, counter)
         self._window.commit(counter)
         age = now_ms - sent - self._offset
-        if age > self._ttl:
-            raise Refuse(Refusal.EXPIRED)
         if age < -FUTURE_MS:
             raise Refuse(Refusal.FUTURE)
         if body_size >= _BIG:
             view = memoryview(plain)
-            return Frame(kind, flags, call_id, seq, budget, view[HEADER_SIZE:body_at], view[body_at:end])
-        meta = bytes(plain[HEADER_SIZE:body_at])
-        return _frame(Frame, (kind, flags, call_id, seq, budget, meta, bytes(plain[body_at:end])))
+            opened = Frame(kind, flags, call_id, seq, budget, view[HEADER_SIZE:body_at], view[body_at:end])
+        else:
+            meta = bytes(plain[HEADER_SIZE:body_at])
+            opened = _frame(Frame, (kind, flags, call_id, seq, budget, meta, bytes(plain[body_at:end])))
+        if age > self._ttl:
+            raise Stale(opened)
+        return opened

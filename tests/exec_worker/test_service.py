@@ -17,6 +17,8 @@ from exec_worker import service as module
 from exec_worker.binding import Encoded
 from exec_worker.engine import Engine, Failure
 from exec_worker.service import Service
+from ipc import link as link_module
+from ipc.clock import boot_ms
 from ipc.link import Link, accepting, dialling, refusals
 from ipc.log import Log
 from ipc.messages.calls import (
@@ -91,6 +93,8 @@ class Client:
     def heard(self, _link: Link, frame: Frame) -> None:
         self.frames.append(frame)
 
+    stale = heard
+
     def exchange(self) -> list[tuple[str, bytes]]:
         """Carry everything across; returns all that was ever heard."""
         while self.wire.sent:
@@ -163,6 +167,9 @@ class Stage:
 
     def heard(self, link: Link, frame: Frame) -> None:
         self.service.heard(link, frame)
+
+    def stale(self, link: Link, frame: Frame) -> None:
+        self.service.stale(link, frame)
 
     def ended(self, link: Link) -> None:
         self.service.ended(link)
@@ -440,6 +447,29 @@ async def test_a_held_call_is_given_back_soon_whatever_else_is_watched(
     await until(lambda: one.told == ["BUSY", "REPLY+READY"])
     one.say(Kind.DECLINE)
     assert two.told == ["BUSY", "READY"]
+
+
+async def test_what_was_asked_long_ago_is_not_begun_and_costs_nobody_the_link(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node kept the interpreter to itself for longer than frames are good for."""
+    one, two = stage.clients(2)
+    running = one.ask()
+    await stage.begun(1)
+    clock = boot_ms()
+    monkeypatch.setattr(link_module, "boot_ms", lambda: clock)
+    waiting = new_call_id()
+    meta = encode_meta(RequestMeta("shop.render", "r", "t", str(one.name)))
+    one.link.send(Kind.REQUEST, waiting, meta, budget_ms=60_000)
+    one.link.send(Kind.CANCEL, running)
+    monkeypatch.setattr(link_module, "boot_ms", lambda: clock + TERMS.ttl_ms + 5000)
+    assert one.exchange() == [("EXPIRED", waiting)]
+    assert stage.nodes.begun[0].seen.cancelled
+    stage.finish()
+    await until(lambda: one.told == ["EXPIRED", "REPLY"])
+    two.ask()
+    stage.finish()
+    await until(lambda: two.told == ["REPLY"])
 
 
 async def test_a_held_call_whose_time_is_over_is_not_started(stage: Stage) -> None:

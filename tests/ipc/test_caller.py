@@ -9,7 +9,9 @@ import msgspec
 import pytest
 
 from ipc import caller as module
+from ipc import link as link_module
 from ipc.caller import Call, Caller
+from ipc.clock import boot_ms
 from ipc.errors import (
     BadResult,
     Busy,
@@ -637,6 +639,19 @@ async def test_close_fails_whatever_waits(stage: Stage) -> None:
     assert [outcome(call) for call in calls] == [LinkLost, LinkLost]
     assert worker.link is None
     assert (worker.lives, stage.dials) == (1, 1)
+
+
+async def test_an_answer_from_long_ago_ends_its_link(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    (worker,) = await stage.up("cpu-0#1")
+    call = stage.call()
+    await settled()
+    clock = boot_ms()
+    worker.reply(call.id)
+    monkeypatch.setattr(link_module, "boot_ms", lambda: clock + TERMS.ttl_ms + 5000)
+    stage.tell()
+    await settled()
+    assert outcome(call) is LinkLost
+    assert worker.link is None
 
 
 async def test_a_silent_worker_is_asked_again_before_long(stage: Stage) -> None:

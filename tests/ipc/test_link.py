@@ -45,6 +45,10 @@ class Side:
         self.story.append("heard")
         self.frames.append(frame)
 
+    def stale(self, _link: Link, frame: Frame) -> None:
+        self.story.append("stale")
+        self.frames.append(frame)
+
     def ended(self, _link: Link) -> None:
         self.story.append("ended")
 
@@ -243,6 +247,24 @@ def test_numbers_and_bytes_keep_one_order_whoever_sends(ends: Ends) -> None:
     ends.move()
     assert len(ends.web_side.frames) == 1200
     assert ends.web_wire.story == []
+
+
+def test_an_honest_frame_that_waited_too_long_does_not_end_the_link(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [1_000_000]
+    monkeypatch.setattr(link_module, "boot_ms", lambda: clock[0])
+    ends = Ends()
+    ends.move()
+    before = refusals[Refusal.EXPIRED]
+    ends.web.send(Kind.REQUEST, CALL, b"\x90")
+    clock[0] += TERMS.ttl_ms + 1
+    ends.web.send(Kind.CANCEL, CALL)
+    late = ends.web_wire.sent[0]
+    ends.move()
+    assert ends.exec_side.story == ["established", "stale", "heard"]
+    assert [frame.kind for frame in ends.exec_side.frames] == [Kind.REQUEST, Kind.CANCEL]
+    assert refusals[Refusal.EXPIRED] == before + 1
+    ends.exec.received(late)
+    assert ends.exec_wire.story == ["abort"]  # to be late is no licence to come twice
 
 
 def test_a_handshake_that_takes_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

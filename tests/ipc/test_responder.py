@@ -40,6 +40,9 @@ class Service:
     def heard(self, _link: Link, frame: Frame) -> None:
         self.frames.append(frame)
 
+    def stale(self, _link: Link, frame: Frame) -> None:
+        self.frames.append(frame)
+
     def ended(self, _link: Link) -> None:
         self.ends += 1
 
