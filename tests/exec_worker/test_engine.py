@@ -104,7 +104,7 @@ class Unspeakable(Exception):
         raise ZeroDivisionError
 
 
-class InvalidAndUnspeakable(InvalidRequest):
+class Leaving:
     def __str__(self) -> str:
         raise SystemExit(3)
 
@@ -149,7 +149,7 @@ def test_whatever_a_node_raises_ends_the_call_and_not_the_worker(pipe: tuple[int
 
 def test_an_error_that_fails_to_say_what_it_is_ends_the_call_only(pipe: tuple[int, int]) -> None:
     def fail() -> int:
-        raise InvalidAndUnspeakable
+        raise InvalidRequest(Leaving())
 
     assert Bench(fail, pipe).run() == Failure("node_error", "shop.f raised SystemExit")
 
