@@ -37,17 +37,15 @@ def correlate(headers: Iterable[tuple[bytes, bytes]]) -> Correlation:
     """
     call_id = new_call_id()
     made = call_id.hex()
-    request_id, trace, content_type, content_length = "", "", b"", -1
-    for name, value in headers:
-        if name == b"content-length":
-            content_length = int(value) if value.isdigit() and len(value) <= _DIGITS else -1
-        elif name == b"content-type":
-            content_type = value
-        elif name == b"x-request-id":
-            if _REQUEST_ID.fullmatch(value):
-                request_id = value.decode("ascii")
-        elif name == b"traceparent" and _TRACEPARENT.fullmatch(value):
-            trace = value.decode("ascii")
+    request_id, trace, content_length = "", "", -1
+    given = dict(headers).get  # one pass in C; of headers that come twice the last counts
+    content_type = given(b"content-type", b"")
+    if (value := given(b"content-length")) is not None and value.isdigit() and len(value) <= _DIGITS:
+        content_length = int(value)
+    if (value := given(b"x-request-id")) is not None and _REQUEST_ID.fullmatch(value):
+        request_id = value.decode("ascii")
+    if (value := given(b"traceparent")) is not None and _TRACEPARENT.fullmatch(value):
+        trace = value.decode("ascii")
     if not trace:
         trace = f"00-{made}-{made[:16]}-00"
     return Correlation(call_id, request_id or made, trace, content_type, content_length)

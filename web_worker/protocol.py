@@ -39,10 +39,11 @@ class Joining:
     uvicorn writes them one after the other. A head that nothing follows in the same turn of the loop goes alone.
     """
 
-    __slots__ = ("_head", "_loop", "_transport", "_write")
+    __slots__ = ("_head", "_loop", "_transport", "is_closing", "write_now")
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport, self._loop, self._write = transport, loop, transport.write
+        self._transport, self._loop = transport, loop
+        self.is_closing, self.write_now = transport.is_closing, transport.write
         self._head = b""
 
     def write(self, data: bytes) -> None:
@@ -53,7 +54,7 @@ class Joining:
             self._head = data
             self._loop.call_soon(self._flush)
             return
-        self._write(data)
+        self.write_now(data)
 
     def close(self) -> None:
         """Send what there is and hang up."""
@@ -63,7 +64,7 @@ class Joining:
     def _flush(self) -> None:
         if self._head:
             data, self._head = self._head, b""
-            self._write(data)
+            self.write_now(data)
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - everything else is the transport's own
         return getattr(self._transport, name)

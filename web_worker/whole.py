@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 if TYPE_CHECKING:
-    from web_worker.responses import Send
+    from web_worker.responses import Receive, Send
 
 _LARGE = 65_536
 """Bodies from here on are written by themselves, not copied behind the head."""
@@ -19,11 +19,13 @@ _CLOSE = b"connection: close\r\n"
 
 _NEEDED = {
     "access_log",
+    "body",
     "default_headers",
     "disconnected",
     "flow",
     "keep_alive",
     "message_event",
+    "more_body",
     "on_response",
     "response_complete",
     "response_started",
@@ -59,7 +61,7 @@ def write(cycle: Any, status: int, head: bytes, body: bytes | memoryview) -> Non
     transport = cycle.transport
     if len(body) < _LARGE:
         parts.append(bytes(body))
-        transport.write(b"".join(parts))
+        getattr(transport, "write_now", transport.write)(b"".join(parts))
     else:
         transport.write(b"".join(parts))
         transport.write(body)
@@ -68,6 +70,15 @@ def write(cycle: Any, status: int, head: bytes, body: bytes | memoryview) -> Non
     if not cycle.keep_alive:
         transport.close()
     cycle.on_response()
+
+
+def body_of(receive: Receive) -> bytes | None:
+    """The whole body, if uvicorn has it already; None: it is to be received in the ordinary way."""
+    cycle = getattr(receive, "__self__", None)
+    if type(cycle) is not RequestResponseCycle or cycle.more_body or cycle.disconnected or cycle.response_complete:
+        return None
+    body, cycle.body = bytes(cycle.body), bytearray()
+    return body
 
 
 def fits() -> bool:

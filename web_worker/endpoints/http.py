@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -20,6 +20,7 @@ from web_worker.correlation import Correlation, correlate
 from web_worker.endpoints.parameters import Parameters
 from web_worker.errors import CODES, FAILED, UnsupportedMediaType, status_of
 from web_worker.responses import JSON, answer, failure, media_type_of, problem, sendable
+from web_worker.whole import body_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 _NO_PARAMETERS = msgspec.Raw(b"\x80")
 _MIN_STATUS, _MAX_STATUS = 200, 599
 _FAULT = 500
+_WHOLE = {"type": "http.request"}
 
 
 class Shared(NamedTuple):
@@ -126,8 +128,11 @@ class HttpEndpoint:
         unfit = self._is_json and who.content_type != JSON and not _says_json(who.content_type)
         if unfit and who.content_length > 0:
             raise _unsupported(who.content_type)
-        message = await receive()
-        body: bytes = message.get("body", b"")
+        body = body_of(receive)
+        message: Mapping[str, Any] = _WHOLE
+        if body is None:
+            message = await receive()
+            body = message.get("body", b"")
         if len(body) > most:
             raise TooLarge(f"the body has more than {most} bytes")
         if message.get("more_body", False):
