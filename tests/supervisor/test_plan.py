@@ -103,7 +103,8 @@ def test_web_exists_with_one_worker_if_nobody_declares_it() -> None:
 
 def test_what_the_configuration_says_arrives_where_it_is_needed() -> None:
     made = plan(
-        "[{name: web, start_timeout_seconds: 5}, {name: cpu, stages: [core, slow], start_timeout_seconds: 7, drain_timeout_seconds: 8}]",
+        "[{name: web, start_timeout_seconds: 5}, "
+        "{name: cpu, stages: [core, slow], start_timeout_seconds: 7, drain_timeout_seconds: 8}]",
         web="drain_timeout_seconds: 9, keep_alive_seconds: 3, default_timeout_seconds: 4, port: 0, title: Shop,"
         " docs: false, app: 'shop.main:app', queue: {calls: 5, bytes: 65536}",
         ipc="max_payload_bytes: 2048, bind_host: '::1', auth: {mode: aead, ttl_seconds: 6, nonce_cache_size: 128}",
