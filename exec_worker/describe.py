@@ -17,6 +17,8 @@ from exec_worker.components import Components
 from exec_worker.loader import Found, LoadError, contract_at, discover, find, import_module, put_first
 from exec_worker.reader import source_of
 from ipc.contract import Describe, Described, Fault, NodeContract, decode_request, encode
+from ipc.hardening import harden
+from shunter import check_ownership
 
 
 def describe(request: Describe) -> Described:
@@ -99,11 +101,13 @@ def _add(faults: list[Fault], fault: Fault) -> None:
 
 def main() -> None:
     """Read the request from standard input, write the description to the descriptor, leave."""
-    # Whatever protects this process from its neighbours comes here, before any user code.
+    check_ownership()
     parser = argparse.ArgumentParser(prog="exec_worker.describe", description=__doc__)
     parser.add_argument("--fd", type=int, required=True, help="where the description is written")
-    descriptor = parser.parse_args().fd
-    os.set_inheritable(descriptor, False)
+    parser.add_argument("--parent", type=int, default=0, help="the process without which this one is not to live on")
+    given = parser.parse_args()
+    descriptor = given.fd
+    harden(given.parent or os.getppid(), {descriptor})  # before any user code
     answer = encode(describe(decode_request(sys.stdin.buffer.read())))
     with os.fdopen(descriptor, "wb") as out:
         out.write(answer)

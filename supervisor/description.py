@@ -133,7 +133,7 @@ def _started(command: Sequence[str], request: Describe, environ: Mapping[str, st
     with os.fdopen(ours, "rb", buffering=0) as answer, tempfile.TemporaryFile() as asked:
         asked.write(encode_request(request))
         asked.seek(0)
-        argv = [*command, "--fd", str(theirs)]
+        argv = [*command, "--fd", str(theirs), "--parent", str(os.getpid())]
         try:
             process = subprocess.Popen(  # noqa: S603 -- our own interpreter and module
                 argv,

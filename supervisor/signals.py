@@ -43,12 +43,13 @@ def heard(on_stop: Callable[[bool], None], on_child: Callable[[], None], *, last
     """
     loop = asyncio.get_running_loop()
     insistence = Insistence()
+    at_a_terminal = os.isatty(0)  # asked now: when it has gone it is none any more
 
     def stop(signum: int) -> None:
         on_stop(insistence.is_second(signum, loop.time()))
 
     def hang_up() -> None:
-        if os.isatty(0):
+        if at_a_terminal:
             stop(signal.SIGHUP)
 
     for signum in (signal.SIGTERM, signal.SIGINT):
