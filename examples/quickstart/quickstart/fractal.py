@@ -14,7 +14,7 @@ from exec_worker import node
 ROUNDS = 200
 FAR_OUT = 256.0
 """The square of the circle's radius: larger than 4, so that the count can be made smooth."""
-Pixels = Annotated[int, Meta(ge=16, le=1024)]
+Pixels = Annotated[int, Meta(ge=16, le=2048)]
 Coordinate = Annotated[float, Meta(ge=-3, le=3)]
 Scale = Annotated[float, Meta(ge=1e-12, le=4)]
 
