@@ -32,7 +32,7 @@ bench: setup
 
 # The long forms of the fault tests and simulations: minutes, not seconds.
 soak: setup
-	SHUNTER_SOAK=1 $(BIN)/pytest -n 2 --dist worksteal -q -m "fault or soak" --timeout 1800
+	SHUNTER_SOAK=14 $(BIN)/pytest -n 2 --dist worksteal -q -m "fault or soak" --timeout 1800
 
 docs: setup
 	$(BIN)/python scripts/configuration.py

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.fault
 
+SOAK = int(os.environ.get("SHUNTER_SOAK", "1"))
+"""How many times longer than in `make test`."""
 PROGRAM = Path(staged.__file__).with_name("supervised.py")
 
 
@@ -151,7 +153,7 @@ def test_a_killed_supervisor_takes_everything_with_it(start: Starter) -> None:
 
 def test_a_supervisor_killed_at_any_moment_leaves_nothing(start: Starter, stage: Stage) -> None:
     dice = random.Random()
-    for _ in range(15):
+    for _ in range(15 * SOAK):
         service = start(cpu=2, web=1)
         time.sleep(dice.uniform(0.1, 0.9))
         service.process.kill()
@@ -226,7 +228,7 @@ def test_a_stop_does_not_wait_for_a_slow_import(start: Starter, stage: Stage) ->
 
 def test_signals_at_any_moment_of_the_start_leave_nothing(start: Starter) -> None:
     dice = random.Random()
-    for _ in range(12):
+    for _ in range(12 * SOAK):
         service = start(cpu=2, web=2)
         service.sees("GroupStarting")
         time.sleep(dice.uniform(0.0, 0.5))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import sys
 from collections import Counter
@@ -16,6 +17,9 @@ from world import Call, Exec, Web, World, ideal
 
 if TYPE_CHECKING:
     import random
+
+SOAK = int(os.environ.get("SHUNTER_SOAK", "1"))
+"""How many times longer than in `make test`."""
 
 KINDS = {
     "exponential 5 ms": (0.005, lambda rng: rng.expovariate(1 / 0.005)),
@@ -188,7 +192,8 @@ class Nemesis:
             self.new_exec()
 
 
-@pytest.mark.parametrize("seed", range(25))
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(25 * SOAK))
 def test_whoever_comes_and_goes_nobody_is_forgotten_and_nothing_runs_twice(seed: int) -> None:
     nemesis = Nemesis(seed)
     nemesis.go(0.8)
