@@ -22,6 +22,7 @@ from ipc.messages.lifeline import Broken, Drained, ExecSettings, Ready
 from ipc.names import parse_worker
 from ipc.responder import Responder
 from ipc.scoreboard import Scoreboard
+from ipc.stats import report_to
 from ipc.wire.session import Terms
 from ipc.wire.signing import ALG_OF
 
@@ -60,7 +61,9 @@ def run(parent: Parent, page: int, termination: Termination) -> int:
     sys.setswitchinterval(SWITCH_INTERVAL)
     gc.collect()
     gc.freeze()
-    service = Service(Engine(nodes, log), Scoreboard(page))
+    scoreboard = Scoreboard(page)
+    report_to(log, scoreboard)
+    service = Service(Engine(nodes, log), scoreboard)
     loop = uvloop.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="io", daemon=True)
     thread.start()

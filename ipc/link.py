@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from threading import Lock
 from typing import TYPE_CHECKING, Protocol
 
 from ipc.clock import boot_ms
+from ipc.stats import refusals, refuse
 from ipc.wire.frame import NO_CALL, Refusal, Refuse, Stale, max_frame
 from ipc.wire.handshake import MAX_HANDSHAKE, NONCE_SIZE, Acceptor, Dialer
 
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from ipc.transport.base import Carrier
     from ipc.wire.frame import Frame
     from ipc.wire.session import Session, Terms
-
-refusals: Counter[Refusal] = Counter()
-"""How often this process refused what, since it started."""
 
 
 class Side(Protocol):
@@ -120,14 +117,14 @@ class Link:
             self._refuse(refused.reason)
 
     def _stale(self, frame: Frame) -> None:
-        refusals[Refusal.EXPIRED] += 1
+        refuse(Refusal.EXPIRED)
         try:
             self._side.stale(self, frame)
         except Refuse as refused:
             self._refuse(refused.reason)
 
     def _refuse(self, reason: Refusal) -> None:
-        refusals[reason] += 1
+        refuse(reason)
         self.abort()
 
     def closed(self) -> None:

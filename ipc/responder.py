@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol
 
-from ipc.link import MAX_HANDSHAKE, Link, accepting, refusals
+from ipc.link import MAX_HANDSHAKE, Link, accepting
+from ipc.stats import refuse
 from ipc.transport.tcp import listen
 from ipc.wire.frame import Refusal
 
@@ -103,5 +104,5 @@ class Responder:
         timer = self._half_open.pop(link, None)
         if timer is not None:
             timer.cancel()
-            refusals[Refusal.TIMEOUT] += 1
+            refuse(Refusal.TIMEOUT)
             link.abort()

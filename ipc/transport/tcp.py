@@ -8,6 +8,7 @@ import socket
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, cast
 
+from ipc.stats import refuse
 from ipc.transport.base import CLOSE_TIME, MAX_BACKLOG_FRAMES
 from ipc.wire.frame import Refuse
 from ipc.wire.framing import Deframer
@@ -62,7 +63,8 @@ class StreamCarrier(asyncio.Protocol):
                 if self._closing:
                     return
                 self._end.received(frame)
-        except Refuse:
+        except Refuse as refused:
+            refuse(refused.reason)
             self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - however it ended, it ended

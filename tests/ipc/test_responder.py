@@ -220,3 +220,16 @@ async def test_strangers_leave_nothing_behind() -> None:
         end.closed()
     assert not responder._half_open
     responder.close()
+
+
+async def test_garbage_is_counted_and_closed() -> None:
+    before = refusals[Refusal.TOO_LARGE]
+    responder = Responder(EXEC, SECRET, TERMS, Service())
+    host, port = (await responder.listen("127.0.0.1", 0)).removeprefix("tcp://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+    with anyio.fail_after(30), suppress(ConnectionResetError):
+        assert await reader.read() == b""
+    writer.close()
+    responder.close()
+    assert refusals[Refusal.TOO_LARGE] == before + 1
