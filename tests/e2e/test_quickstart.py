@@ -281,6 +281,22 @@ def test_a_killed_worker_is_replaced_and_requests_go_on(own: Service) -> None:
     assert after["reason"]
 
 
+def test_what_computes_for_seconds_holds_up_nobody_and_dies_with_a_verdict(own: Service) -> None:
+    """The order is the promise: everything else is answered while the only exec worker still computes."""
+    with ThreadPoolExecutor() as threads:
+        slow = threads.submit(own.http.get, "/mandelbrot", params={"width": 2048, "height": 2048})
+        until(lambda: any(worker["running"] for worker in own.workers("cpu_sync")))
+        for _ in range(20):
+            assert own.http.get("/healthz").status_code == 200
+            assert own.http.get("/hello").status_code == 200
+        assert not slow.done()
+        busy = next(worker for worker in own.workers("cpu_sync") if worker["running"])
+        os.kill(busy["pid"], signal.SIGKILL)
+        answer = slow.result(60)
+    assert (answer.status_code, answer.json()["code"]) == (502, "link_lost")
+    until(lambda: [worker["incarnation"] for worker in own.workers("cpu_sync")] == [2])
+
+
 def test_a_restart_under_load_loses_nothing(own: Service) -> None:
     before = {worker["pid"] for group in ("web", "cpu_sync") for worker in own.workers(group)}
     ended = False
