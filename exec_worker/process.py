@@ -16,6 +16,7 @@ from exec_worker.loader import LoadError, load
 from exec_worker.node import current
 from exec_worker.service import Service
 from ipc.errors import Misuse
+from ipc.link import terms_of
 from ipc.log import Log
 from ipc.logbridge import install, nothing
 from ipc.messages.lifeline import Broken, Drained, ExecSettings, Ready
@@ -23,8 +24,6 @@ from ipc.names import parse_worker
 from ipc.responder import Responder
 from ipc.scoreboard import Scoreboard
 from ipc.stats import report_to
-from ipc.wire.session import Terms
-from ipc.wire.signing import ALG_OF
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -86,8 +85,7 @@ def run(parent: Parent, page: int, termination: Termination) -> int:
 
 async def _open(parent: Parent, bootstrap: Bootstrap, settings: ExecSettings, service: Service) -> Responder | None:
     """Listen, and say so."""
-    limits = bootstrap.limits
-    terms = Terms("tcp_local", ALG_OF[bootstrap.mode], bootstrap.epoch, limits.max_payload, int(limits.ttl * 1000))
+    terms = terms_of(bootstrap, "tcp_local")
     responder = Responder(parse_worker(bootstrap.name), bootstrap.server_key, terms, service)
     try:
         address = await responder.listen(settings.bind_host, settings.bind_port)

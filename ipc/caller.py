@@ -172,8 +172,7 @@ class Caller:
         """Nobody waits for this call any more. What was not begun will not be."""
         if self._pending.leave(call.id) is not None:
             self._leave(call, Cancelled("the caller went away"))
-            if call.seat is not None and (link := call.group.links.get(call.seat)) is not None:
-                link.send(_CANCEL, call.id)
+            self._call_off(call)
 
     @property
     def late(self) -> int:
@@ -383,6 +382,11 @@ class Caller:
         if not call.future.done():
             call.future.set_exception(error)
 
+    def _call_off(self, call: Call) -> None:
+        """Tell the worker that has the call, if one has it, that nobody waits for it any more."""
+        if call.seat is not None and (link := call.group.links.get(call.seat)) is not None:
+            link.send(_CANCEL, call.id)
+
     def _sweep(self) -> None:
         """Deadlines, calls that have become slow, groups that stay empty: one pass over what is live."""
         time = now()
@@ -397,8 +401,7 @@ class Caller:
                 self._leave(call, Expired("no worker was free in time"))
             else:
                 self._leave(call, CallTimeout("the node did not answer in time"))
-                if (link := call.group.links.get(call.seat)) is not None:
-                    link.send(_CANCEL, call.id)
+                self._call_off(call)
         for call in self._pending:
             if call.slow is not None and time - call.since > SWEEP:
                 slow, call.slow = call.slow, None

@@ -13,8 +13,3 @@ now = time.monotonic
 def boot_ms() -> int:
     """Milliseconds since the machine started, suspended time included: for the age of frames."""
     return _clock_ns(_boottime) // 1_000_000
-
-
-def unix() -> float:
-    """Seconds since 1970: for status pages and logs."""
-    return time.time()

@@ -10,12 +10,15 @@ from ipc.clock import boot_ms
 from ipc.stats import refusals, refuse
 from ipc.wire.frame import NO_CALL, Refusal, Refuse, Stale, max_frame
 from ipc.wire.handshake import MAX_HANDSHAKE, NONCE_SIZE, Acceptor, Dialer
+from ipc.wire.session import Terms
+from ipc.wire.signing import ALG_OF
 
 if TYPE_CHECKING:
+    from ipc.messages.lifeline import Bootstrap
     from ipc.names import WorkerName
     from ipc.transport.base import Carrier
     from ipc.wire.frame import Frame
-    from ipc.wire.session import Session, Terms
+    from ipc.wire.session import Session
 
 
 class Side(Protocol):
@@ -158,6 +161,12 @@ class Link:
                 self._carrier.write(len(message).to_bytes(4, "big") + message)
 
 
+def terms_of(bootstrap: Bootstrap, carrier: str) -> Terms:
+    """What a worker was told of its links, in the form in which both ends must agree on it."""
+    limits = bootstrap.limits
+    return Terms(carrier, ALG_OF[bootstrap.mode], bootstrap.epoch, limits.max_payload, int(limits.ttl * 1000))
+
+
 def dialling(side: Side, me: WorkerName, peer: WorkerName, leaf: bytes, terms: Terms) -> Link:
     """The end of a web worker that wants to speak to `peer`."""
     link = Link(side, terms, Dialer(me, peer, leaf, terms, os.urandom(NONCE_SIZE), boot_ms()))
@@ -170,4 +179,4 @@ def accepting(side: Side, me: WorkerName, secret: bytes, terms: Terms) -> Link:
     return Link(side, terms, Acceptor(me, secret, terms, os.urandom(NONCE_SIZE)))
 
 
-__all__ = ["MAX_HANDSHAKE", "Link", "Side", "accepting", "dialling", "refusals"]
+__all__ = ["MAX_HANDSHAKE", "Link", "Side", "accepting", "dialling", "refusals", "terms_of"]

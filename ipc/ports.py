@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import enum
+from typing import Literal
 
-
-class Port(enum.Enum):
-    """The shape of a conversation between a client and a node."""
-
-    REQUEST = "request"
-    RESPONSE = "response"
-    STREAM = "stream"
-    KV_STREAM = "kv_stream"
+Port = Literal["request", "response", "stream", "kv_stream"]
+"""The shape of one side of a conversation between a client and a node."""

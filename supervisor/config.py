@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
+from ipc.ports import Port  # noqa: TC001 - read at run time
 from supervisor.fields import (
     App,
     Dotted,
@@ -158,7 +159,7 @@ class Interface(_Section, frozen=True):
         not_yet(websocket=_ONLY_HTTP.format("websocket"), graphql=_ONLY_HTTP.format("graphql")),
     ]
     """The protocol."""
-    binds: Annotated[tuple[Literal["request", "response", "stream", "kv_stream"], ...], Meta(min_length=1)] = (
+    binds: Annotated[tuple[Port, ...], Meta(min_length=1)] = (
         "request",
         "response",
     )

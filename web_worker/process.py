@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING
 import uvloop
 
 from ipc.caller import Caller
+from ipc.link import terms_of
 from ipc.log import Log
 from ipc.logbridge import install
 from ipc.messages.lifeline import Broken, Drained, Ready, WebSettings
 from ipc.names import parse_worker
 from ipc.scoreboard import Scoreboard
 from ipc.transport.tcp import dial
-from ipc.wire.session import Terms
-from ipc.wire.signing import ALG_OF
 from web_worker.app import base_app, build, find
 from web_worker.endpoints.http import Shared
 from web_worker.events import Events
@@ -63,18 +62,17 @@ async def _serve(
 ) -> int:
     limits = bootstrap.limits
     loop = asyncio.get_running_loop()
-    carrier = "memory" if settings.embedded else "tcp_local"
-    terms = Terms(carrier, ALG_OF[bootstrap.mode], bootstrap.epoch, limits.max_payload, int(limits.ttl * 1000))
+    terms = terms_of(bootstrap, "memory" if settings.embedded else "tcp_local")
     embedded = None
-    if settings.embedded:
-        embedded = find(settings.embedded_by)(bootstrap.name, settings.embedded, terms, log, page)
-    connect = dial if embedded is None else embedded.connect
-    caller = Caller(parse_worker(bootstrap.name), terms, limits, settings.routes, connect)
-    events = Events(log, verbose=bootstrap.log.level == "debug")
-    shared = Shared(caller, events, min(settings.max_body, limits.max_payload))
     try:
+        if settings.embedded:
+            embedded = find(settings.embedded_by)(bootstrap.name, settings.embedded, terms, log, page)
+        connect = dial if embedded is None else embedded.connect
+        caller = Caller(parse_worker(bootstrap.name), terms, limits, settings.routes, connect)
+        events = Events(log, verbose=bootstrap.log.level == "debug")
+        shared = Shared(caller, events, min(settings.max_body, limits.max_payload))
         front, health = build(app, settings, shared, Scoreboard(page))
-    except Exception as error:  # noqa: BLE001 - a dependency named in the configuration may raise anything
+    except Exception as error:  # noqa: BLE001 - nodes and dependencies named in the configuration may raise anything
         parent.say(Broken(f"the endpoints cannot be set up: {error}", traceback.format_exc()))
         return 1
 
