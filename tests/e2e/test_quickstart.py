@@ -297,6 +297,28 @@ def test_what_computes_for_seconds_holds_up_nobody_and_dies_with_a_verdict(own: 
     until(lambda: [worker["incarnation"] for worker in own.workers("cpu_sync")] == [2])
 
 
+def test_in_one_process_everything_is_said_the_same_way(tmp_path: Path) -> None:
+    transport = ("--set", "runtime.platform.execution_ipc.transport=memory")
+    made = Service(QUICKSTART, tmp_path / "state", *transport)
+    try:
+        answer = made.http.post(
+            "/thumbnails", params={"width": 64}, content=PHOTO, headers={"content-type": "image/jpeg"}
+        )
+        assert answer.status_code == 200
+        assert Image.open(io.BytesIO(answer.content)).width <= 64
+        assert made.http.post("/report", json={"text": "It rains."}).json()["words"] == 2
+        until(lambda: sum(worker["calls"] for worker in made.workers("cpu_sync")) == 2)
+        assert {worker["pid"] for worker in made.workers("cpu_sync")} == {w["pid"] for w in made.workers("web")}
+        assert shunter("restart", *made.state).returncode == 0
+        assert {worker["incarnation"] for worker in made.workers("web")} == {2}
+        assert made.http.get("/mandelbrot", params={"width": 64, "height": 64}).status_code == 200
+        processes = made.processes()
+        assert shunter("stop", *made.state).returncode == 0
+        until(lambda: not living(processes))
+    finally:
+        made.end()
+
+
 def test_a_restart_under_load_loses_nothing(own: Service) -> None:
     before = {worker["pid"] for group in ("web", "cpu_sync") for worker in own.workers(group)}
     ended = False
