@@ -198,9 +198,14 @@ class Service:
 
     def _run(self, call: AskedCall) -> AskedCall | None:
         """Run one call and answer it; returns the one that is next."""
+        began = self._begin()
+        return self._finish(call, None if call.seen.cancelled else self._engine.run(call), began)
+
+    def _begin(self) -> float:
         self._scoreboard.begin()
-        began = now()
-        result = None if call.seen.cancelled else self._engine.run(call)
+        return now()
+
+    def _finish(self, call: AskedCall, result: Encoded | Failure | None, began: float) -> AskedCall | None:
         ended = now()
         self._scoreboard.end()
         with self._lock:

@@ -46,7 +46,7 @@ class Responder:
     def __init__(self, me: WorkerName, secret: bytes, terms: Terms, service: Service) -> None:
         self._me, self._secret, self._terms, self._service = me, secret, terms, service
         self._half_open: dict[Link, asyncio.TimerHandle] = {}
-        self._links: set[Link] = set()
+        self._links: dict[Link, None] = {}  # in the order in which they came
         self._server: asyncio.Server | None = None
 
     async def listen(self, host: str, port: int) -> str:
@@ -81,7 +81,7 @@ class Responder:
         """It is who it says it is."""
         if (timer := self._half_open.pop(link, None)) is not None:
             timer.cancel()
-        self._links.add(link)
+        self._links[link] = None
 
     def heard(self, link: Link, frame: Frame) -> None:
         """Pass on what it says."""
@@ -97,7 +97,7 @@ class Responder:
         if timer is not None:
             timer.cancel()
         elif link in self._links:
-            self._links.remove(link)
+            del self._links[link]
             self._service.ended(link)
 
     def _late(self, link: Link) -> None:
