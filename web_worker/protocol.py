@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import termios
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -22,6 +24,9 @@ MAX_URL = 16_384
 MAX_HEADERS = 128
 HEAD_TIME = 30.0
 """How long a client may take to send a request's head, or its first byte, seconds."""
+QUIET = 1.0
+"""How long a client must have been silent before a worker that leaves hangs up on it, seconds: one that has just had
+an answer may be sending its next request, which would be lost. That request's answer says `Connection: close`."""
 _TOO_LARGE = 431
 _MAX_KEPT = 65_536
 _END_OF_HEAD = b"\r\n\r\n"
@@ -80,11 +85,23 @@ class Protocol(HttpToolsProtocol):
         self._head_timer: asyncio.TimerHandle | None = None
         self._idle_since = 0.0
         self._idle_timer: asyncio.TimerHandle | None = None
+        self._leaving = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Somebody has connected."""
         super().connection_made(cast("asyncio.Transport", Joining(transport, self.loop)))
         self.timeout_keep_alive_task = self.loop.call_later(HEAD_TIME, self.timeout_keep_alive_handler)
+        self._idle_since = self.loop.time()
+
+    def shutdown(self) -> None:
+        """This worker leaves. Hang up if the client is quiet, else after the next answer; to be called until it is."""
+        self._leaving = True
+        if self.transport.is_closing():
+            return
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.keep_alive = False
+        elif self.loop.time() - self._idle_since >= QUIET and not self._unread():
+            self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client, or this worker, has hung up."""
@@ -112,8 +129,13 @@ class Protocol(HttpToolsProtocol):
         left = self._idle_since + self.timeout_keep_alive - self.loop.time()
         if left > 0:
             self._idle_timer = self.loop.call_later(left, self._look_if_idle)
-        elif not self._in_head:
+        elif not self._in_head and not self._unread():
             self.timeout_keep_alive_handler()
+
+    def _unread(self) -> bool:
+        """Whether the client has sent what the loop has not seen yet."""
+        waiting = fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), termios.FIONREAD, bytes(4))
+        return waiting != bytes(4)
 
     def on_message_begin(self) -> None:
         """A request begins."""
@@ -124,6 +146,8 @@ class Protocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Bytes have come in; those of an unfinished head are counted."""
         self._now = len(data)
+        if self._leaving:
+            self._idle_since = self.loop.time()
         super().data_received(data)
         if not self._in_head or self.transport.is_closing():
             return
@@ -139,12 +163,14 @@ class Protocol(HttpToolsProtocol):
         self._stop_timer()
         if self._fits():
             super().on_headers_complete()
-            return
-        app, self.app = self.app, _refuse
-        try:
-            super().on_headers_complete()
-        finally:
-            self.app = app
+        else:
+            app, self.app = self.app, _refuse
+            try:
+                super().on_headers_complete()
+            finally:
+                self.app = app
+        if self._leaving:
+            self.shutdown()
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP, and hang up."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from ipc.messages.lifeline import WebSettings
+
+
+_LOOK = 0.05
+"""How often a server that drains looks which clients are quiet, seconds."""
 
 
 class Server(uvicorn.Server):
@@ -51,3 +56,15 @@ class Server(uvicorn.Server):
     def drain(self) -> None:
         """Accept nothing more, finish what there is, then return from `serve`."""
         self.should_exit = True
+
+    async def _wait_tasks_to_complete(self) -> None:
+        """Hang up on each client as soon as nothing of it can be lost: uvicorn would at once, or not at all."""
+        told = {connection for connection in self.server_state.connections if not isinstance(connection, Protocol)}
+        while self.server_state.connections:
+            for connection in list(self.server_state.connections):
+                if connection not in told:
+                    connection.shutdown()
+                if not isinstance(connection, Protocol):  # a WebSocket, which is told once
+                    told.add(connection)
+            await asyncio.sleep(_LOOK)
+        await super()._wait_tasks_to_complete()

@@ -41,6 +41,11 @@ async def serving(app: Any, drain_timeout: float = 0.5) -> AsyncIterator[Serving
             await task
 
 
+async def accepted(server: Server, clients: int) -> None:
+    while len(server.server_state.connections) < clients:  # noqa: ASYNC110 - uvicorn tells nobody
+        await asyncio.sleep(0.01)
+
+
 class Connection:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
@@ -272,6 +277,57 @@ async def test_draining_lets_what_is_running_finish(make_site: Any) -> None:
         go.set()
         status, _, body = await client.answer()
         assert (status, body) == (200, b'"done"')
+
+
+async def test_a_request_that_meets_a_drain_on_its_way_is_answered(
+    make_site: Any, declare: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "QUIET", 60.0)
+    site = make_site(declare("/store", store, "POST"), nodes=[store])
+    request = b"POST /store HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n\r\nx"
+    async with (
+        serving(site.front, drain_timeout=30.0) as server,
+        connected(server.port) as regular,
+        connected(server.port) as newcomer,
+    ):
+        await regular.say(request)
+        assert "connection" not in (await regular.answer())[1]
+        await accepted(server, 2)
+        server.drain()
+        await asyncio.sleep(0.3)
+        for client in (regular, newcomer):
+            await client.say(request)
+            status, headers, _ = await client.answer()
+            assert (status, headers["connection"]) == (200, "close")
+            assert await client.ended()
+
+
+async def test_a_drain_does_not_wait_for_a_client_that_is_quiet(
+    make_site: Any, declare: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "QUIET", 0.1)
+    site = make_site(declare("/store", store, "POST"), nodes=[store])
+    async with serving(site.front, drain_timeout=60.0) as server, connected(server.port) as client:
+        await client.say(b"POST /store HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n\r\nx")
+        assert (await client.answer())[0] == 200
+        server.drain()
+        assert await client.ended()
+
+
+async def test_nobody_hangs_up_on_what_was_sent_but_not_yet_read(
+    make_site: Any, declare: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "QUIET", 0.0)
+    site = make_site(declare("/store", store, "POST"), nodes=[store])
+    async with serving(site.front, drain_timeout=60.0) as server:
+        with socket.create_connection(("127.0.0.1", server.port)) as client:
+            await accepted(server, 1)
+            client.sendall(b"POST /store HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n\r\nx")
+            for connection in list(server.server_state.connections):
+                connection.shutdown()  # in the same turn of the loop: it has seen nothing of the request
+            client.setblocking(False)
+            answer = await asyncio.get_running_loop().sock_recv(client, 4096)
+            assert answer.startswith(b"HTTP/1.1 200")
 
 
 async def test_what_the_app_does_not_finish_is_answered_too(make_site: Any) -> None:
