@@ -1,0 +1,292 @@
+"""Each guard of the link, and the edit that takes it away: for tests that ask whether it is missed.
+
+    with switched_off("sid"): ...             one test's negative control
+    SHUNTER_MUTANT=sid make test              the whole suite without it (see tests/conftest.py); it must go red
+
+A guard is named by the words of the code that it is made of. They are replaced in the source of one function, and the
+function gets the code that comes of it: whoever imported the function has the new one as well, and nothing in the
+product knows of any of this. An edit whose words are not there any more is an error: say where the guard lives now.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import textwrap
+from contextlib import contextmanager
+from operator import attrgetter
+from pathlib import Path
+from types import CodeType, FunctionType
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+VARIABLE = "SHUNTER_MUTANT"
+
+
+class Edit(NamedTuple):
+    """Words of one function, and what stands in their place while the guard is off."""
+
+    module: str
+    function: str
+    old: str
+    new: str
+
+
+class NoSuchWords(LookupError):
+    """The guard is not where the list says."""
+
+
+_SESSION, _HANDSHAKE, _KEYS = "ipc.wire.session", "ipc.wire.handshake", "ipc.wire.keys"
+_LINK, _RESPONDER = "ipc.link", "ipc.responder"
+
+
+def _opening(condition: str) -> tuple[Edit, ...]:
+    """One check of those that every frame goes through."""
+    return (Edit(_SESSION, "Session.open", f"if {condition}:", "if False:"),)
+
+
+def _said(words: str) -> tuple[Edit, ...]:
+    """One part of what both sides of a handshake must have heard alike."""
+    return (Edit(_HANDSHAKE, "_transcript", words, 'b"", '),)
+
+
+GUARDS: dict[str, tuple[Edit, ...]] = {
+    # A frame, in the order of the checks.
+    "short": _opening("size < MIN_FRAME"),
+    "magic and version": _opening("magic != MAGIC or version != VERSION"),
+    "flags": _opening("flags & ~KNOWN_FLAGS"),
+    "alg": _opening("alg != self._alg"),
+    "body bound": _opening("meta_size > MAX_META or body_size > self._max_payload"),
+    "exact length": _opening("end + self._tag != size"),
+    "kind": _opening("kind not in self._kinds"),
+    "sid": _opening("sid != self._in_sid"),
+    "epoch": _opening("epoch != self._epoch"),
+    "counter check": _opening("(reason := self._window.check(counter)) is not None"),
+    "hmac tag": (
+        Edit(
+            "ipc.wire.signing",
+            "HmacSeal.open",
+            "if not hmac.compare_digest(outer.digest(), view[-32:]):",
+            "if False:",
+        ),
+    ),
+    "gcm tag": (
+        Edit(
+            "ipc.wire.signing",
+            "AeadSeal.open",
+            "raise Refuse(Refusal.MAC) from None",
+            "plain = bytes(len(view) - HEADER_SIZE - 16)",
+        ),
+    ),
+    "counter commit": (Edit(_SESSION, "Session.open", "self._window.commit(counter)", "pass"),),
+    "tag before commit": (
+        Edit(
+            _SESSION,
+            "Session.open",
+            "plain = self._in.open(frame, counter)\n        self._window.commit(counter)",
+            "self._window.commit(counter)\n        plain = self._in.open(frame, counter)",
+        ),
+    ),
+    "future": _opening("age < -FUTURE_MS"),
+    "ttl": _opening("age > self._ttl"),
+    "strict order": (
+        Edit(
+            "ipc.wire.replay",
+            "StrictCounter.check",
+            "if counter == self._next:",
+            "if counter >= self._next:",
+        ),
+    ),
+    "outgoing counter": (Edit(_SESSION, "Session.seal", "self._out_counter = counter + 1", "pass"),),
+    # Keys: what is missing here is a key that two have.
+    "root length": (Edit(_KEYS, "root_for_epoch", "if len(root) < KEY_SIZE:", "if False:"),),
+    "key of an epoch": (Edit(_KEYS, "root_for_epoch", 'epoch.to_bytes(4, "big")', 'b""'),),
+    "key of a server": (Edit(_KEYS, "server_secret", ", worker.wire_id, worker.wire_incarnation)", ")"),),
+    "key of a client": (Edit(_KEYS, "client_key", ", client_id, client_incarnation)", ")"),),
+    "key of a connection": (Edit(_KEYS, "session_keys", "extract(transcript, leaf)", 'extract(b"", leaf)'),),
+    "key of a direction": (
+        Edit(_KEYS, "session_keys.direction", 'b"key|" + label', 'b"key|"'),
+        Edit(_KEYS, "session_keys.direction", 'b"iv|" + label', 'b"iv|"'),
+    ),
+    "proof of a role": (Edit(_KEYS, "session_keys", 'b"confirm|s"', 'b"confirm|c"'),),
+    # Handshake.
+    "hello proof": (
+        Edit(
+            _HANDSHAKE,
+            "Acceptor.hello",
+            'if not hmac.compare_digest(_proof(expand(leaf, b"hello"), said[:-_MAC]), said[-_MAC:]):',
+            "if False:",
+        ),
+    ),
+    "server's proof": (
+        Edit(
+            _HANDSHAKE,
+            "Dialer.accept",
+            "if not hmac.compare_digest(_proof(keys.confirm_server, transcript, said[:-_MAC]), said[-_MAC:]):",
+            "if False:",
+        ),
+    ),
+    "client's proof": (
+        Edit(
+            _HANDSHAKE,
+            "Acceptor.finish",
+            "if not hmac.compare_digest(_proof(keys.confirm_client, transcript, said[:-_MAC]), said[-_MAC:]):",
+            "if False:",
+        ),
+    ),
+    "terms": (
+        Edit(
+            _HANDSHAKE,
+            "Acceptor.hello",
+            "if (carrier, role_c, role_s, max_payload, reserved, ttl) != expected:",
+            "if False:",
+        ),
+    ),
+    "hello's alg": (Edit(_HANDSHAKE, "Acceptor.hello", "if alg != terms.alg:", "if False:"),),
+    "hello's epoch": (Edit(_HANDSHAKE, "Acceptor.hello", "if epoch != terms.epoch:", "if False:"),),
+    "hello's addressee": (Edit(_HANDSHAKE, "Acceptor.hello", "if id_s + inc_s != self._server:", "if False:"),),
+    "carrier in the transcript": _said("terms.carrier.encode(), "),
+    "client in the transcript": _said("client, "),
+    "server in the transcript": _said("server, "),
+    "epoch in the transcript": _said("epoch, "),
+    "limits in the transcript": (
+        Edit(_HANDSHAKE, "_transcript", "client_nonce, server_nonce, limits", "client_nonce, server_nonce"),
+    ),
+    "client's nonce": (Edit(_LINK, "dialling", "os.urandom(NONCE_SIZE)", "bytes(NONCE_SIZE)"),),
+    "server's nonce": (Edit(_LINK, "accepting", "os.urandom(NONCE_SIZE)", "bytes(NONCE_SIZE)"),),
+    "client's round trip": (Edit(_HANDSHAKE, "Dialer.accept", "if round_trip > ROUND_TRIP_MS:", "if False:"),),
+    "server's round trip": (Edit(_HANDSHAKE, "Acceptor.finish", "if now_ms - began > ROUND_TRIP_MS:", "if False:"),),
+    # The link and who may connect.
+    "length bound": (
+        Edit(
+            "ipc.wire.framing",
+            "Deframer.feed",
+            "if not self.minimum <= size <= self.limit:",
+            "if False:",
+        ),
+    ),
+    "refusal ends the link": (Edit(_LINK, "Link._refuse", "self.abort()", "pass"),),
+    "refusal is counted": (Edit(_LINK, "Link._refuse", "refuse(reason)", "pass"),),
+    "nothing after the end": (Edit(_LINK, "Link.received", "if self._over:", "if False:"),),
+    "half-open bound": (
+        Edit(_RESPONDER, "Responder.new_end", "if len(self._half_open) >= MAX_HALF_OPEN:", "if False:"),
+    ),
+    "handshake time": (
+        Edit(_RESPONDER, "Responder.new_end", "loop.call_later(HANDSHAKE_TIME, ", "loop.call_later(3600, "),
+    ),
+    # What an authentic peer may ask and answer.
+    "asked of this worker": (
+        Edit(
+            "ipc.caller",
+            "Caller.heard",
+            "raise Refuse(Refusal.UNAUTHORISED)",
+            "call = self._pending.peek(frame.call_id)",
+        ),
+    ),
+    "reply to the asker": (
+        Edit(
+            "exec_worker.service",
+            "_check_reply_to",
+            "if name.wire_id + name.wire_incarnation != link.peer:",
+            "if False:",
+        ),
+    ),
+}
+
+
+def function_of(edit: Edit) -> FunctionType:
+    """The function an edit is about; of a function inside another, the outer one."""
+    module = importlib.import_module(edit.module)
+    found: object = module
+    for name in edit.function.split("."):
+        if isinstance(found, FunctionType):
+            break
+        found = attrgetter(name)(found)
+    if not isinstance(found, FunctionType):
+        raise NoSuchWords(f"{edit.module}.{edit.function} is no function")
+    return found
+
+
+def _edited(source: str, function: FunctionType, edits: list[Edit]) -> CodeType:
+    """The function's code after all its edits."""
+    lines = source.splitlines(keepends=True)
+    name = function.__code__.co_qualname
+    first, last = _where(source, name)
+    text = "".join(lines[first - 1 : last])
+    for edit in edits:
+        if text.count(edit.old) != 1:
+            times = text.count(edit.old)
+            raise NoSuchWords(f"{edit.module}.{edit.function} has {times} times, not once: {edit.old}")
+        text = text.replace(edit.old, edit.new)
+    whole = "".join(lines[: first - 1]) + text + "".join(lines[last:])
+    return _code(compile(whole, function.__code__.co_filename, "exec", dont_inherit=True), name)
+
+
+def _where(source: str, qualname: str) -> tuple[int, int]:
+    """The first and the last line of a function."""
+    node: ast.AST = ast.parse(source)
+    for name in qualname.split("."):
+        node = next(
+            child
+            for child in ast.iter_child_nodes(node)
+            if isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and child.name == name
+        )
+    return node.lineno, node.end_lineno or node.lineno
+
+
+def _code(code: CodeType, qualname: str) -> CodeType:
+    """The code of that name, somewhere in the code of a module."""
+    if code.co_qualname == qualname:
+        return code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType) and (found := _code(constant, qualname)) is not None:
+            return found
+    return None  # type: ignore[return-value]
+
+
+_off: list[str] = []
+
+
+def _apply() -> dict[FunctionType, CodeType]:
+    """Give every function that lacks a guard its edited code; returns what they had."""
+    edits: dict[FunctionType, list[Edit]] = {}
+    for name in dict.fromkeys(_off):
+        for edit in GUARDS[name]:
+            edits.setdefault(function_of(edit), []).append(edit)
+    sources = {function: Path(inspect.getfile(function)).read_text() for function in edits}
+    changed = {function: _edited(sources[function], function, these) for function, these in edits.items()}
+    before = {function: function.__code__ for function in changed}
+    for function, code in changed.items():
+        function.__code__ = code
+    return before
+
+
+def switch_off(name: str) -> None:
+    """Take a guard away for as long as the process lives."""
+    _off.append(name)
+    _apply()
+
+
+@contextmanager
+def switched_off(*names: str) -> Iterator[None]:
+    """Do without these guards for a while, as well as without those that are off anyway."""
+    _off.extend(names)
+    before: dict[FunctionType, CodeType] = {}
+    try:
+        before = _apply()
+        yield
+    finally:
+        for function, code in before.items():
+            function.__code__ = code
+        del _off[len(_off) - len(names) :]
+
+
+def describe(name: str) -> str:
+    """One guard's edits, as `make mutants` may print them."""
+    return "\n".join(
+        f"{edit.module}.{edit.function}: {textwrap.shorten(edit.old, 100)} -> {textwrap.shorten(edit.new, 60)}"
+        for edit in GUARDS[name]
+    )
