@@ -98,7 +98,7 @@ async def _serve(what: str) -> None:
         echo = _Echo()
 
         def new_end() -> tuple[Link, Lock]:
-            link = accepting(echo, EXEC, SECRET, _terms(mode))
+            link = accepting(echo, EXEC, {_terms(mode).epoch: SECRET}, _terms(mode))
             return link, link.lock
 
         server = await listen("127.0.0.1", 0, new_end, MAX_HANDSHAKE)

@@ -17,6 +17,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+keys = typer.Typer(help="The keys with which workers know each other.", no_args_is_help=True)
+app.add_typer(keys, name="keys")
+
 ConfigFile = Annotated[
     Path, typer.Option("--config", "-c", metavar="FILE", help="The configuration file.", show_default=True)
 ]
@@ -87,6 +90,14 @@ def restart(
     from cli import restart as command  # noqa: PLC0415
 
     raise typer.Exit(command.restart(_state(config, state_dir), group))
+
+
+@keys.command()
+def rotate(config: ConfigFile = DEFAULT, state_dir: StateDir = None) -> None:
+    """Give every worker new keys and forget the old ones; no call is lost."""
+    from cli import keys as command  # noqa: PLC0415
+
+    raise typer.Exit(command.rotate(_state(config, state_dir)))
 
 
 @app.command()

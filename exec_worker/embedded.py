@@ -70,9 +70,10 @@ class Embedded:
     def peers(self) -> Peers:
         """What a supervisor would say of them."""
         workers = (
-            Peer(name, _SCHEME + name, leaf_key(worker.secret, self._host)) for name, worker in self._workers.items()
+            Peer(name, _SCHEME + name, self._epoch, leaf_key(worker.secret, self._host))
+            for name, worker in self._workers.items()
         )
-        return Peers(self._epoch, tuple(workers))
+        return Peers(tuple(workers))
 
     async def connect(self, address: str, end: End, largest: int) -> None:
         """Connect `end` to the worker at `address`: what `dial` is for other transports."""

@@ -19,7 +19,7 @@ from ipc.errors import Misuse
 from ipc.link import terms_of
 from ipc.log import Log
 from ipc.logbridge import install, nothing
-from ipc.messages.lifeline import Broken, Drained, ExecSettings, Ready
+from ipc.messages.lifeline import Broken, Drained, ExecSettings, Install, Installed, Ready, Retire
 from ipc.names import parse_worker
 from ipc.responder import Responder
 from ipc.scoreboard import Scoreboard
@@ -93,7 +93,15 @@ async def _open(parent: Parent, bootstrap: Bootstrap, settings: ExecSettings, se
         where = f"{settings.bind_host}:{settings.bind_port}"
         parent.say(Broken(f"{bootstrap.name} cannot listen on {where}: {error.strerror}"))
         return None
-    parent.listen(asyncio.get_running_loop(), on_drain=lambda _drain: service.drain())
+
+    def rotate(keys: Install | Retire) -> None:
+        if isinstance(keys, Retire):
+            responder.retire(keys.epoch)
+        else:
+            responder.install(keys.epoch, keys.key)
+            parent.say(Installed(keys.epoch))
+
+    parent.listen(asyncio.get_running_loop(), on_drain=lambda _drain: service.drain(), on_keys=rotate)
     parent.say(Ready(address))
     return responder
 

@@ -66,7 +66,7 @@ class Answer(NamedTuple):
 class Call:
     """One call under way. `future` gives its Answer, or the IpcError that says what may be done next."""
 
-    __slots__ = ("body", "deadline", "future", "group", "id", "left", "meta", "seat", "since", "size", "slow")
+    __slots__ = ("body", "deadline", "future", "group", "id", "left", "link", "meta", "seat", "since", "size", "slow")
 
     def __init__(
         self,
@@ -85,6 +85,8 @@ class Call:
         self.deadline = since + timeout
         self.slow = slow
         self.seat: Seat | None = None
+        self.link: Link | None = None
+        """Where it was sent last."""
         self.left = False
         self.future: asyncio.Future[Answer] = group.loop.create_future()
 
@@ -103,9 +105,9 @@ class _Group:
 
 
 class _Peer:
-    """One exec worker we were told of, for as long as we are told of it."""
+    """One exec worker we were told of, under the keys of one epoch, until its link has ended."""
 
-    __slots__ = ("group", "link", "name", "outstanding", "seat", "spec", "task")
+    __slots__ = ("before", "group", "link", "name", "outstanding", "seat", "spec", "task", "withdrawn")
 
     def __init__(self, spec: Peer, name: WorkerName, group: _Group) -> None:
         self.spec, self.name, self.group = spec, name, group
@@ -113,21 +115,35 @@ class _Peer:
         self.seat: Seat | None = None
         self.outstanding: dict[bytes, Call] = {}
         self.task: asyncio.Task[None] | None = None
+        self.withdrawn = False
+        """Nothing more is asked of it under these keys; its link ends with the last answer."""
+        self.before: _Peer | None = None
+        """The same worker under older keys, until that link has ended."""
 
 
 class Caller:
     """Call nodes in other processes. Lives in one event loop and is used from there only."""
 
     def __init__(
-        self, me: WorkerName, terms: Terms, limits: Limits, routes: Mapping[str, str], connect: Connect = dial
+        self,
+        me: WorkerName,
+        terms: Terms,
+        limits: Limits,
+        routes: Mapping[str, str],
+        connect: Connect = dial,
+        on_moved: Callable[[str, int], None] | None = None,
     ) -> None:
-        """`routes` says which group runs a node, `connect` how an address is reached."""
+        """`routes` says which group runs a node, `connect` how an address is reached.
+
+        `on_moved` hears of each worker that has new keys, and their epoch, once no link under older ones is left.
+        """
         self.me = me
         self._terms = terms
         self._loop = asyncio.get_running_loop()
         self._groups = {name: _Group(name, limits, self._loop) for name in sorted(set(routes.values()))}
         self._routes = {node: self._groups[group] for node, group in routes.items()}
         self._connect = connect
+        self._on_moved = on_moved
         self._peers: dict[str, _Peer] = {}
         self._pending: Pending[Call] = Pending()
         self._sweeper: asyncio.TimerHandle | None = None
@@ -191,32 +207,42 @@ class Caller:
     # -- who is up
 
     def update(self, peers: Peers) -> None:
-        """Take the newest list of workers: dial who is new, let go of who is gone."""
+        """Take the newest list of workers: dial who is new or has new keys, let go of who is gone."""
         told = {peer.name: peer for peer in peers.workers}
         for name in [name for name in self._peers if name not in told]:
             self._withdraw(self._peers.pop(name))
         for name, spec in told.items():
-            if name not in self._peers and (group := self._groups.get(parse_worker(name).group)) is not None:
-                peer = self._peers[name] = _Peer(spec, parse_worker(name), group)
-                peer.task = self._loop.create_task(self._dial(peer))
+            known, group = self._peers.get(name), self._groups.get(parse_worker(name).group)
+            if group is None or (known is not None and known.spec.epoch >= spec.epoch):
+                continue
+            peer = self._peers[name] = _Peer(spec, parse_worker(name), group)
+            peer.before = known
+            if known is not None and known.link is None:  # its own dialling is in vain
+                peer.before, known.before = known.before, None
+                self._withdraw(known)
+            peer.task = self._loop.create_task(self._dial(peer))
 
     async def close(self) -> None:
         """End every link; what still waits fails."""
         self._closed = True
         if self._sweeper is not None:
             self._sweeper.cancel()
-        for peer in self._peers.values():
-            if peer.task is not None:
-                peer.task.cancel()
-            if peer.link is not None:
-                peer.link.close()
+        for current in self._peers.values():
+            peer: _Peer | None = current
+            while peer is not None:
+                if peer.task is not None:
+                    peer.task.cancel()
+                if peer.link is not None:
+                    peer.link.close()
+                peer = peer.before
         for call in self._pending.abandon():
             self._leave(call, LinkLost("this worker is leaving"))
         await asyncio.sleep(0)
 
     async def _dial(self, peer: _Peer) -> None:
         while not self._closed:
-            link = dialling(self, self.me, peer.name, peer.spec.key, self._terms)
+            terms = self._terms._replace(epoch=peer.spec.epoch)
+            link = dialling(self, self.me, peer.name, peer.spec.key, terms)
             link.state = peer
             try:
                 await self._connect(peer.spec.address, link, MAX_HANDSHAKE)
@@ -227,6 +253,9 @@ class Caller:
 
     def _withdraw(self, peer: _Peer) -> None:
         """It is not to be called any more. Answers to what it has may still come, until its link ends."""
+        peer.withdrawn = True
+        if peer.before is not None:
+            self._withdraw(peer.before)
         if peer.task is not None:
             peer.task.cancel()
         if peer.seat is not None:
@@ -246,14 +275,17 @@ class Caller:
         """A worker has proved that it is the one we were told of."""
         peer = link.state
         assert isinstance(peer, _Peer)  # noqa: S101 - set in _dial
-        if self._peers.get(peer.spec.name) is not peer:
+        if peer.withdrawn:
             link.close()
             return
         peer.link = link
+        if peer.before is not None:
+            self._withdraw(peer.before)
         peer.group.empty_since = None
         peer.seat, sends = peer.group.dispatch.up(peer.spec.name)
         peer.group.links[peer.seat] = link
         self._send_all(sends)
+        self._look_if_moved(peer)
 
     def heard(self, link: Link, frame: Frame) -> None:
         """An authentic frame from an exec worker."""
@@ -277,7 +309,7 @@ class Caller:
         except (msgspec.DecodeError, UnicodeDecodeError):
             peer.outstanding[call.id] = call  # it has no answer yet, and `ended` tells it so
             raise Refuse(Refusal.DECODE) from None
-        if not peer.outstanding and self._peers.get(peer.spec.name) is not peer:
+        if peer.withdrawn and not peer.outstanding:
             link.close()
 
     def stale(self, link: Link, _frame: Frame) -> None:
@@ -296,8 +328,24 @@ class Caller:
         for call in lost.values():
             if self._pending.leave(call.id) is not None:
                 self._leave(call, LinkLost(f"{peer.spec.name} was gone before it answered"))
-        if self._peers.get(peer.spec.name) is peer and not self._closed:
+        current = self._peers.get(peer.spec.name)
+        if current is peer and not self._closed:
             peer.task = self._loop.create_task(self._dial_again(peer))
+        elif current is not None:
+            self._look_if_moved(current)
+
+    def _look_if_moved(self, peer: _Peer) -> None:
+        """Say so if `peer` is called under its newest keys and nothing is left of older ones."""
+        if peer.link is None:
+            return
+        before = peer.before
+        while before is not None:
+            if before.link is not None:
+                return
+            before = before.before
+        peer.before = None
+        if self._on_moved is not None:
+            self._on_moved(peer.spec.name, peer.spec.epoch)
 
     async def _dial_again(self, peer: _Peer) -> None:
         await asyncio.sleep(REDIAL)
@@ -368,7 +416,7 @@ class Caller:
         link = call.group.links[seat]
         peer = link.state
         assert isinstance(peer, _Peer)  # noqa: S101 - set in _dial
-        call.seat = seat
+        call.seat, call.link = seat, link
         peer.outstanding[call.id] = call
         flags = _LAST_RESORT if last_resort else 0
         link.send(_REQUEST, call.id, call.meta, call.body, flags, min(budget, MAX_BUDGET_MS))
@@ -384,8 +432,8 @@ class Caller:
 
     def _call_off(self, call: Call) -> None:
         """Tell the worker that has the call, if one has it, that nobody waits for it any more."""
-        if call.seat is not None and (link := call.group.links.get(call.seat)) is not None:
-            link.send(_CANCEL, call.id)
+        if call.seat is not None and call.link is not None:
+            call.link.send(_CANCEL, call.id)
 
     def _sweep(self) -> None:
         """Deadlines, calls that have become slow, groups that stay empty: one pass over what is live."""

@@ -14,6 +14,8 @@ from ipc.wire.session import Terms
 from ipc.wire.signing import ALG_OF
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ipc.messages.lifeline import Bootstrap
     from ipc.names import WorkerName
     from ipc.transport.base import Carrier
@@ -162,21 +164,24 @@ class Link:
 
 
 def terms_of(bootstrap: Bootstrap, carrier: str) -> Terms:
-    """What a worker was told of its links, in the form in which both ends must agree on it."""
+    """What a worker was told of its links, in the form in which both ends must agree on it.
+
+    The epoch is that of its first keys; who dials takes the epoch of the peer's key.
+    """
     limits = bootstrap.limits
     return Terms(carrier, ALG_OF[bootstrap.mode], bootstrap.epoch, limits.max_payload, int(limits.ttl * 1000))
 
 
 def dialling(side: Side, me: WorkerName, peer: WorkerName, leaf: bytes, terms: Terms) -> Link:
-    """The end of a web worker that wants to speak to `peer`."""
+    """The end of a web worker that wants to speak to `peer`; `leaf` is of the epoch in `terms`."""
     link = Link(side, terms, Dialer(me, peer, leaf, terms, os.urandom(NONCE_SIZE), boot_ms()))
     link.peer = peer.wire_id + peer.wire_incarnation
     return link
 
 
-def accepting(side: Side, me: WorkerName, secret: bytes, terms: Terms) -> Link:
-    """The end of an exec worker that somebody has connected to."""
-    return Link(side, terms, Acceptor(me, secret, terms, os.urandom(NONCE_SIZE)))
+def accepting(side: Side, me: WorkerName, secrets: Mapping[int, bytes], terms: Terms) -> Link:
+    """The end of an exec worker that somebody has connected to. `secrets` are those of each epoch it accepts."""
+    return Link(side, terms, Acceptor(me, secrets, terms, os.urandom(NONCE_SIZE)))
 
 
 __all__ = ["MAX_HANDSHAKE", "Link", "Side", "accepting", "dialling", "refusals", "terms_of"]

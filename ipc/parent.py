@@ -18,7 +18,9 @@ from ipc.messages.lifeline import (
     Bootstrap,
     Drain,
     Hardened,
+    Install,
     Peers,
+    Retire,
     decode_from_supervisor,
     encode,
 )
@@ -79,6 +81,7 @@ class Parent:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._on_peers: Callable[[Peers], None] = _ignore
         self._on_drain: Callable[[Drain], None] = _ignore
+        self._on_keys: Callable[[Install | Retire], None] = _ignore
         self._on_gone: Callable[[], None] = leave
 
     @classmethod
@@ -131,6 +134,7 @@ class Parent:
         *,
         on_peers: Callable[[Peers], None] | None = None,
         on_drain: Callable[[Drain], None] | None = None,
+        on_keys: Callable[[Install | Retire], None] | None = None,
         on_gone: Callable[[], None] = leave,
     ) -> None:
         """From now on hear the supervisor in `loop`; to be called in its thread.
@@ -138,6 +142,7 @@ class Parent:
         `on_gone` is called once, when the supervisor is dead or makes no sense any more.
         """
         self._on_peers, self._on_drain, self._on_gone = on_peers or _ignore, on_drain or _ignore, on_gone
+        self._on_keys = on_keys or _ignore
         self._loop = loop
         loop.add_reader(self._socket.fileno(), self._read)
 
@@ -177,6 +182,8 @@ class Parent:
                 self._on_peers(message)
             case Drain():
                 self._on_drain(message)
+            case Install() | Retire():
+                self._on_keys(message)
             case Bootstrap():
                 pass  # a life has one; a second says nothing new
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol
 
+from ipc.errors import Misuse
 from ipc.link import MAX_HANDSHAKE, Link, accepting
 from ipc.stats import refuse
 from ipc.transport.tcp import listen
-from ipc.wire.frame import Refusal
+from ipc.wire.frame import Refusal, Refuse
 
 if TYPE_CHECKING:
     from threading import Lock
@@ -22,6 +23,8 @@ HANDSHAKE_TIME = 5.0
 """How long somebody who connected may take to prove who it is, seconds."""
 MAX_HALF_OPEN = 128
 """How many may be proving it at once; one more closes the oldest."""
+MAX_EPOCHS = 2
+"""How many epochs' keys are accepted at once: one, and while keys are rotated the next."""
 
 
 class Service(Protocol):
@@ -44,7 +47,9 @@ class Responder:
     """Accepts links, and keeps nothing about anybody who has not proved itself but a bounded, short-lived place."""
 
     def __init__(self, me: WorkerName, secret: bytes, terms: Terms, service: Service) -> None:
-        self._me, self._secret, self._terms, self._service = me, secret, terms, service
+        """`secret` is that of the epoch in `terms`; others may be installed."""
+        self._me, self._terms, self._service = me, terms, service
+        self._secrets = {terms.epoch: secret}
         self._half_open: dict[Link, asyncio.TimerHandle] = {}
         self._links: dict[Link, None] = {}  # in the order in which they came
         self._server: asyncio.Server | None = None
@@ -54,6 +59,27 @@ class Responder:
         self._server = await listen(host, port, self.new_end, MAX_HANDSHAKE)
         bound_host, bound_port = self._server.sockets[0].getsockname()[:2]
         return f"tcp://{bound_host}:{bound_port}"
+
+    def install(self, epoch: int, secret: bytes) -> None:
+        """Accept links under the keys of a newer epoch too. Raises Misuse for one that is not newer."""
+        if epoch <= max(self._secrets):
+            raise Misuse(f"epoch {epoch} comes after epoch {max(self._secrets)}")
+        self._secrets[epoch] = secret
+        for old in sorted(self._secrets)[:-MAX_EPOCHS]:
+            del self._secrets[old]
+
+    def retire(self, epoch: int) -> None:
+        """Accept no link under the keys of epochs before this one; what began on one may end there.
+
+        Raises Misuse for an epoch that was not installed: nobody could connect any more.
+        """
+        if epoch not in self._secrets:
+            raise Misuse(f"epoch {epoch} was not installed")
+        for old in [old for old in self._secrets if old < epoch]:
+            del self._secrets[old]
+        for link in self._links:
+            if link.session is not None and link.session.epoch < epoch:
+                link.session.finish()
 
     @property
     def links(self) -> int:
@@ -69,7 +95,7 @@ class Responder:
 
     def new_end(self) -> tuple[End, Lock]:
         """The end for a connection that was just accepted, and the lock that guards its writing."""
-        link = accepting(self, self._me, self._secret, self._terms)
+        link = accepting(self, self._me, self._secrets, self._terms)
         if len(self._half_open) >= MAX_HALF_OPEN:
             oldest = next(iter(self._half_open))
             self._late(oldest)
@@ -82,6 +108,8 @@ class Responder:
         if (timer := self._half_open.pop(link, None)) is not None:
             timer.cancel()
         self._links[link] = None
+        if link.session is not None and link.session.epoch not in self._secrets:
+            raise Refuse(Refusal.EPOCH)  # retired while the handshake went on
 
     def heard(self, link: Link, frame: Frame) -> None:
         """Pass on what it says."""

@@ -46,6 +46,9 @@ class Home(Protocol):
     def changed(self, worker: Worker) -> None:
         """Take note of its new state; called before anything is done about it."""
 
+    def heard(self, worker: Worker, message: FromChild) -> None:
+        """Take note of something it said that is not about its own life."""
+
     def tell(self, event: Event) -> None:
         """Say to everybody what happened."""
 
@@ -217,6 +220,8 @@ class Worker:
                 self._happen(life.Broke(what, traceback))
             case said.Drained():
                 self._happen(life.Drained())
+            case said.Installed() | said.Moved():
+                self._home.heard(self, message)
 
     def _lost(self, process: Process, why: str) -> None:
         if process is self._process:

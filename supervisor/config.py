@@ -61,6 +61,8 @@ class Auth(_Section, frozen=True):
 
     A stream carrier is stricter (each envelope must be the next one) and needs no such memory.
     """
+    rotate_seconds: Annotated[float, Meta(ge=60, le=2_592_000)] = 86_400.0
+    """How often workers get new keys, seconds; 60 to 2,592,000 (30 days). `shunter keys rotate` does it now."""
 
 
 class ExecutionIpc(_Section, frozen=True):

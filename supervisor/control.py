@@ -20,6 +20,7 @@ from ipc.messages.control import (
     Progress,
     Refused,
     Restart,
+    RotateKeys,
     Status,
     Stop,
     decode_order,
@@ -56,6 +57,9 @@ class Service(Protocol):
 
     async def restart(self, group: str, progress: Callable[[str], None]) -> Done | Refused:
         """Replace workers."""
+
+    async def rotate_keys(self) -> Done | Refused:
+        """Give every worker new keys."""
 
     def pids(self) -> Collection[int]:
         """The processes of the workers: they may ask for nothing."""
@@ -137,6 +141,8 @@ class Control:
                     return Done("stopped")
                 case Restart(group):
                     return await self._service.restart(group, progress)
+                case RotateKeys():
+                    return await self._service.rotate_keys()
         except Exception as error:  # noqa: BLE001 -- a fault in an answer must not end the service
             self._tell(Trouble(f"an order could not be carried out: {error!r}"))
             return Refused("this failed inside the supervisor, whose log says more")

@@ -141,6 +141,17 @@ class Serving:
 
 
 @dataclass(frozen=True, slots=True)
+class KeysRotated:
+    """Every worker has the keys of a new epoch, and nobody those before; seconds since that began."""
+
+    epoch: int
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"keys: epoch {self.epoch} is in use after {self.seconds:.2f} s, those before are forgotten"
+
+
+@dataclass(frozen=True, slots=True)
 class Draining:
     """The service stops; `forced`: without waiting for calls under way."""
 
@@ -203,6 +214,7 @@ Event: TypeAlias = (
     | GroupUp
     | GroupFailed
     | Serving
+    | KeysRotated
     | Draining
     | Stopped
     | LineWritten

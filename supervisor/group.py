@@ -20,7 +20,7 @@ from supervisor.policy import RestartPolicy
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from ipc.messages.lifeline import FromSupervisor
+    from ipc.messages.lifeline import FromChild, FromSupervisor
     from supervisor.events import Event
     from supervisor.plan import GroupPlan
     from supervisor.spawn import Process
@@ -80,6 +80,7 @@ class Group:
         greeting: Callable[[WorkerName], Iterable[FromSupervisor]],
         refresh: Callable[[], None],
         tell: Callable[[Event], None],
+        heard: Callable[[Worker, FromChild], None],
         policy: RestartPolicy | None = None,
     ) -> None:
         self.name = plan.name
@@ -87,6 +88,7 @@ class Group:
         self.launch = launch
         self.greeting = greeting
         self.tell = tell
+        self.heard = heard
         self._refresh = refresh
         self._spec = Spec(plan.start_timeout, plan.drain_timeout, policy or RestartPolicy())
         self._seats = [Seat(plan.name, slot) for slot in range(plan.workers)]

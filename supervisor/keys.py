@@ -1,4 +1,4 @@
-"""The service's keys: one root in this process's memory, and what each life of each worker is given of it."""
+"""The service's keys: one root for each epoch in this process's memory, and what each life of each worker is given."""
 
 from __future__ import annotations
 
@@ -15,21 +15,36 @@ if TYPE_CHECKING:
 class Keys:
     """Derives every key of one start of the service.
 
-    Without a secret from outside the root is fresh for each start. With one it is not, and incarnations begin at
-    one again: so the epoch, which is in every key, is then the time of the start.
+    Without a secret from outside the root is fresh for each epoch. With one it is not, and incarnations begin at
+    one again with each start: so the epoch, which is in every key, is then at least the time of the start.
     """
 
     def __init__(self, secret: bytes | None = None) -> None:
         self.epoch = 1 if secret is None else int(time.time()) % 2**32
-        self._root = root_for_epoch(os.urandom(KEY_SIZE) if secret is None else secret, self.epoch)
+        """The newest: what a worker that starts now is given."""
+        self._secret = secret
+        self._roots = {self.epoch: self._root()}
 
     def __repr__(self) -> str:
         return f"Keys(epoch={self.epoch})"
 
-    def of_server(self, worker: WorkerName) -> bytes:
-        """What one life of an exec worker is given: it derives the key of every client from it."""
-        return server_secret(self._root, worker)
+    def renew(self) -> int:
+        """Begin a new epoch; returns its number. The keys of the one before can still be derived until `forget`."""
+        self.epoch += 1
+        self._roots[self.epoch] = self._root()
+        return self.epoch
 
-    def of_client(self, server: WorkerName, client: WorkerName) -> bytes:
-        """What one life of a web worker is given for one life of an exec worker; good for nothing else."""
-        return leaf_key(self.of_server(server), client)
+    def forget(self) -> None:
+        """Only the newest epoch's keys can be derived from now on."""
+        self._roots = {self.epoch: self._roots[self.epoch]}
+
+    def of_server(self, worker: WorkerName, epoch: int) -> bytes:
+        """What one life of an exec worker is given: it derives the key of every client from it. KeyError."""
+        return server_secret(self._roots[epoch], worker)
+
+    def of_client(self, server: WorkerName, client: WorkerName, epoch: int) -> bytes:
+        """What one life of a web worker is given for one life of an exec worker; good for nothing else. KeyError."""
+        return leaf_key(self.of_server(server, epoch), client)
+
+    def _root(self) -> bytes:
+        return root_for_epoch(os.urandom(KEY_SIZE) if self._secret is None else self._secret, self.epoch)

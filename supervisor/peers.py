@@ -13,15 +13,21 @@ if TYPE_CHECKING:
     from ipc.names import WorkerName
     from supervisor.child import Worker
     from supervisor.keys import Keys
+    from supervisor.rotation import Rotation
 
 
 class Directory:
     """Keeps web workers informed. `servers` and `clients` yield the exec and the web workers there are."""
 
     def __init__(
-        self, keys: Keys, servers: Callable[[], Iterable[Worker]], clients: Callable[[], Iterable[Worker]]
+        self,
+        keys: Keys,
+        rotation: Rotation,
+        servers: Callable[[], Iterable[Worker]],
+        clients: Callable[[], Iterable[Worker]],
     ) -> None:
         self._keys = keys
+        self._rotation = rotation
         self._servers = servers
         self._clients = clients
         self._told = self._up()
@@ -38,13 +44,15 @@ class Directory:
     def for_client(self, client: WorkerName) -> Peers:
         """What one life of a web worker is told now."""
         return Peers(
-            self._keys.epoch,
-            tuple(Peer(str(server), address, self._keys.of_client(server, client)) for server, address in self._told),
+            tuple(
+                Peer(str(server), address, epoch, self._keys.of_client(server, client, epoch))
+                for server, address, epoch in self._told
+            )
         )
 
-    def _up(self) -> tuple[tuple[WorkerName, str], ...]:
+    def _up(self) -> tuple[tuple[WorkerName, str, int], ...]:
         return tuple(
-            (worker.name, worker.address)
+            (worker.name, worker.address, self._rotation.epoch_of(worker.name))
             for worker in self._servers()
             if worker.state is State.UP and worker.name is not None
         )

@@ -52,6 +52,8 @@ class Plan:
     transport: Transport
     auth_mode: Literal["hmac", "aead"]
     limits: Limits
+    rotate_every: float
+    """How often workers are given new keys, seconds."""
     log: LogSettings
     groups: tuple[GroupPlan, ...]
     endpoints: tuple[EndpointSettings, ...]
@@ -101,6 +103,7 @@ def make_plan(config: Config, described: Described, *, config_path: Path, state_
             queue_calls=web.queue.calls,
             queue_bytes=web.queue.bytes,
         ),
+        rotate_every=ipc.auth.rotate_seconds,
         log=LogSettings(level=config.runtime.log.level, requests=config.runtime.log.requests),
         # Exec workers first: when the listener is served, somebody is there to do the work.
         groups=(

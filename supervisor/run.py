@@ -19,6 +19,7 @@ from supervisor.hosted import hosted
 from supervisor.keys import Keys
 from supervisor.logbook import Logbook
 from supervisor.peers import Directory
+from supervisor.renewal import Renewal
 from supervisor.tree import Tree
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ async def _life(service: _Service, asked: socket.socket, began: float) -> Except
     tree, clients = service.tree, control.Control(service, service.hub.tell)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(clients.serve, asked)
+        tasks.start_soon(service.renewal.every, service.rotate_every)
         try:
             why = await tree.start()
             if tree.started:
@@ -105,6 +107,7 @@ class _Service:
         version: str,
     ) -> None:
         self.hub = hub
+        self.rotate_every = plan.rotate_every
         self._plan = plan
         self._listener = listener
         self._version = version
@@ -117,7 +120,10 @@ class _Service:
             workers=sum(group.workers for group in plan.groups if not group.embedded),
         )
         self._groups: list[Group] = []
-        self._directory = Directory(self._keys, lambda: self._of("exec"), lambda: self._of("web"))
+        self.renewal = Renewal(self._keys, lambda: self._of("exec"), lambda: self._of("web"), hub.tell, plan.limits.ttl)
+        rotation = self.renewal.rotation
+        self._directory = Directory(self._keys, rotation, lambda: self._of("exec"), lambda: self._of("web"))
+        self.renewal.announce = self._directory.refresh
         self._groups += [self._group(group, policy) for group in plan.groups if not group.embedded]
         self.tree = Tree(self._groups, hub.tell)
 
@@ -164,6 +170,10 @@ class _Service:
             return Refused(str(why))
         return Done(f"restarted {group or 'all groups'}")
 
+    async def rotate_keys(self) -> Done | Refused:
+        """Give every worker new keys."""
+        return await self.renewal.order()
+
     def pids(self) -> Collection[int]:
         """The processes of the workers."""
         return set(self.tree.pids)
@@ -186,20 +196,29 @@ class _Service:
             plan,
             launch=launch,
             greeting=greeting,
-            refresh=self._directory.refresh,
+            refresh=self._refresh,
             tell=self.hub.tell,
+            heard=self.renewal.heard,
             policy=policy,
         )
 
+    def _refresh(self) -> None:
+        """A worker's state is new."""
+        self._directory.refresh()
+        self.renewal.look()
+
     def _bootstrap(self, plan: GroupPlan, name: WorkerName) -> Bootstrap:
+        epoch = self._keys.epoch
+        if plan.role == "exec":
+            self.renewal.rotation.born(name)
         return Bootstrap(
             name=str(name),
-            epoch=self._keys.epoch,
+            epoch=epoch,
             mode=self._plan.auth_mode,
             limits=self._plan.limits,
             log=self._plan.log,
             settings=plan.settings,
-            server_key=self._keys.of_server(name) if plan.role == "exec" else b"",
+            server_key=self._keys.of_server(name, epoch) if plan.role == "exec" else b"",
         )
 
 

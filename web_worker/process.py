@@ -14,7 +14,7 @@ from ipc.caller import Caller
 from ipc.link import terms_of
 from ipc.log import Log
 from ipc.logbridge import install
-from ipc.messages.lifeline import Broken, Drained, Ready, WebSettings
+from ipc.messages.lifeline import Broken, Drained, Moved, Ready, WebSettings
 from ipc.names import parse_worker
 from ipc.scoreboard import Scoreboard
 from ipc.transport.tcp import dial
@@ -64,11 +64,15 @@ async def _serve(
     loop = asyncio.get_running_loop()
     terms = terms_of(bootstrap, "memory" if settings.embedded else "tcp_local")
     embedded = None
+
+    def moved(server: str, epoch: int) -> None:
+        parent.say(Moved(server, epoch))
+
     try:
         if settings.embedded:
             embedded = find(settings.embedded_by)(bootstrap.name, settings.embedded, terms, log, page)
         connect = dial if embedded is None else embedded.connect
-        caller = Caller(parse_worker(bootstrap.name), terms, limits, settings.routes, connect)
+        caller = Caller(parse_worker(bootstrap.name), terms, limits, settings.routes, connect, moved)
         events = Events(log, verbose=bootstrap.log.level == "debug")
         shared = Shared(caller, events, min(settings.max_body, limits.max_payload))
         front, health = build(app, settings, shared, Scoreboard(page))

@@ -29,7 +29,11 @@ class Restart(Struct, frozen=True, tag="restart"):
     group: str = ""
 
 
-Order = AskStatus | Stop | Restart
+class RotateKeys(Struct, frozen=True, tag="rotate_keys"):
+    """Give every worker new keys, without a lost call, and forget the old ones."""
+
+
+Order = AskStatus | Stop | Restart | RotateKeys
 
 
 class WorkerStatus(Struct, frozen=True):

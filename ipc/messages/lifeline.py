@@ -1,7 +1,7 @@
 """What a supervisor and its child say to each other over the inherited socket pair.
 
-    child       -> supervisor   Hardened, Ready | Broken, Drained
-    supervisor  -> child        Bootstrap, Peers, Drain
+    child       -> supervisor   Hardened, Ready | Broken, Installed, Moved, Drained
+    supervisor  -> child        Bootstrap, Peers, Install, Retire, Drain
 
 Possession of the descriptor is the authentication: nobody else can connect to it. A child says HARDENED before any
 secret is sent to it, and READY only when it can serve.
@@ -41,11 +41,24 @@ class Broken(Struct, frozen=True, tag="broken"):
     traceback: str = ""
 
 
+class Installed(Struct, frozen=True, tag="installed"):
+    """An exec worker accepts links under the keys of `epoch` too, from now on."""
+
+    epoch: int
+
+
+class Moved(Struct, frozen=True, tag="moved"):
+    """A web worker has a link to `server` under the keys of `epoch`, and none under older ones any more."""
+
+    server: str
+    epoch: int
+
+
 class Drained(Struct, frozen=True, tag="drained"):
     """The child has finished what it had and leaves."""
 
 
-FromChild = Hardened | Ready | Broken | Drained
+FromChild = Hardened | Ready | Broken | Installed | Moved | Drained
 
 
 class Limits(Struct, frozen=True):
@@ -152,17 +165,34 @@ class Peer(Struct, frozen=True):
 
     name: str
     address: str
+    epoch: int
+    """The epoch of `key`. A newer one than before: make a new link, and let the old one end when it has finished."""
     key: bytes
 
     def __repr__(self) -> str:
-        return f"Peer({self.name!r}, {self.address!r})"
+        return f"Peer({self.name!r}, {self.address!r}, epoch={self.epoch})"
 
 
 class Peers(Struct, frozen=True, tag="peers"):
     """Everybody a web worker may call from now on; who is not in it is gone."""
 
-    epoch: int
     workers: tuple[Peer, ...]
+
+
+class Install(Struct, frozen=True, tag="install"):
+    """Exec workers: accept links under the keys of this epoch too. Answered with Installed."""
+
+    epoch: int
+    key: bytes
+
+    def __repr__(self) -> str:
+        return f"Install(epoch={self.epoch})"
+
+
+class Retire(Struct, frozen=True, tag="retire"):
+    """Exec workers: forget the keys of all epochs before this one. Links made under them may finish, not begin."""
+
+    epoch: int
 
 
 class Drain(Struct, frozen=True, tag="drain"):
@@ -171,7 +201,7 @@ class Drain(Struct, frozen=True, tag="drain"):
     grace: float
 
 
-FromSupervisor = Bootstrap | Peers | Drain
+FromSupervisor = Bootstrap | Peers | Install | Retire | Drain
 
 _encoder = msgspec.msgpack.Encoder()
 _from_child: msgspec.msgpack.Decoder[FromChild] = msgspec.msgpack.Decoder(FromChild)

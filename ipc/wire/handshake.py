@@ -23,6 +23,8 @@ from ipc.wire.keys import PROTOCOL, client_key, expand, lp, session_keys
 from ipc.wire.session import Session, Terms
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ipc.names import WorkerName
 
 _HELLO = struct.Struct(">2sBBBBBBIIIQ16s16s16s16s32s")
@@ -111,9 +113,10 @@ class Dialer:
 class Acceptor:
     """The server's half, one for each connection."""
 
-    def __init__(self, me: WorkerName, secret: bytes, terms: Terms, nonce: bytes) -> None:
+    def __init__(self, me: WorkerName, secrets: Mapping[int, bytes], terms: Terms, nonce: bytes) -> None:
+        """`secrets` are those of every epoch that is accepted; while keys are rotated there are two."""
         self._server = me.wire_id + me.wire_incarnation
-        self._secret, self._terms, self._nonce = secret, terms, nonce
+        self._secrets, self._terms, self._nonce = secrets, terms, nonce
         self._waiting: tuple[bytes, bytes, int] | None = None  # leaf, transcript, when
         self.client = b""
         """The client's seat and incarnation as the handshake carries them, 32 bytes; empty before HELLO."""
@@ -126,14 +129,16 @@ class Acceptor:
         terms = self._terms
         if alg != terms.alg:
             raise Refuse(Refusal.ALG)
-        if epoch != terms.epoch:
+        secret = self._secrets.get(epoch)
+        if secret is None:
             raise Refuse(Refusal.EPOCH)
         if id_s + inc_s != self._server:
             raise Refuse(Refusal.SESSION)
         expected = (Carrier[terms.carrier.upper()], _Role.WEB, _Role.EXEC, terms.max_payload, 0, terms.ttl_ms)
         if (carrier, role_c, role_s, max_payload, reserved, ttl) != expected:
             raise Refuse(Refusal.HANDSHAKE)
-        leaf = client_key(self._secret, id_c, inc_c)
+        self._terms = terms = terms._replace(epoch=epoch)
+        leaf = client_key(secret, id_c, inc_c)
         if not hmac.compare_digest(_proof(expand(leaf, b"hello"), said[:-_MAC]), said[-_MAC:]):
             raise Refuse(Refusal.MAC)
         self.client = id_c + inc_c

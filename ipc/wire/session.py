@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from ipc.messages.calls import FROM_EXEC, FROM_WEB
+from ipc.messages.calls import FROM_EXEC, FROM_WEB, Kind
 from ipc.wire.frame import (
     HEADER,
     HEADER_SIZE,
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 FUTURE_MS = 3000
 """How far ahead of us a peer's clock may seem: what the handshake may take, all of which may be its measuring error
 if one end was busy, and a second of drift since."""
+_BEGINNINGS = frozenset({int(Kind.REQUEST)})
 _frame = tuple.__new__  # a third of the price of the constructor that NamedTuple makes
 _BIG = 65_536
 """Bodies from here on are handed on as views instead of copies."""
@@ -61,6 +62,7 @@ class Session:
         "_tag",
         "_ttl",
         "_window",
+        "epoch",
     )
 
     def __init__(self, keys: SessionKeys, terms: Terms, *, client: bool, offset_ms: int) -> None:
@@ -74,8 +76,13 @@ class Session:
         self._alg, self._tag = int(terms.alg), self._out.tag_size
         self._epoch, self._max_payload, self._ttl = terms.epoch, terms.max_payload, terms.ttl_ms
         self._offset = offset_ms
+        self.epoch = terms.epoch
         self._out_counter = 0
         self._window = StrictCounter()
+
+    def finish(self) -> None:
+        """The keys this session came from are retired: the peer may end what it began, and begin nothing."""
+        self._kinds -= _BEGINNINGS
 
     def seal(
         self,

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
+ROTATIONS = 3
 ROOT = Path(__file__).parents[2]
 QUICKSTART = ROOT / "examples/quickstart/shunter.yaml"
 PHOTO = (ROOT / "examples/quickstart/photo.jpg").read_bytes()
@@ -339,6 +340,37 @@ def test_a_restart_under_load_loses_nothing(own: Service) -> None:
     assert set(statuses) == {200}
     after = {worker["pid"] for group in ("web", "cpu_sync") for worker in own.workers(group)}
     assert not before & after
+
+
+def test_new_keys_under_load_lose_nothing(own: Service) -> None:
+    ended = False
+    statuses: list[int] = []
+
+    def load() -> None:
+        with httpx.Client(base_url=own.url, timeout=30) as http:
+            while not ended:
+                statuses.append(http.post("/report", json={"text": "It rains."}).status_code)
+
+    with ThreadPoolExecutor(4) as threads:
+        loads = [threads.submit(load) for _ in range(4)]
+        for epoch in range(2, 2 + ROTATIONS):
+            rotated = shunter("keys", "rotate", *own.state)
+            assert rotated.returncode == 0, rotated
+            assert f"epoch {epoch}" in rotated.stdout
+        ended = True
+    for done in loads:
+        done.result()
+    assert set(statuses) == {200}
+
+
+def test_new_keys_while_workers_are_killed(own: Service) -> None:
+    for group in ("cpu_sync", "web"):
+        (worker,) = own.workers(group)
+        os.kill(worker["pid"], signal.SIGKILL)
+        assert shunter("keys", "rotate", *own.state).returncode in {0, 1}  # 1: there was none that has keys
+        until(lambda group=group: [each["state"] for each in own.workers(group)] == ["up"])
+        assert shunter("keys", "rotate", *own.state).returncode == 0
+        assert httpx.post(f"{own.url}/report", json={"text": "It rains."}).json()["words"] == 2
 
 
 def test_a_killed_supervisor_leaves_nothing(own: Service) -> None:

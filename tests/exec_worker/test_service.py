@@ -80,7 +80,7 @@ class Client:
         self.frames: list[Frame] = []
         self.wire, self.there = Wire(), Wire()
         self.link = dialling(self, self.name, EXEC, leaf_key(SECRET, self.name), TERMS)
-        self.far = accepting(stage, EXEC, SECRET, TERMS)
+        self.far = accepting(stage, EXEC, {TERMS.epoch: SECRET}, TERMS)
         self.far.opened(self.there)
         self.link.opened(self.wire)
         self.exchange()

@@ -53,7 +53,7 @@ def test_handshake_and_frames_are_frozen(case: dict[str, Any]) -> None:
     client, server = WorkerName(*given["client"]), WorkerName(*given["server"])
     secret, leaf = bytes.fromhex(follows["secret"]), bytes.fromhex(follows["leaf"])
     dialer = Dialer(client, server, leaf, terms, bytes.fromhex(given["nonce_c"]), given["client_ms"])
-    acceptor = Acceptor(server, secret, terms, bytes.fromhex(given["nonce_s"]))
+    acceptor = Acceptor(server, {terms.epoch: secret}, terms, bytes.fromhex(given["nonce_s"]))
     hello = dialer.hello()
     assert hello.hex() == follows["hello"]
     accept = acceptor.hello(hello, given["server_ms"])

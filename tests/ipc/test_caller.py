@@ -56,24 +56,41 @@ class Worker:
     def __init__(self, name: str) -> None:
         self.name = parse_worker(name)
         self.secret = server_secret(ROOT, self.name)
+        self.secrets = {TERMS.epoch: self.secret}
         self.link: Link | None = None
+        self.olds: list[Link] = []
         self.heard_frames: list[Frame] = []
         self.lives = 0
 
     def established(self, link: Link) -> None:
+        if self.link is not None:
+            self.olds.append(self.link)
         self.link = link
         self.lives += 1
 
     def heard(self, link: Link, frame: Frame) -> None:
-        assert link is self.link
+        assert link is self.link or (link in self.olds and frame.kind != Kind.REQUEST)
         self.heard_frames.append(frame)
 
     def ended(self, link: Link) -> None:
-        assert self.link in {link, None}
-        self.link = None
+        if link in self.olds:
+            self.olds.remove(link)
+        else:
+            assert self.link in {link, None}
+            self.link = None
+
+    def renew(self) -> None:
+        """Accept the keys of one more epoch."""
+        epoch = max(self.secrets) + 1
+        self.secrets[epoch] = server_secret(root_for_epoch(bytes(range(32)), epoch), self.name)
 
     def heard_of(self, kind: Kind) -> list[bytes]:
         return [frame.call_id for frame in self.heard_frames if frame.kind == kind]
+
+    @property
+    def peer(self) -> Peer:
+        epoch = max(self.secrets)
+        return Peer(str(self.name), str(self.name), epoch, leaf_key(self.secrets[epoch], WEB))
 
     @property
     def asked(self) -> list[bytes]:
@@ -103,7 +120,11 @@ class Stage:
         self.dials = 0
         self.unreachable = False
         self.dialling: asyncio.Event | None = None
-        self.caller = Caller(WEB, TERMS, LIMITS, ROUTES, self.connect)
+        self.moved: list[tuple[str, int]] = []
+        self.caller = self.new_caller()
+
+    def new_caller(self) -> Caller:
+        return Caller(WEB, TERMS, LIMITS, ROUTES, self.connect, lambda name, epoch: self.moved.append((name, epoch)))
 
     async def connect(self, address: str, end: End, largest: int) -> None:
         self.dials += 1
@@ -113,15 +134,13 @@ class Stage:
             await self.dialling.wait()
         worker = self.workers[address]
         loop = asyncio.get_running_loop()
-        connect(end, loop, accepting(worker, worker.name, worker.secret, TERMS), loop, largest)
+        connect(end, loop, accepting(worker, worker.name, worker.secrets, TERMS), loop, largest)
 
     def tell(self, *names: str) -> None:
         """Let these workers be up, and no others."""
         for name in names:
             self.workers.setdefault(name, Worker(name))
-        self.caller.update(
-            Peers(0, tuple(Peer(name, name, leaf_key(self.workers[name].secret, WEB)) for name in names))
-        )
+        self.caller.update(Peers(tuple(self.workers[name].peer for name in names)))
 
     async def up(self, *names: str) -> list[Worker]:
         self.tell(*names)
@@ -157,7 +176,7 @@ async def stage(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
     monkeypatch.setattr(module, "REDIAL", 0.0)
     stage = Stage()
     monkeypatch.setattr(module, "now", lambda: stage.time)
-    stage.caller = Caller(WEB, TERMS, LIMITS, ROUTES, stage.connect)
+    stage.caller = stage.new_caller()
     yield stage
     await stage.caller.close()
     await settled()
@@ -170,6 +189,91 @@ def unharmed() -> Iterator[None]:
     before = refusals.total()
     yield
     assert refusals.total() == before
+
+
+# -- new keys
+
+
+@pytest.mark.usefixtures("unharmed")
+async def test_with_new_keys_new_calls_take_a_new_link_and_old_ones_end_on_theirs(stage: Stage) -> None:
+    (worker,) = await stage.up("cpu-0#1")
+    before = stage.call()
+    await settled()
+    worker.renew()
+    stage.tell("cpu-0#1")
+    await settled()
+    assert (worker.lives, len(worker.olds), stage.moved) == (2, 1, [("cpu-0#1", TERMS.epoch)])
+    after = stage.call()
+    await settled()
+    assert worker.asked == [before.id, after.id]
+    worker.reply(after.id, b"new")
+    worker.olds[0].send(Kind.REPLY, before.id, encode_meta(ReplyMeta(1, 10, 20)), b"old")
+    await settled()
+    assert [outcome(before), outcome(after)] == [b"old", b"new"]
+    assert (worker.olds, stage.moved[1:]) == ([], [("cpu-0#1", TERMS.epoch + 1)])
+    assert worker.link is not None
+
+
+@pytest.mark.usefixtures("unharmed")
+async def test_until_the_new_link_stands_the_old_one_serves(stage: Stage) -> None:
+    (worker,) = await stage.up("cpu-0#1")
+    stage.dialling = asyncio.Event()
+    for _ in range(3):  # new keys faster than a connection can be made
+        worker.renew()
+        stage.tell("cpu-0#1")
+        await settled()
+        call = stage.call()
+        await settled()
+        worker.reply(call.id, b"yes")
+        assert (await call.future).body == b"yes"
+    assert worker.lives == 1
+    stage.dialling.set()
+    await settled()
+    call = stage.call()
+    await settled()
+    worker.reply(call.id, b"yes")
+    assert (await call.future).body == b"yes"
+    assert (worker.lives, worker.olds, stage.moved[-1]) == (2, [], ("cpu-0#1", TERMS.epoch + 3))
+
+
+async def test_a_call_on_an_old_link_can_still_be_called_off(stage: Stage) -> None:
+    (worker,) = await stage.up("cpu-0#1")
+    call = stage.call()
+    await settled()
+    worker.renew()
+    stage.tell("cpu-0#1")
+    await settled()
+    stage.caller.cancel(call)
+    await settled()
+    assert worker.heard_of(Kind.CANCEL) == [call.id]
+
+
+async def test_a_worker_that_dies_between_two_keys_takes_with_it_what_it_had(stage: Stage) -> None:
+    (worker,) = await stage.up("cpu-0#1")
+    call = stage.call()
+    await settled()
+    worker.renew()
+    stage.tell("cpu-0#1")
+    await settled()
+    for link in (*worker.olds, worker.link):
+        assert link is not None
+        link.abort()
+    await settled()
+    assert outcome(call) is LinkLost
+    stage.tell()
+    await settled()
+    assert stage.caller.waiting == 0
+
+
+async def test_older_keys_are_not_gone_back_to(stage: Stage) -> None:
+    (worker,) = await stage.up("cpu-0#1")
+    old = worker.peer
+    worker.renew()
+    stage.tell("cpu-0#1")
+    await settled()
+    stage.caller.update(Peers((old,)))
+    await settled()
+    assert worker.lives == 2
 
 
 # -- asking

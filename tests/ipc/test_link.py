@@ -82,7 +82,7 @@ class Ends:
         self.web_side, self.exec_side = Side(), Side()
         self.web_wire, self.exec_wire = Wire(), Wire()
         self.web = dialling(self.web_side, WEB, EXEC, leaf_key(SECRET, WEB), terms)
-        self.exec = accepting(self.exec_side, EXEC, SECRET, terms)
+        self.exec = accepting(self.exec_side, EXEC, {terms.epoch: SECRET}, terms)
         self.web.opened(self.web_wire)
         self.exec.opened(self.exec_wire)
 
@@ -215,7 +215,7 @@ def test_a_link_that_is_closed_hears_nothing_more(ends: Ends) -> None:
 @pytest.mark.parametrize("give_up", [Link.close, Link.abort])
 def test_whoever_is_given_up_before_the_connection_stands_does_not_stay(give_up: object) -> None:
     side, wire = Side(), Wire()
-    link = accepting(side, EXEC, SECRET, TERMS)
+    link = accepting(side, EXEC, {TERMS.epoch: SECRET}, TERMS)
     give_up(link)
     link.opened(wire)
     assert wire.story == ["abort"]

@@ -112,8 +112,8 @@ def hear(far: socket.socket, parent: Parent, loop: asyncio.AbstractEventLoop, da
 
 
 def test_what_comes_later_is_heard_in_the_loop(ends: Ends, loop: asyncio.AbstractEventLoop) -> None:
-    peers = Peers(1, (Peer("cpu-0#1", "tcp://127.0.0.1:1", b"k"),))
-    said = [peers, Drain(5.0), Peers(1, ())]
+    peers = Peers((Peer("cpu-0#1", "tcp://127.0.0.1:1", 1, b"k"),))
+    said = [peers, Drain(5.0), Peers(())]
     assert hear(*ends, loop, b"".join(map(encode, said))) == said
 
 

@@ -11,7 +11,9 @@ import anyio
 import pytest
 
 from ipc import responder as module
+from ipc.errors import Misuse
 from ipc.link import Link, dialling, refusals
+from ipc.messages.calls import Kind
 from ipc.names import WorkerName
 from ipc.responder import MAX_HALF_OPEN, Responder
 from ipc.transport.tcp import dial
@@ -116,6 +118,69 @@ async def test_close_ends_every_link_and_the_listener() -> None:
     await until(lambda: responder.links == 0 and all(side.over for side, _ in ends))
     with pytest.raises(ConnectionRefusedError):
         await dial(address, client()[1], MAX_HANDSHAKE)
+
+
+async def test_between_install_and_retire_both_keys_open_the_door() -> None:
+    responder = Responder(EXEC, SECRET, TERMS, service := Service())
+    address = await responder.listen("127.0.0.1", 0)
+    newer = TERMS._replace(epoch=TERMS.epoch + 1)
+    new_secret = bytes(reversed(SECRET))
+
+    def newcomer() -> tuple[Side, Link]:
+        side = Side()
+        return side, dialling(side, WEB, EXEC, leaf_key(new_secret, WEB), newer)
+
+    refused, link = newcomer()
+    await dial(address, link, MAX_HANDSHAKE)
+    await until(lambda: refused.over)
+    assert not refused.up
+    responder.install(newer.epoch, new_secret)
+    (old_side, old), (new_side, new) = client(), newcomer()
+    for link in (old, new):
+        await dial(address, link, MAX_HANDSHAKE)
+    await until(lambda: old_side.up and new_side.up and responder.links == 2)
+    responder.retire(newer.epoch)
+    late, link = client()
+    await dial(address, link, MAX_HANDSHAKE)
+    await until(lambda: late.over)
+    assert not late.up
+    # What was begun on the old link may be called off and declined there; nothing may begin.
+    old.send(Kind.CANCEL, bytes(16))
+    new.send(Kind.REQUEST, bytes(16))
+    await until(lambda: len(service.frames) == 2)
+    before = refusals[Refusal.KIND]
+    old.send(Kind.REQUEST, bytes(16))
+    await until(lambda: old_side.over)
+    assert refusals[Refusal.KIND] == before + 1
+    assert [frame.kind for frame in service.frames] == [Kind.CANCEL, Kind.REQUEST]
+    assert responder.links == 1
+    responder.close()
+
+
+async def test_a_handshake_under_a_key_that_is_retired_meanwhile_ends_in_nothing() -> None:
+    responder = Responder(EXEC, SECRET, TERMS, Service())
+    far, _lock = responder.new_end()
+    assert isinstance(far, Link)
+    side, near = client()
+    there, here = Wire(), Wire()
+    far.opened(there)
+    near.opened(here)
+    far.received(here.sent.pop())  # HELLO
+    responder.install(TERMS.epoch + 1, bytes(32))
+    responder.retire(TERMS.epoch + 1)
+    near.received(there.sent.pop())  # ACCEPT
+    far.received(here.sent.pop())  # FINISH
+    assert side.up
+    assert there.story == ["close"]
+
+
+async def test_keys_only_go_forward() -> None:
+    responder = Responder(EXEC, SECRET, TERMS, Service())
+    for epoch in (TERMS.epoch, TERMS.epoch - 1):
+        with pytest.raises(Misuse):
+            responder.install(epoch, bytes(32))
+    with pytest.raises(Misuse):
+        responder.retire(TERMS.epoch + 1)
 
 
 @pytest.mark.parametrize(

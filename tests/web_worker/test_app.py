@@ -146,7 +146,7 @@ async def exec_worker(log: Log, terms: Terms, nodes: dict[str, Binding], page: i
 
     address = await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(responder.listen("127.0.0.1", 0), loop))
     try:
-        yield Peer(str(WORKER), address, leaf_key(secret, ME))
+        yield Peer(str(WORKER), address, 1, leaf_key(secret, ME))
     finally:
         GO.set()
         loop.call_soon_threadsafe(service.drain)
@@ -185,7 +185,7 @@ async def stack(tmp_path: Path) -> AsyncIterator[Stack]:
         )
         shared = Shared(caller, Events(log, verbose=False), limits.max_payload)
         built = build(own_app(), settings, shared, Scoreboard(page))
-        caller.update(Peers(1, (peer,)))
+        caller.update(Peers((peer,)))
         yield Stack(built, caller, tmp_path / "log")
         await caller.close()
     os.close(fd)

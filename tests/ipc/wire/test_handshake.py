@@ -40,7 +40,7 @@ def dialer(
 
 
 def acceptor(me: WorkerName = EXEC, terms: Terms = TERMS, key: bytes | None = None, nonce: int = 2) -> Acceptor:
-    return Acceptor(me, key or secret(me, terms.epoch), terms, bytes([nonce]) * 32)
+    return Acceptor(me, {terms.epoch: key or secret(me, terms.epoch)}, terms, bytes([nonce]) * 32)
 
 
 def shake(client: Dialer, server: Acceptor) -> tuple[Session, Session]:

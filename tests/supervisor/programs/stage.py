@@ -65,6 +65,7 @@ class Stage:
             transport="tcp_local",
             auth_mode="hmac",
             limits=Limits(),
+            rotate_every=86_400.0,
             log=LogSettings(),
             groups=groups() if those is None else those,
             endpoints=(),

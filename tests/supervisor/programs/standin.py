@@ -17,7 +17,19 @@ from pathlib import Path
 
 from ipc.control import ask
 from ipc.messages.control import Stop
-from ipc.messages.lifeline import Bootstrap, Broken, Drain, Drained, ExecSettings, Peers, Ready
+from ipc.messages.lifeline import (
+    Bootstrap,
+    Broken,
+    Drain,
+    Drained,
+    ExecSettings,
+    Install,
+    Installed,
+    Moved,
+    Peers,
+    Ready,
+    Retire,
+)
 from ipc.names import parse_worker
 from ipc.parent import Inherited, Parent, inherited
 from ipc.scoreboard import Scoreboard
@@ -93,7 +105,7 @@ def sleeper(**popen: bool) -> int:
     return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], **popen).pid
 
 
-async def serve(  # noqa: C901 -- a table of behaviours
+async def serve(  # noqa: C901, PLR0915 -- a table of behaviours
     parent: Parent, boot: Bootstrap, given: Inherited, page: Scoreboard, does: str
 ) -> None:
     loop = asyncio.get_running_loop()
@@ -102,13 +114,29 @@ async def serve(  # noqa: C901 -- a table of behaviours
 
     def on_peers(peers: Peers) -> None:
         note(name, said="peers", workers={peer.name: [peer.address, peer.key.hex()] for peer in peers.workers})
+        if does == "stays":
+            return
+        if does == "dies at new keys" and any(peer.epoch > boot.epoch for peer in peers.workers):
+            os._exit(9)
+        for peer in peers.workers:
+            parent.say(Moved(peer.name, peer.epoch))
 
     def on_drain(drain: Drain) -> None:
         note(name, said="drain", grace=drain.grace)
         if does != "deaf":
             gone.set()
 
-    parent.listen(loop, on_peers=on_peers, on_drain=on_drain)
+    def on_keys(keys: Install | Retire) -> None:
+        if isinstance(keys, Retire):
+            note(name, said="retire", epoch=keys.epoch)
+            return
+        note(name, said="install", epoch=keys.epoch, key=keys.key.hex())
+        if does == "dies at new keys":
+            os._exit(9)
+        if does != "busy":
+            parent.say(Installed(keys.epoch))
+
+    parent.listen(loop, on_peers=on_peers, on_drain=on_drain, on_keys=on_keys)
     server = None
     if given.listener is not None:
         listener = socket.socket(fileno=given.listener)

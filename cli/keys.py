@@ -1,0 +1,16 @@
+"""`shunter keys`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cli.orders import give
+from ipc.messages.control import RotateKeys
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def rotate(state_dir: Path) -> int:
+    """Have every worker given new keys; returns when nobody has the old ones any more."""
+    return give(state_dir, RotateKeys())

@@ -1,0 +1,129 @@
+"""Gives the workers new keys: carries out what `rotation` decides, by lifeline, and tells how it went."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import anyio
+
+from ipc.messages import lifeline as said
+from ipc.messages.control import Done, Refused
+from supervisor import events, rotation
+from supervisor.life import State
+from supervisor.rotation import Rotation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from ipc.messages.lifeline import FromChild
+    from ipc.names import WorkerName
+    from supervisor.child import Worker
+    from supervisor.events import Event
+    from supervisor.keys import Keys
+
+PATIENCE = 30.0
+"""How long an order to rotate waits for workers that are too busy to take new keys, seconds. They take them later."""
+_LATER = 0.1
+_SERVE = frozenset({State.STARTING, State.UP})
+_LIVE = _SERVE | {State.DRAINING}
+
+
+class Renewal:
+    """One rotation at a time, asked for or by the clock."""
+
+    def __init__(
+        self,
+        keys: Keys,
+        servers: Callable[[], Iterable[Worker]],
+        clients: Callable[[], Iterable[Worker]],
+        tell: Callable[[Event], None],
+        ttl: float,
+    ) -> None:
+        """`servers` and `clients` yield the exec and the web workers there are."""
+        self.rotation = Rotation(keys.epoch, ttl)
+        self.announce: Callable[[], None] = lambda: None
+        """Has web workers told of what is new; set by whoever keeps them informed."""
+        self._keys, self._servers, self._clients, self._tell, self._ttl = keys, servers, clients, tell, ttl
+        self._loop = asyncio.get_running_loop()
+        self._began = 0.0
+        self._over = anyio.Event()
+
+    async def order(self) -> Done | Refused:
+        """Rotate because somebody asks; returns when it is done, or has not been for `PATIENCE`."""
+        if self.rotation.left:
+            return Refused(f"keys are being rotated already; {self._waiting_for()}")
+        if not any(True for _ in self._named(self._servers(), _SERVE)):
+            return Refused("there is no worker that has keys: exec groups live in the web workers or are down")
+        self.begin()
+        with anyio.move_on_after(PATIENCE):
+            await self._over.wait()
+            return Done(f"every worker has the keys of epoch {self._keys.epoch}, and nobody those before")
+        return Refused(f"epoch {self._keys.epoch} is in use where it can be; {self._waiting_for()}")
+
+    async def every(self, seconds: float) -> None:
+        """Rotate again and again, until cancelled."""
+        while True:
+            await anyio.sleep(seconds)
+            if not self.rotation.left:
+                self.begin()
+
+    def begin(self) -> None:
+        """Make new keys and hand them out."""
+        self._began = self._loop.time()
+        self._over = anyio.Event()
+        self._act(self.rotation.begin(self._keys.renew()))
+        if not self.rotation.left:
+            self._finish()
+
+    def heard(self, worker: Worker, message: FromChild) -> None:
+        """What a worker said about keys."""
+        assert worker.name is not None  # noqa: S101 - it has just spoken
+        match message:
+            case said.Installed(epoch):
+                clients = self._named(self._clients(), _LIVE)
+                self._act(self.rotation.installed(worker.name, epoch, clients, self._loop.time()))
+                self._loop.call_later(self._ttl + _LATER, self.look)
+            case said.Moved(server, epoch):
+                for name in list(self._named(self._servers(), _LIVE)):
+                    if str(name) == server:
+                        self._act(self.rotation.moved(name, worker.name, epoch))
+
+    def look(self) -> None:
+        """See who is still there. To be called whenever a worker's state is new."""
+        if self.rotation.left:
+            servers = set(self._named(self._servers(), _SERVE))
+            clients = set(self._named(self._clients(), _LIVE))
+            self._act(self.rotation.seen(servers, clients, self._loop.time()))
+
+    def _act(self, actions: Iterable[rotation.Action]) -> None:
+        epoch = self._keys.epoch
+        for action in actions:
+            match action:
+                case rotation.Install(server):
+                    self._say(server, said.Install(epoch, self._keys.of_server(server, epoch)))
+                case rotation.Announce():
+                    self.announce()
+                case rotation.Retire(server):
+                    self._say(server, said.Retire(epoch))
+                case rotation.Over():
+                    self._finish()
+
+    def _finish(self) -> None:
+        self._keys.forget()
+        self._tell(events.KeysRotated(self._keys.epoch, self._loop.time() - self._began))
+        self._over.set()
+
+    def _say(self, server: WorkerName, message: said.Install | said.Retire) -> None:
+        for worker in self._servers():
+            if worker.name == server:
+                worker.say(message)
+
+    def _named(self, workers: Iterable[Worker], states: frozenset[State]) -> Iterator[WorkerName]:
+        for worker in workers:
+            if worker.name is not None and worker.life.hardened and worker.state in states:
+                yield worker.name
+
+    def _waiting_for(self) -> str:
+        names = [str(name) for name in self.rotation.left]
+        return f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} busy and will follow"
