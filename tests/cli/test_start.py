@@ -41,6 +41,7 @@ HAPPENED = [
     events.GroupUp("web", 0.5),
     events.GroupFailed("web", "nobody is left"),
     events.Serving("127.0.0.1", 8000, 1.5),
+    events.KeysRotated(2, 0.25),
     events.Draining(forced=False),
     events.Draining(forced=True),
     events.Stopped(),
