@@ -8,6 +8,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
+import msgspec
+
+from ipc.decoding.jsontext import json_value
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -32,8 +36,8 @@ def fields(raw: str) -> dict[str, Any] | None:
     if not raw.startswith("{"):
         return None
     try:
-        found = json.loads(raw)
-    except ValueError:
+        found = json_value(raw.encode())
+    except (msgspec.DecodeError, UnicodeEncodeError):
         return None
     return found if isinstance(found, dict) else None
 

@@ -14,6 +14,7 @@ from exec_worker.codec import MsgspecCodec, PydanticCodec, name_of
 from exec_worker.node import AnyFunction, Response
 from exec_worker.reader import OCTETS, Signature, Taken, read
 from ipc.contract import NodeContract
+from ipc.decoding.msgpacked import inspect_msgpack
 from ipc.errors import BadResult, InvalidRequest, IpcError
 from ipc.messages.calls import Encoding
 
@@ -57,7 +58,9 @@ class Binding:
     def decode(self, params: Buffer, encoding: int, body: Buffer) -> dict[str, Any]:
         """The function's arguments; InvalidRequest, and nothing else, if they are not what it declares."""
         try:
-            kwargs = msgspec.structs.asdict(self._read_parameters(params or _NO_PARAMETERS))
+            if len(params := params or _NO_PARAMETERS) > 1:
+                inspect_msgpack(params)
+            kwargs = msgspec.structs.asdict(self._read_parameters(params))
             if self._late:
                 self._convert_late(kwargs)
         except InvalidRequest:

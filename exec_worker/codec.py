@@ -9,6 +9,8 @@ from typing import Any, Protocol
 import msgspec
 
 from ipc import shape
+from ipc.decoding.jsontext import json_value
+from ipc.decoding.msgpacked import inspect_msgpack, msgpack_value
 
 REF = "#/components/schemas/"
 _UNFIT = "it is not of the declared type"  # pydantic's own sentence repeats the value, and this may reach a client
@@ -23,7 +25,10 @@ class Unsupported(TypeError):
 
 
 class Codec(Protocol):
-    """What can be done with values of one type. Everything that reads raises msgspec.ValidationError."""
+    """What can be done with values of one type. Everything that reads raises msgspec.DecodeError.
+
+    What web workers have looked at is looked at again here: an exec worker does not take their word for it.
+    """
 
     modules: dict[str, str]
     """Where the classes that become components are defined."""
@@ -84,8 +89,8 @@ class MsgspecCodec:
     def __init__(self, kind: Any) -> None:
         try:
             info = msgspec.inspect.type_info(kind)
-            self.from_json = msgspec.json.Decoder(kind).decode
-            self.from_msgpack = msgspec.msgpack.Decoder(kind).decode
+            self._read_json = msgspec.json.Decoder(kind).decode
+            self._read_msgpack = msgspec.msgpack.Decoder(kind).decode
         except (TypeError, ValueError, NameError, NotImplementedError) as error:
             raise Unsupported(f"{error}") from error
         classes = _classes_in(info)
@@ -104,6 +109,18 @@ class MsgspecCodec:
     def shape(self) -> Any:
         """The type as data, or None if it has code of its own that takes part."""
         return shape.describe(self._kind)
+
+    def from_json(self, data: Any) -> Any:
+        """The value of a JSON document."""
+        data = data if type(data) is bytes else bytes(data)
+        json_value(data)
+        return self._read_json(data)
+
+    def from_msgpack(self, data: Any) -> Any:
+        """The value of a msgpack document."""
+        data = data if type(data) is bytes else bytes(data)
+        inspect_msgpack(data)
+        return self._read_msgpack(data)
 
     def convert(self, value: Any) -> Any:
         """The value of one parameter: numbers and the like may be written as text."""
@@ -152,15 +169,16 @@ class PydanticCodec:
 
     def from_json(self, data: Any) -> Any:
         """The value of a JSON document."""
+        data = data if type(data) is bytes else bytes(data)  # pydantic reads no memoryview
+        json_value(data)
         try:
-            # pydantic reads no memoryview
-            return self._adapter.validate_json(data if isinstance(data, bytes) else bytes(data))
+            return self._adapter.validate_json(data)
         except self._invalid as error:
             raise msgspec.ValidationError(_sentence(error)) from error
 
     def from_msgpack(self, data: Any) -> Any:
         """The value of a msgpack document."""
-        return self.convert(msgspec.msgpack.decode(data))
+        return self.convert(msgpack_value(data))
 
     def convert(self, value: Any) -> Any:
         """The value that plain data stand for."""

@@ -11,12 +11,11 @@ from queue import SimpleQueue
 from threading import Lock
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from exec_worker.admission import GIVE_BACK_AFTER, KEEP_SLOT, Admission, Verdict
 from exec_worker.asked import AskedCall
 from exec_worker.engine import Engine, Failure
 from ipc.clock import now
+from ipc.decoding.limits import UNREADABLE
 from ipc.link import Link
 from ipc.messages.calls import (
     FailureMeta,
@@ -69,7 +68,7 @@ class Service:
             self._clients.add(link)
             try:
                 self._request(link, frame)
-            except (msgspec.DecodeError, UnicodeDecodeError):
+            except UNREADABLE:
                 raise Refuse(Refusal.DECODE) from None
         elif frame.kind == _CANCEL:
             self._cancel(link, frame.call_id)

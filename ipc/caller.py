@@ -6,9 +6,8 @@ import asyncio
 import random
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-import msgspec
-
 from ipc.clock import now
+from ipc.decoding.limits import UNREADABLE
 from ipc.errors import CallTimeout, Cancelled, Expired, IpcError, LinkLost, Misuse, NoWorker, TooLarge, from_code
 from ipc.flow.dispatch import Dispatch, Seat, Send
 from ipc.flow.pending import Pending
@@ -306,7 +305,7 @@ class Caller:
             raise Refuse(Refusal.UNAUTHORISED)  # it answers what it was never asked
         try:
             self._answered(peer, link, call, frame)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except UNREADABLE:
             peer.outstanding[call.id] = call  # it has no answer yet, and `ended` tells it so
             raise Refuse(Refusal.DECODE) from None
         if peer.withdrawn and not peer.outstanding:

@@ -11,6 +11,9 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
+from ipc.decoding.limits import careful
+from ipc.decoding.msgpacked import inspect_msgpack
+
 BodyKind = Literal["none", "bytes", "json"]
 """What a body is made of: nothing, raw bytes, or a value of a declared type."""
 
@@ -97,6 +100,13 @@ class Fault(Struct, frozen=True):
     traceback: str = ""
 
 
+MAX_DESCRIBED = 1_000_000
+"""Elements of a description: an application has as many schemas as it likes, within reason."""
+DESCRIBED_DEPTH = 256
+"""Levels of a description: a schema is nested twice as deep as what it describes, and shapes once more."""
+_described = msgspec.msgpack.Decoder(Described)
+
+
 def encode_request(request: Describe) -> bytes:
     """The request as msgpack, as the describe process reads it from its standard input."""
     return msgspec.msgpack.encode(request)
@@ -114,4 +124,5 @@ def encode(described: Described) -> bytes:
 
 def decode(data: bytes) -> Described:
     """The description that `encode` wrote; msgspec.ValidationError for anything else."""
-    return msgspec.msgpack.decode(data, type=Described)
+    inspect_msgpack(data, MAX_DESCRIBED, DESCRIBED_DEPTH)
+    return careful(_described.decode)(data)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from ipc.decoding.jsontext import json_value
 from ipc.names import parse_worker
 from supervisor.events import LinesLost, LineWritten
 
@@ -25,7 +26,6 @@ MAX_FILE = 10 * 1024 * 1024
 RETRY = 1.0
 """How long a file that could not be written is left alone, seconds."""
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-_decode = msgspec.json.Decoder(dict[str, Any]).decode
 _encode = msgspec.json.encode
 
 
@@ -34,8 +34,8 @@ def entry(worker: str, stream: Stream, text: str, now: datetime) -> bytes:
     fields: dict[str, Any] = {"time": now, "text": text}
     if stream == "stderr" and text.startswith("{"):
         with suppress(msgspec.DecodeError):
-            said = _decode(text)
-            if "event" in said:
+            said = json_value(text.encode())
+            if isinstance(said, dict) and "event" in said:
                 fields = {"time": now, **said}
     return _encode({**fields, "worker": worker, "stream": stream}) + b"\n"
 

@@ -21,6 +21,7 @@ MAY_KNOW: dict[str, set[str]] = {
 }
 PURE = [
     "ipc/contract.py",
+    "ipc/decoding",
     "ipc/flow",
     "ipc/messages",
     "ipc/wire",

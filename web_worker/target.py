@@ -13,6 +13,9 @@ import msgspec
 from pydantic import TypeAdapter
 from pydantic_core import to_jsonable_python
 
+from ipc.decoding.jsontext import json_value
+from ipc.decoding.limits import UNREADABLE, told
+from ipc.decoding.msgpacked import inspect_msgpack, msgpack_value
 from ipc.errors import BadResult, Misuse
 from ipc.messages.calls import Encoding
 
@@ -82,15 +85,15 @@ class Target:
             if meta.encoding == Encoding.MSGPACK:
                 value = _anything(body)
             elif meta.encoding == Encoding.JSON:
-                value = msgspec.json.decode(body)
+                value = json_value(body)
             if self._response is None:
                 return value
             return self._response(value, meta.status or 200, meta.media_type or None, dict(meta.headers))
-        except (msgspec.DecodeError, ValueError, TypeError) as error:
-            raise BadResult(f"{self.name}: what came back is not what it declares: {error}") from None
+        except (*UNREADABLE, ValueError, TypeError) as error:
+            raise BadResult(f"{self.name}: what came back is not what it declares: {told(error)}") from None
 
 
-_anything = msgspec.msgpack.decode
+_anything = msgpack_value
 
 
 def _result_of(function: Callable[..., Any]) -> Any:
@@ -102,10 +105,16 @@ def _result_of(function: Callable[..., Any]) -> Any:
 
 def _reader(kind: Any) -> Callable[[Any], Any]:
     try:
-        return msgspec.msgpack.Decoder(kind, dec_hook=_revived).decode
+        decode = msgspec.msgpack.Decoder(kind, dec_hook=_revived).decode
     except (TypeError, NotImplementedError):  # a type that msgspec does not know, and pydantic does
         validate = TypeAdapter(kind).validate_python
         return lambda body: validate(_anything(body))
+
+    def read(body: bytes | memoryview) -> Any:
+        inspect_msgpack(body)
+        return decode(body)
+
+    return read
 
 
 @functools.lru_cache(maxsize=256)

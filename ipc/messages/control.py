@@ -9,6 +9,8 @@ from __future__ import annotations
 import msgspec
 from msgspec import Struct
 
+from ipc.decoding.jsontext import json_value
+
 MAX_LINE = 64 * 1024
 """The longest order, bytes."""
 
@@ -110,9 +112,11 @@ def encode(message: Order | Answer) -> bytes:
 
 def decode_order(line: bytes) -> Order:
     """What a client asks; msgspec.DecodeError for anything else."""
+    json_value(line)
     return _order.decode(line)
 
 
 def decode_answer(line: bytes) -> Answer:
     """What a supervisor answers; msgspec.DecodeError for anything else."""
+    json_value(line)
     return _answer.decode(line)

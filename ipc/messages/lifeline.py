@@ -15,6 +15,8 @@ import msgspec
 from msgspec import Struct
 
 from ipc.contract import NodeContract  # noqa: TC001 - msgspec reads the annotations
+from ipc.decoding.limits import careful
+from ipc.decoding.msgpacked import inspect_msgpack
 
 MAX_MESSAGE = 16 * 1024 * 1024
 """The largest lifeline message, bytes: a bootstrap carries every contract of the application."""
@@ -216,9 +218,10 @@ def encode(message: FromChild | FromSupervisor) -> bytes:
 
 def decode_from_child(body: bytes) -> FromChild:
     """What a child said; msgspec.DecodeError for anything else."""
-    return _from_child.decode(body)
+    inspect_msgpack(body)
+    return careful(_from_child.decode)(body)
 
 
 def decode_from_supervisor(body: bytes) -> FromSupervisor:
     """What the supervisor said; msgspec.DecodeError for anything else."""
-    return _from_supervisor.decode(body)
+    return careful(_from_supervisor.decode)(body)

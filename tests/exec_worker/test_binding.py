@@ -216,9 +216,33 @@ def test_no_body_brings_anything_but_an_invalid_request(function: Any, encoding:
         assert str(error)  # noqa: PT017 - a body may also be right
 
 
+@pytest.mark.parametrize("function", [anything, modelled])
+@pytest.mark.parametrize(
+    ("encoding", "body", "told"),
+    [
+        (JSON, b'{"width": 1, "width": 2}', "same key stands twice"),
+        (JSON, b'{"width": NaN}', "malformed"),
+        (JSON, b'{"a": ' + b"[" * 64 + b"]" * 64 + b"}", "deeper than 64 levels"),
+        (JSON, b"[" + b"0," * 65_536 + b"0]", "more than 65536 elements"),
+        (MSGPACK, b"\x82\xa1a\x01\xa1a\x02", "same key stands twice"),
+        (MSGPACK, b"\xd4\x05\x00", "extension type"),
+        (MSGPACK, b"\xdd\x00\x01\x00\x00" + b"\x80" * 65_536, "more than 65536 elements"),
+    ],
+)
+def test_a_body_beyond_the_limits_is_refused_whatever_is_declared(
+    function: Any, encoding: int, body: bytes, told: str
+) -> None:
+    assert told in refusal(function, b"", encoding, body)
+
+
+def test_parameters_are_not_taken_on_trust_either() -> None:
+    assert "same key stands twice" in refusal(scalars, b"\x82\xa1a\x01\xa1a\x02")
+    assert "a text or a whole number" in refusal(scalars, b"\x81\x90\x01")
+
+
 def test_deep_msgpack_is_an_invalid_request() -> None:
-    assert "recursion" in refusal(anything, b"", MSGPACK, b"\x91" * 100_000)
-    assert "recursion" in refusal(modelled, b"", MSGPACK, b"\x91" * 100_000)
+    assert "nested deeper than 32 levels" in refusal(anything, b"", MSGPACK, b"\x91" * 100_000)
+    assert "nested deeper than 32 levels" in refusal(modelled, b"", MSGPACK, b"\x91" * 100_000)
     assert refusal(nothing, b"\x91" * 100_000)
 
 

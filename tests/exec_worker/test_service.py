@@ -296,6 +296,7 @@ async def test_an_unknown_node_is_not_started(stage: Stage) -> None:
         b"\x94\xa2\xff\xfe\xa0\xa0\xa0",
         b"\xdd\xff\xff\xff\xff",
         b"\x91" * 3000,
+        b"\x98" + b"\xa1a" * 4 + b"\x00\x02\x80" + b"\x91" * 4000,
         encode_meta([1, 2, 3, 4]),
         encode_meta(["shop.render", "", "", "web-0#1"]) + b"\x00",
     ],

@@ -589,6 +589,7 @@ async def test_a_lost_link_fails_what_was_sent_and_keeps_what_waits(stage: Stage
         (Kind.REPLY, encode_meta(["1", 2, 3])),
         (Kind.REPLY, encode_meta([1, 2, 3, 0, 0]) + b"\x00"),
         (Kind.FAILURE, b"\x93\x01\xa2\xff\xfe\xa0"),
+        (Kind.REPLY, b"\x98\x01\x02\x03\x00\x00\xa0\x90" + b"\x91" * 4000),
         (Kind.FAILURE, encode_meta([1])),
         (Kind.NOT_STARTED, encode_meta([99])),
         (Kind.NOT_STARTED, b"\xdd\xff\xff\xff\xff"),

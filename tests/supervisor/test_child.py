@@ -147,7 +147,22 @@ def test_only_the_child_itself_is_listened_to() -> None:
     anyio.run(story)
 
 
-@pytest.mark.parametrize("said", [(MAX_MESSAGE + 1).to_bytes(4, "big"), b"\0\0\0\3xyz", b"\0\0\0\0"])
+def framed(body: bytes) -> bytes:
+    return len(body).to_bytes(4, "big") + body
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        (MAX_MESSAGE + 1).to_bytes(4, "big"),
+        b"\0\0\0\3xyz",
+        b"\0\0\0\0",
+        framed(b"\x82\xa4type\xa7drained\xa1x" + b"\x91" * 5000 + b"\x01"),
+        framed(b"\x82\xa4type\xa6broken\xa4what\xa1\xff"),
+        framed(b"\x83\xa4type\xa8hardened\xa3pid\x01\xa7missing\xdd\x00\x01\x00\x00" + b"\xa0" * 65_536),
+    ],
+    ids=["too long", "no message", "empty", "deep", "no text", "many"],
+)
 def test_what_is_no_message_is_the_end(said: bytes) -> None:
     async def story() -> None:
         heard = Heard(os.getpid())

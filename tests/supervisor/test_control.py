@@ -120,6 +120,9 @@ def test_orders_are_answered(tmp_path: Path) -> None:
     [
         (b"what?\n", "no order this version"),
         (b'{"type": "explode"}\n', "no order this version"),
+        (b'{"x":' + b"[" * 60_000 + b"\n", "no order this version"),
+        (b'{"type": "restart", "group": "\xff"}\n', "no order this version"),
+        (b'{"type": "status", "type": "stop"}\n', "no order this version"),
         (b"x" * (MAX_LINE + 100), f"at most {MAX_LINE} bytes"),
         (b"", "no order came"),
         (b'{"type": "status"}', "no order came"),

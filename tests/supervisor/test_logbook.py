@@ -45,7 +45,18 @@ def test_an_event_keeps_its_fields_but_not_its_word_on_who_wrote_it() -> None:
     }
 
 
-@pytest.mark.parametrize("text", ['{"no": "event"}', "{broken", "{}", '["event"]'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"no": "event"}',
+        "{broken",
+        "{}",
+        '["event"]',
+        '{"event": ' + "[" * 30_000,
+        '{"event": ' + "[" * 70 + "]" * 70 + "}",
+        '{"event": 1, "event": 2}',
+    ],
+)
 def test_what_only_looks_like_an_event_is_text(text: str) -> None:
     assert json.loads(entry("cpu-0#1", "stderr", text, NOW))["text"] == text
 

@@ -51,6 +51,10 @@ def named(struct: Struct) -> Struct:
     return Struct(struct.name.upper())
 
 
+def free(value: Any) -> Any:
+    return value
+
+
 def reverse(data: bytes, times: int = 1) -> bytes:
     return data[::-1] if times % 2 else data
 
@@ -71,7 +75,7 @@ def refuse() -> None:
     raise InvalidRequest("not on a Sunday")
 
 
-NODES = [add, resize, many, named, reverse, answer, structured, wait, refuse]
+NODES = [add, free, resize, many, named, reverse, answer, structured, wait, refuse]
 
 
 @pytest.fixture
@@ -157,6 +161,34 @@ async def test_a_call_that_cannot_be_is_the_programs_fault(
 async def test_values_that_do_not_fit_are_refused_by_the_node(handoff: HandoffCaller) -> None:
     with pytest.raises(InvalidRequest, match=r"\$\.a"):
         await handoff(add, "x")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"\xdd\x00\x0f\xff\xf0" + b"\x80" * 0xFFFF0,
+        b"\x91" * 100_000,
+        b"\x91" * 33 + b"\x01",
+        b"\x82\xa4name\xa1a\xa4name\xa1b",
+        b"\x82\xa4name\xa1a\xa1x\xd4\x05\x00",
+        b"\x82\xa4name\xa1a\x90\x01",
+    ],
+    ids=["many", "very deep", "deep", "twice", "extension", "key"],
+)
+async def test_a_result_beyond_the_limits_is_a_fault_of_the_worker(
+    handoff: HandoffCaller, caller: Any, body: bytes
+) -> None:
+    caller.does = lambda call: call.reply(body, encoding=3)
+    for node, argument in ((named, Struct("x")), (resize, Model(size=1)), (free, 1)):
+        with pytest.raises(BadResult):
+            await handoff(node, argument)
+
+
+async def test_arguments_beyond_the_limits_never_reach_the_node(handoff: HandoffCaller) -> None:
+    for value, words in (([0] * 70_000, "more than 65536 elements"), ({1.5: 2}, "a text or a whole number")):
+        with pytest.raises(InvalidRequest, match=words):
+            await handoff(free, value)
+    assert await handoff(free, {1: [float("inf")]}) == {1: [float("inf")]}
 
 
 async def test_a_result_that_is_not_what_is_declared_is_a_fault(handoff: HandoffCaller, caller: Any) -> None:

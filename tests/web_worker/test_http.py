@@ -46,6 +46,40 @@ def fussy() -> None:
 
 
 JSON = {"content-type": "application/json"}
+SHAPE = {"detail", "status_code", "code", "request_id"}
+
+
+BEYOND = [
+    (b"[" + b"[]," * 349_000 + b"0]", "The JSON has more than 65536 elements"),
+    (b"[" * 1_000_000, "The JSON has more than 65536 elements"),
+    (b"[" * 60_000, "nested too deep"),
+    (b"[" * 65 + b"]" * 65, "The JSON is nested deeper than 64 levels"),
+    (b'{"item": "tea", "item": "coffee"}', "The same key stands twice"),
+    (b'{"item": "tea", "more": 1e999}', "out of range"),
+    (b'{"item": NaN}', "malformed"),
+    (b'{"item": "\xff"}', "utf-8"),
+]
+
+
+@pytest.mark.parametrize(("body", "words"), BEYOND, ids=range(len(BEYOND)))
+async def test_a_body_beyond_the_limits_is_refused_in_the_one_shape(
+    make_site: Any, declare: Any, body: bytes, words: str
+) -> None:
+    ran: list[Any] = []
+
+    def note(value: Any) -> Any:
+        ran.append(value)
+
+    def narrow(order: Order) -> Any:
+        ran.append(order)
+
+    site = make_site(declare("/note", note, "POST"), declare("/narrow", narrow, "POST"), nodes=[note, narrow])
+    for path in ("/note", "/narrow"):
+        answer = await site.ask("POST", path, content=body, headers=JSON)
+        problem = answer.json()
+        assert (answer.status_code, problem["code"], set(problem)) == (422, "invalid_request", SHAPE)
+        assert words in problem["detail"] or path == "/narrow"
+    assert ran == []
 
 
 async def test_a_body_is_checked_and_forwarded_as_it_came(make_site: Any, declare: Any) -> None:

@@ -1,7 +1,7 @@
 """One declared endpoint over HTTP: read the request, hand it off, write the answer. Served without FastAPI's machinery.
 
-The body is checked against the contract and forwarded as it came; the reply's bytes go out as they came. Everything
-that can be known at start is worked out at start.
+The body is weighed, checked against the contract and forwarded as it came; the reply's bytes go out as they came. How
+deep it is and whether a key stands twice, the exec worker sees. What can be known at start is worked out at start.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from ipc.decoding.jsontext import weigh_json
+from ipc.decoding.limits import UNREADABLE, told
 from ipc.errors import BadMessage, Cancelled, Draining, InvalidRequest, IpcError, OutcomeUnknown, TooLarge
 from ipc.messages.calls import Encoding, RequestMeta, encode_meta
 from ipc.shape import rebuild
@@ -144,9 +146,10 @@ class HttpEndpoint:
             raise _unsupported(who.content_type)
         if self._check is not None:
             try:
+                weigh_json(body)
                 self._check(body)
-            except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-                raise InvalidRequest(str(error)) from None
+            except UNREADABLE as error:
+                raise InvalidRequest(told(error)) from None
         return body
 
     def _look_at_nothing(self, message: Mapping[str, object]) -> None:
