@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import link
 import primitives
 import requests
+import rotation
 from load import have_wrk
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "benchmarks.md"
@@ -29,7 +30,8 @@ def main() -> None:
     rounds, seconds = (1, 1) if given.quick else (given.rounds, given.seconds)
     web = requests.measure(rounds, seconds)
     wire = link.measure(rounds, min(seconds, 2))
-    marks = [*requests.goals(web), *link.goals(wire)]
+    keys = rotation.measure(1.0 if given.quick else rotation.SECONDS)
+    marks = [*requests.goals(web), *link.goals(wire), *rotation.goals(keys)]
     lines = [
         "# Benchmarks",
         "",
@@ -54,6 +56,10 @@ def main() -> None:
         "## The link alone",
         "",
         *link.table(wire),
+        "",
+        "## Key rotation",
+        "",
+        *rotation.table(keys),
         "",
         "## Sealing",
         "",

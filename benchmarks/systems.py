@@ -51,6 +51,13 @@ def _pin(pid: int, cpu: int) -> None:
 @contextlib.contextmanager
 def shunter(*settings: str) -> Iterator[str]:
     """Shunter by its own command line; gives the base URL."""
+    with service(*settings) as (url, _):
+        yield url
+
+
+@contextlib.contextmanager
+def service(*settings: str) -> Iterator[tuple[str, Path]]:
+    """The same; gives the base URL and the state directory."""
     port, state = free_port(), tempfile.mkdtemp()
     command = [str(Path(sys.executable).with_name("shunter"))]
     where = ["-c", str(SERVICE / "shunter.yaml"), "--state-dir", state]
@@ -64,7 +71,7 @@ def shunter(*settings: str) -> Iterator[str]:
         for group in json.loads(told.stdout)["groups"]:
             for worker in group["workers"]:
                 _pin(worker["pid"], WEB_CPU if group["name"] == "web" else OTHER_CPU)
-        yield f"http://127.0.0.1:{port}"
+        yield f"http://127.0.0.1:{port}", Path(state)
     finally:
         subprocess.run([*command, "stop", "--state-dir", state], check=False, capture_output=True, timeout=_START)
         shutil.rmtree(state, ignore_errors=True)
