@@ -3,7 +3,7 @@ PYTHON ?= python3
 PORT ?= 8000
 BIN := .venv/bin
 
-.PHONY: setup run test check bench soak docs lock clean
+.PHONY: setup run test check bench soak mutants docs lock clean
 setup: .venv/.done
 
 .venv/.done: requirements.lock pyproject.toml
@@ -33,6 +33,10 @@ bench: setup
 # The long forms of the fault tests and simulations: minutes, not seconds.
 soak: setup
 	SHUNTER_SOAK=14 $(BIN)/pytest -n 2 --dist worksteal -q -m "fault or soak" --timeout 1800
+
+# Without each guard in turn: the tests must notice. About half an hour.
+mutants: setup
+	$(BIN)/python scripts/mutants.py
 
 docs: setup
 	$(BIN)/python scripts/configuration.py

@@ -13,6 +13,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import os
 import textwrap
 from contextlib import contextmanager
 from operator import attrgetter
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 VARIABLE = "SHUNTER_MUTANT"
+WITHOUT = "SHUNTER_WITHOUT"
+"""Names the guard that is gone from the files themselves: `make mutants` runs the tests of such a copy."""
 
 
 class Edit(NamedTuple):
@@ -146,7 +149,7 @@ GUARDS: dict[str, tuple[Edit, ...]] = {
         ),
     ),
     "hello's alg": (Edit(_HANDSHAKE, "Acceptor.hello", "if alg != terms.alg:", "if False:"),),
-    "hello's epoch": (Edit(_HANDSHAKE, "Acceptor.hello", "if epoch != terms.epoch:", "if False:"),),
+    "hello's epoch": (Edit(_HANDSHAKE, "Acceptor.hello", "if secret is None:", "if False:"),),
     "hello's addressee": (Edit(_HANDSHAKE, "Acceptor.hello", "if id_s + inc_s != self._server:", "if False:"),),
     "carrier in the transcript": _said("terms.carrier.encode(), "),
     "client in the transcript": _said("client, "),
@@ -254,6 +257,8 @@ def _apply() -> dict[FunctionType, CodeType]:
     """Give every function that lacks a guard its edited code; returns what they had."""
     edits: dict[FunctionType, list[Edit]] = {}
     for name in dict.fromkeys(_off):
+        if name == os.environ.get(WITHOUT):
+            continue  # this copy of the source lacks it anyway
         for edit in GUARDS[name]:
             edits.setdefault(function_of(edit), []).append(edit)
     sources = {function: Path(inspect.getfile(function)).read_text() for function in edits}
@@ -282,6 +287,21 @@ def switched_off(*names: str) -> Iterator[None]:
         for function, code in before.items():
             function.__code__ = code
         del _off[len(_off) - len(names) :]
+
+
+def edited_file(name: str) -> dict[Path, str]:
+    """The files that one guard is in, as they are without it."""
+    texts: dict[Path, str] = {}
+    for edit in GUARDS[name]:
+        function = function_of(edit)
+        path = Path(inspect.getfile(function))
+        lines = texts.get(path, path.read_text()).splitlines(keepends=True)
+        first, last = _where("".join(lines), function.__code__.co_qualname)
+        text = "".join(lines[first - 1 : last])
+        if text.count(edit.old) != 1:
+            raise NoSuchWords(f"{edit.module}.{edit.function} has {text.count(edit.old)} times, not once: {edit.old}")
+        texts[path] = "".join((*lines[: first - 1], text.replace(edit.old, edit.new), *lines[last:]))
+    return texts
 
 
 def describe(name: str) -> str:

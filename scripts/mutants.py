@@ -1,0 +1,126 @@
+"""`make mutants`: take each guard away, one after the other, and see that the tests notice.
+
+Every guard in `tests/attacks/guards.py` is removed from a copy of the repository, so that processes which tests start
+lack it too, and the tests that are there for it run until the first that fails. A guard that nobody misses is a
+failure of this program, and of the tests. The list goes to docs/mutants.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parent.parent
+sys.path[:0] = [str(ROOT / "tests" / "attacks"), str(ROOT)]
+
+from guards import GUARDS, WITHOUT, edited_file  # noqa: E402 - a test's module, reached by the line above
+
+DOCUMENT = ROOT / "docs" / "mutants.md"
+_LEFT_BEHIND = shutil.ignore_patterns(".git", ".venv", ".*_cache", ".hypothesis", "__pycache__", ".shunter")
+_TIME = 900.0
+"""How long the tests may take to notice, seconds."""
+TESTS = {
+    "ipc.wire": ("tests/golden", "tests/ipc/wire", "tests/attacks", "tests/ipc", "tests/simulation"),
+    "ipc.flow": ("tests/ipc", "tests/simulation", "tests/attacks"),
+    "ipc.hardening": ("tests/ipc/test_hardening.py", "tests/attacks", "tests/faults", "tests/supervisor"),
+    "ipc": ("tests/ipc", "tests/contract", "tests/attacks", "tests/simulation"),
+    "exec_worker": ("tests/exec_worker", "tests/attacks", "tests/simulation"),
+    "web_worker": ("tests/web_worker", "tests/attacks"),
+    "supervisor": ("tests/supervisor", "tests/attacks", "tests/faults"),
+}
+"""Which tests are there for a module's guards, the quickest first."""
+
+
+class Fate(NamedTuple):
+    """What became of one mutant. `caught` is the first test that failed, empty if none did."""
+
+    guard: str
+    caught: str
+    seconds: float
+
+
+def main() -> int:
+    """Try every guard, or those that are named."""
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("guards", nargs="*", metavar="GUARD", help="only these")
+    given = arguments.parse_args().guards
+    if unknown := set(given) - GUARDS.keys():
+        sys.stderr.write(f"no such guard: {', '.join(sorted(unknown))}; there are: {', '.join(sorted(GUARDS))}\n")
+        return 2
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        fates = []
+        for fate in pool.map(lambda guard: _try(guard, Path(folder)), given or GUARDS):
+            fates.append(fate)
+            sys.stdout.write(f"{fate.guard:<32} {fate.caught or 'NOBODY NOTICES'}  ({fate.seconds:.0f} s)\n")
+            sys.stdout.flush()
+    survivors = [fate.guard for fate in fates if not fate.caught]
+    sys.stdout.write(f"{len(fates) - len(survivors)} of {len(fates)} guards are missed when they are gone\n")
+    if not given:
+        DOCUMENT.write_text(_document(fates))
+    return 1 if survivors else 0
+
+
+def _try(guard: str, folder: Path) -> Fate:
+    """Run the tests without one guard."""
+    tree = folder / re.sub(r"\W+", "-", guard)
+    shutil.copytree(ROOT, tree, ignore=_LEFT_BEHIND)
+    for path, text in edited_file(guard).items():
+        (tree / path.relative_to(ROOT)).write_text(text)
+    began = time.monotonic()
+    ran = subprocess.run(
+        [_python(tree), "-m", "pytest", "-x", "-q", "--no-header", "--tb=no", "-p", "no:cacheprovider", *_tests(guard)],
+        cwd=tree,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=_TIME,
+        env={**os.environ, WITHOUT: guard},
+    )
+    failed = re.search(r"^(?:FAILED|ERROR) ([^\s\[]+)", ran.stdout, re.MULTILINE)
+    shutil.rmtree(tree, ignore_errors=True)
+    if failed is None and ran.returncode not in {0, 1}:
+        raise RuntimeError(f"{guard}: the tests could not run\n{ran.stdout[-2000:]}{ran.stderr[-2000:]}")
+    return Fate(guard, failed[1] if failed else "", time.monotonic() - began)
+
+
+def _tests(guard: str) -> tuple[str, ...]:
+    module = GUARDS[guard][0].module
+    while module not in TESTS:
+        module = module.rpartition(".")[0]
+    return tuple(path for path in TESTS[module] if (ROOT / path).exists())
+
+
+def _python(tree: Path) -> str:
+    """An interpreter for which the copy is the product, and everything installed here is installed."""
+    venv = tree / ".venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True)
+    site = venv / Path(sysconfig.get_path("purelib")).relative_to(sys.prefix)
+    (site / "mutant.pth").write_text(f"{tree}\n{sysconfig.get_path('purelib')}\n")
+    return str(venv / "bin" / "python")
+
+
+def _document(fates: list[Fate]) -> str:
+    lines = [
+        "# Guards, and the tests that miss them",
+        "",
+        "Written by `make mutants`: each guard is taken out of a copy of the sources, and tests run until one fails.",
+        "",
+        "| without | first test to fail |",
+        "|---|---|",
+        *(f"| {fate.guard} | `{fate.caught}` |" for fate in fates),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
