@@ -10,6 +10,7 @@ from rich.text import Text
 
 from cli.lines import worker_colour
 from cli.output import table
+from cli.status import DEBUG
 from ipc.messages.lifeline import WebSettings
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ def banner(plan: Plan, version: str) -> RenderableType:
     parts: list[RenderableType] = [title, Text(), _groups(plan)]
     if plan.endpoints:
         parts += [Text(), _endpoints(plan)]
+    if plan.allow_debug:
+        parts += [Text(), Text(f"WARNING: {DEBUG}", "bold red")]
     return Padding(Group(*parts), (1, 0, 1, 2))
 
 

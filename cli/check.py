@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from ipc.confinement import PRIVATE
 from supervisor.errors import EXIT_CODE, ConfigError, StartError
 from supervisor.planning import load_plan
 from supervisor.summary import summary
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 OK = 0
 KiB = 1024
+USUAL_UMASK = f"{PRIVATE:03o}"
 
 
 def check(config: Path | None, overrides: Sequence[str], *, as_json: bool) -> int:
@@ -56,12 +58,15 @@ def _as_data(error: StartError) -> list[dict[str, str]]:
 
 def _print_plan(plan: dict[str, Any]) -> None:
     from cli.output import out, show  # noqa: PLC0415 -- as above
+    from cli.status import DEBUG  # noqa: PLC0415 -- as above
 
     out.print(plan["config"], style="bold", soft_wrap=True)
     for part in (_groups(plan), _endpoints(plan), _unused(plan), _settings(plan)):
         if part.row_count:
             out.print()
             show(part)
+    if plan["hardening"]["allow_debug"]:
+        out.print(f"\nWARNING: {DEBUG}", style="bold red", soft_wrap=True)
     for note in plan["notes"]:
         out.print(f"\nnote: {note}", style="yellow", soft_wrap=True)
 
@@ -121,6 +126,9 @@ def _settings(plan: dict[str, Any]) -> Table:
     rows.add_row("variables passed", f"{passed}, beside those that every worker inherits")
     rows.add_row("variables set", " ".join(environment["set"]) or "none")
     requests = ", a line for each request" if plan["log"]["requests"] else ""
+    for group in plan["groups"]:
+        if group["user"] or group["umask"] != USUAL_UMASK:
+            rows.add_row(f"{group['name']} runs as", f"{group['user'] or 'who starts it'}, umask {group['umask']}")
     rows.add_row("log", f"{plan['log']['level']}{requests}")
     rows.add_row("state", plan["state_dir"])
     return rows

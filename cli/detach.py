@@ -18,8 +18,9 @@ from cli.show import Terminal, from_json
 from cli.tail import Tail
 from ipc.control import ControlError, ask
 from ipc.messages.control import AskStatus, Status
+from supervisor.errors import StartError
 from supervisor.events import Serving
-from supervisor.statedir import AlreadyRunning
+from supervisor.statedir import AlreadyRunning, make_private
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +38,11 @@ def detached(config: Path, overrides: Sequence[str], state_dir: Path) -> int:
         show_error(AlreadyRunning(state_dir, pid))
         return USAGE
     try:
+        make_private(state_dir)
         log = _prepare(state_dir)
+    except StartError as error:
+        show_error(error)
+        return USAGE
     except OSError as error:
         err.print(f"shunter: cannot write {error.filename}: {error.strerror}", soft_wrap=True)
         return USAGE
@@ -62,7 +67,6 @@ def running(state_dir: Path) -> int | None:
 def _prepare(state_dir: Path) -> Path:
     """The log file, empty or with room, private to this user."""
     log = state_dir / "logs" / LOG
-    state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     log.parent.mkdir(mode=0o700, exist_ok=True)
     log.touch(mode=0o600)
     if log.stat().st_size > FULL:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from cli.outlet import Outlet
 from cli.output import out, show_error
 from cli.show import JsonLines, Terminal
+from ipc.hardening import seal
 from shunter import VERSION
 from supervisor.errors import EXIT_CODE, StartError
 from supervisor.planning import load_plan
@@ -31,6 +32,7 @@ def start(config: Path, overrides: Sequence[str], state_dir: Path, *, background
 
     In the background the workers' own lines are left to their groups' log files.
     """
+    seal()  # it will hold the root of all keys
     watched = sys.stdout.isatty() and not background
     try:
         # It takes a while, and somebody who looks wants to know what is waited for.

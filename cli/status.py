@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _COLOURS = {"up": "green", "ready": "green", "failed": "bold red", "down": "red"}
 """States that are not named here are on their way to another one: yellow."""
+DEBUG = "hardening.allow_debug is on: every process of this user can read the workers' memory, and their keys"
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 
 
@@ -61,6 +62,8 @@ def _print_table(answer: Status) -> None:
     from supervisor.errors import printable  # noqa: PLC0415 -- as above
 
     one, now = answer.supervisor, time.time()
+    if one.allow_debug:
+        out.print(f"WARNING: {DEBUG}\n", style="bold red", soft_wrap=True)
     out.print(f"Shunter {one.version}, pid {one.pid}, up {age(now - one.since)}, {one.config}\n", soft_wrap=True)
     out.print(rows(answer, now))
     ended = [worker for group in answer.groups for worker in group.workers if worker.reason]
@@ -75,7 +78,8 @@ def rows(answer: Status, now: float) -> Table:
 
     from cli.output import table  # noqa: PLC0415 -- as above
 
-    figures = ("for", "pid", "calls", "running", "restarts", "memory")
+    refused = any(worker.refused for group in answer.groups for worker in group.workers)
+    figures = ("for", "pid", "calls", "running", *(("refused",) if refused else ()), "restarts", "memory")
     made = table("worker", "state", *figures, right=figures)
     made.padding = (0, 2, 0, 0)
     made.columns[0].no_wrap = True
@@ -83,16 +87,17 @@ def rows(answer: Status, now: float) -> Table:
         made.add_row(Text(group.name, "bold"), Text(group.state, _COLOURS.get(group.state, "yellow")))
         for worker in group.workers:
             state = Text(worker.state, _COLOURS.get(worker.state, "yellow"))
-            made.add_row(Text(f"  {worker.name}"), state, *_figures(worker, now))
+            made.add_row(Text(f"  {worker.name}"), state, *_figures(worker, now, refused=refused))
     return made
 
 
-def _figures(worker: WorkerStatus, now: float) -> tuple[str, ...]:
+def _figures(worker: WorkerStatus, now: float, *, refused: bool) -> tuple[str, ...]:
     return (
         age(now - worker.since),
         str(worker.pid or "-"),
         f"{worker.calls:,}",
         str(worker.running),
+        *((f"{worker.refused:,}",) if refused else ()),
         str(worker.restarts),
         f"{worker.rss_bytes / 2**20:.0f} MiB" if worker.rss_bytes else "-",
     )

@@ -11,13 +11,15 @@ import contextlib
 import inspect
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 from exec_worker.components import Components
 from exec_worker.loader import Found, LoadError, contract_at, discover, find, import_module, put_first
 from exec_worker.reader import source_of
+from ipc.confinement import Confinement
 from ipc.contract import Describe, Described, Fault, NodeContract, decode_request, encode
-from ipc.hardening import harden
+from ipc.hardening import Unfit, harden, require_reach
 from shunter import check_ownership
 
 
@@ -105,10 +107,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="exec_worker.describe", description=__doc__)
     parser.add_argument("--fd", type=int, required=True, help="where the description is written")
     parser.add_argument("--parent", type=int, default=0, help="the process without which this one is not to live on")
+    parser.add_argument("--uid", type=int, help="the user to become, if another")
+    parser.add_argument("--gid", type=int, help="the group that goes with it")
     given = parser.parse_args()
     descriptor = given.fd
-    harden(given.parent or os.getppid(), {descriptor})  # before any user code
-    answer = encode(describe(decode_request(sys.stdin.buffer.read())))
+    request = decode_request(sys.stdin.buffer.read())
+    try:
+        # Before any user code.
+        harden(given.parent or os.getppid(), {descriptor}, Confinement(uid=given.uid, gid=given.gid))
+        require_reach(map(Path, request.sys_path))
+        answer = encode(describe(request))
+    except Unfit as unfit:
+        answer = encode(Described((), {}, (Fault(str(unfit)),)))
     with os.fdopen(descriptor, "wb") as out:
         out.write(answer)
     with contextlib.suppress(Exception):  # the application may have closed or replaced them

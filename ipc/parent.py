@@ -7,15 +7,18 @@ import socket
 import sys
 import threading
 from io import TextIOWrapper
-from typing import TYPE_CHECKING, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 import msgspec
 
+from ipc.confinement import Confinement
 from ipc.errors import BadMessage, Misuse
-from ipc.hardening import Orphaned, Termination, harden, note_signals
+from ipc.hardening import Orphaned, Termination, Unfit, harden, note_signals, require_reach
 from ipc.messages.lifeline import (
     MAX_MESSAGE,
     Bootstrap,
+    Broken,
     Drain,
     Hardened,
     Install,
@@ -36,6 +39,7 @@ ORPHANED = 75
 """The exit code of a child that left because its supervisor had; nobody is there to read it."""
 _CHUNK = 65_536
 _FLAGS = {"--lifeline-fd": "lifeline", "--page-fd": "page", "--listener-fd": "listener", "--parent": "parent"}
+_CONFINEMENT = {"--umask": "umask", "--uid": "uid", "--gid": "gid"}
 
 
 class Inherited(NamedTuple):
@@ -45,6 +49,7 @@ class Inherited(NamedTuple):
     page: int
     parent: int
     listener: int | None = None
+    confinement: Confinement = Confinement()
 
     @property
     def descriptors(self) -> tuple[int, ...]:
@@ -54,12 +59,17 @@ class Inherited(NamedTuple):
 
 def inherited(argv: Sequence[str]) -> Inherited:
     """Read a child's arguments; Misuse if a person typed them."""
-    if len(argv) % 2 or not set(argv[::2]) <= _FLAGS.keys() or not all(word.isdecimal() for word in argv[1::2]):
+    words = dict(zip(argv[::2], argv[1::2], strict=False))
+    known = (
+        words.keys() <= {*_FLAGS, *_CONFINEMENT, "--allow-debug"}
+        and {"--lifeline-fd", "--page-fd", "--parent"} <= words.keys()
+    )
+    if len(argv) % 2 or not known or not all(word.isdecimal() for word in words.values()):
         raise Misuse("this program is started by Shunter's supervisor, not by hand")
-    given = {_FLAGS[flag]: int(number) for flag, number in zip(argv[::2], argv[1::2], strict=True)}
-    if not {"lifeline", "page", "parent"} <= given.keys():
-        raise Misuse("this program is started by Shunter's supervisor, not by hand")
-    return Inherited(**given)
+    given = {name: int(words[flag]) for flag, name in _FLAGS.items() if flag in words}
+    numbers = {name: int(words[flag]) for flag, name in _CONFINEMENT.items() if flag in words}
+    confinement = Confinement(**numbers, debug=words.get("--allow-debug") == "1")
+    return Inherited(**given, confinement=confinement)
 
 
 def leave() -> None:
@@ -100,11 +110,14 @@ class Parent:
         """
         given = inherited(argv)
         termination = note_signals()
-        missing = harden(given.parent, given.descriptors)
+        parent = cls.open(given.lifeline)
+        try:
+            missing = harden(given.parent, given.descriptors, given.confinement)
+        except Unfit as error:
+            parent.give_up(error)
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, TextIOWrapper):  # into a pipe Python would write whole blocks, and late
                 stream.reconfigure(line_buffering=True, errors="backslashreplace")
-        parent = cls.open(given.lifeline)
         parent.say(Hardened(pid=os.getpid(), missing=missing))
         return parent, given, termination
 
@@ -119,14 +132,26 @@ class Parent:
         return True
 
     def bootstrap(self) -> Bootstrap:
-        """Wait for the first thing the supervisor says: who this child is. Raises Orphaned, BadMessage."""
+        """Wait for the first thing the supervisor says: who this child is. Raises Orphaned, BadMessage.
+
+        A child that cannot read its own application says so and leaves.
+        """
         size = int.from_bytes(self._exactly(4), "big")
         if size > MAX_MESSAGE:
             raise BadMessage(f"a bootstrap of {size} bytes; {MAX_MESSAGE} are allowed")
         message = _decode(self._exactly(size))
         if not isinstance(message, Bootstrap):
             raise BadMessage(f"{type(message).__name__} before the bootstrap")
+        try:
+            require_reach(map(Path, message.settings.sys_path))
+        except Unfit as error:
+            self.give_up(error)
         return message
+
+    def give_up(self, why: Exception) -> NoReturn:
+        """Say that this child cannot do what it is for, and leave."""
+        self.say(Broken(str(why)))
+        raise SystemExit(1)
 
     def listen(
         self,

@@ -14,6 +14,7 @@ def main() -> int:
     import os  # noqa: PLC0415
     from pathlib import Path  # noqa: PLC0415
 
+    from ipc.hardening import seal  # noqa: PLC0415
     from supervisor.errors import EXIT_CODE, StartError  # noqa: PLC0415
     from supervisor.events import Event, LineWritten  # noqa: PLC0415
     from supervisor.planning import load_plan  # noqa: PLC0415
@@ -23,6 +24,7 @@ def main() -> int:
         if not isinstance(event, LineWritten):  # these are in the log files
             sys.stderr.write(f"{event}\n")
 
+    seal()  # it will hold the root of all keys
     try:
         config = Path(sys.argv[1]) if sys.argv[1:] else None
         asyncio.run(run(load_plan(config, (), os.environ, None), on_event=tell, version=VERSION))

@@ -39,7 +39,9 @@ def descends(pid: int, managed: Collection[int]) -> bool:
         parent, group, session = _family(pid)
         if {pid, group, session} & set(managed):
             return True
-        if parent == os.getpid() != 1:  # everything in a container descends from its PID 1
+        # Also as PID 1: in a container it adopts what workers leave behind, while those who are let in from outside
+        # have no parent at all.
+        if parent == os.getpid():
             return True
         if parent <= 1:
             return False

@@ -5,8 +5,10 @@ from __future__ import annotations
 import ipaddress
 from typing import TYPE_CHECKING
 
+from msgspec import UNSET
+
 from ipc.scoreboard import SLOTS
-from supervisor.config import WEB
+from supervisor.config import WEB, ProcessGroup
 from supervisor.decode import suggest
 from supervisor.errors import ConfigError
 
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from ipc.contract import Described
-    from supervisor.config import Config, ProcessGroup
+    from supervisor.config import Config
 
 _GROUPS = "runtime.platform.process_groups"
 _LINKS = "runtime.platform.execution_ipc"
@@ -85,6 +87,7 @@ def check_links(config: Config, groups: Sequence[ProcessGroup]) -> Iterator[Conf
             key=f"{_LINKS}.transport",
             hint=f"use tcp_local, or at most {SLOTS - 1} workers",
         )
+    yield from _check_users(ipc.transport, groups)
     if ipc.bind_port and workers > 1:
         yield ConfigError(
             f"{workers} exec workers cannot all listen on port {ipc.bind_port}",
@@ -96,6 +99,30 @@ def check_links(config: Config, groups: Sequence[ProcessGroup]) -> Iterator[Conf
             f"a queue of {queue} bytes has no room for a body of max_payload_bytes ({ipc.max_payload_bytes})",
             key="runtime.web.queue.bytes",
         )
+
+
+def _check_users(transport: str, groups: Sequence[ProcessGroup]) -> Iterator[ConfigError]:
+    """Faults in whom workers become: some carriers tie them to the supervisor's own user, or to each other."""
+    usual = ProcessGroup(name=WEB)
+    for n, group in enumerate(groups):
+        key = f"{_GROUPS}.{n}"
+        if transport == "unix" and group.user is not UNSET:
+            yield ConfigError(
+                f"workers of '{group.name}' cannot become user '{group.user}': with the carrier 'unix' they meet in"
+                " a directory that is open to the user who starts Shunter alone",
+                key=f"{key}.user",
+                hint="use tcp_local, or leave the key out",
+            )
+        if transport != "memory" or group.name == WEB:
+            continue
+        for name in ("user", "umask"):
+            if getattr(group, name) != getattr(usual, name):
+                yield ConfigError(
+                    f"workers of '{group.name}' have no {name} of their own: 'memory' makes threads of each web"
+                    " worker of them",
+                    key=f"{key}.{name}",
+                    hint=f"give it to the group '{WEB}', or use tcp_local",
+                )
 
 
 def _is_loopback(host: str) -> bool:

@@ -109,7 +109,7 @@ class Worker:
     def status(self) -> WorkerStatus:
         """What can be seen of it from outside."""
         process = self._process
-        calls, running = self.counts()
+        calls, running, refused = self.counts()
         return WorkerStatus(
             name=str(self.name or f"{self._seat.group}-{self._seat.slot}#0"),
             pid=self.pid,
@@ -121,14 +121,14 @@ class Worker:
             running=running,
             rss_bytes=rss_bytes(process.pid) if process is not None else 0,
             reason=self.reason,
+            refused=refused,
         )
 
-    def counts(self, slot: int = 0) -> tuple[int, int]:
-        """Calls finished and running: its own, or those of a worker that is a thread of it."""
+    def counts(self, slot: int = 0) -> tuple[int, int, int]:
+        """Calls finished, running, messages refused: its own, or those of a worker that is a thread of it."""
         if self._process is None:
-            return 0, 0
-        calls, running, _refused = self._process.page.read(slot)
-        return calls, running
+            return 0, 0, 0
+        return self._process.page.read(slot)
 
     def _happen(self, event: life.Event) -> None:
         before = self.life

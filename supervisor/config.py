@@ -6,7 +6,7 @@ and anything outside the bounds (empty, zero, null, of another kind) is an error
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
@@ -22,6 +22,8 @@ from supervisor.fields import (
     Seconds,
     Stage,
     Text,
+    Umask,
+    UserName,
     VariableName,
     VariablePattern,
     VariableValue,
@@ -99,6 +101,20 @@ class ProcessGroup(_Section, frozen=True):
     """How long a worker may take from its start until it is ready, imports included, seconds."""
     drain_timeout_seconds: Seconds | UnsetType = UNSET
     """How long a worker may take to finish what it has, seconds; 30, or for `web` what `runtime.web` says."""
+    user: UserName | UnsetType = UNSET
+    """The user its workers become, by name or number, with that user's own group and no other; not root.
+
+    Only a supervisor started as root can do that. Unless given, workers are the user who started it.
+    """
+    umask: Umask = "077"
+    """What others may not do with files that workers make: three octal digits, as the shell has it."""
+
+
+class Hardening(_Section, frozen=True):
+    """`runtime.platform.hardening`: how workers are closed to their neighbours. All of it is on unless said here."""
+
+    allow_debug: bool = False
+    """Whether py-spy, gdb and the like may look into workers; then every process of their user can read their keys."""
 
 
 class Environment(_Section, frozen=True):
@@ -108,6 +124,13 @@ class Environment(_Section, frozen=True):
     """Variables of the supervisor's environment to hand on, by name; `*` stands for any characters."""
     set: dict[VariableName, VariableValue] = {}
     """Variables to set. Values may be secrets: they are never printed."""
+
+    def __repr__(self) -> str:
+        return f"Environment(passed={self.passed!r}, set={list(self.set)!r})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """Tracebacks that show variables ask for this one."""
+        return [("passed", self.passed), ("set", list(self.set))]
 
 
 class Platform(_Section, frozen=True):
@@ -123,6 +146,8 @@ class Platform(_Section, frozen=True):
     """A file of at least 32 random bytes, mode 0600, from which all keys follow; without it, fresh keys."""
     environment: Environment = Environment()
     """What children inherit."""
+    hardening: Hardening = Hardening()
+    """How workers are closed to their neighbours."""
 
 
 class Log(_Section, frozen=True):

@@ -20,12 +20,14 @@ import msgspec
 
 from ipc.contract import decode, encode_request
 from ipc.messages.lifeline import MAX_MESSAGE
+from supervisor.environment import without_us
 from supervisor.errors import ConfigError, SpawnError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from ipc.contract import Describe, Described
+    from supervisor.users import Identity
 
 TIME_LIMIT = 120.0
 """How long importing an application may take, seconds."""
@@ -47,13 +49,18 @@ def describe(
     request: Describe,
     environ: Mapping[str, str],
     *,
+    identity: Identity | None = None,
     time_limit: float = TIME_LIMIT,
     command: Sequence[str] = COMMAND,
 ) -> Described:
     """What the application consists of, as a process with the environment `environ` finds it.
 
     What is wrong with the application stands in the description's faults; ConfigError if there is no description.
+    It becomes `identity` before it imports anything.
     """
+    if identity is not None:
+        command = [*command, "--uid", str(identity.uid), "--gid", str(identity.gid)]
+        environ = without_us(environ, os.environ)
     with _started(command, request, environ) as run:
         if not run.listen(time_limit):
             run.process.send_signal(signal.SIGABRT)  # faulthandler: it prints its stack, and ends

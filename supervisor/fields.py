@@ -47,5 +47,11 @@ VariablePattern = Annotated[
     ),
 ]
 VariableValue = Annotated[str, text(r"[^\x00]*", "a text without NUL")]
+UserName = Annotated[
+    str, text(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?|[0-9]{1,10}", "a user's name such as 'shop', or number such as 1000")
+]
+Umask = Annotated[
+    str, text("0?0[0-7][2367]", "three octal digits such as 027, which keep others from writing and not the owner")
+]
 Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 Prefix = Annotated[str, text(r"(?:/[^/\s]+)*", "a path without '/' at its end such as '/api/v1', or an empty text")]

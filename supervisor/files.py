@@ -7,8 +7,10 @@ import stat
 from typing import TYPE_CHECKING
 
 from supervisor.errors import ConfigError
+from supervisor.trust import ANY, WRITE, check_directory, check_mode, check_owner
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 MAX_CONFIG = 1024 * 1024
@@ -24,8 +26,11 @@ MIN_DIFFERENT = 8
 def read_config(path: Path) -> str:
     """The text of a configuration file; ConfigError if it or its directory could be somebody else's work."""
     what = f"the configuration file {path}"
-    _check_directory(path.parent)
-    data = _read(path, what, limit=MAX_CONFIG, forbidden=stat.S_IWGRP | stat.S_IWOTH, mend="chmod go-w")
+    # Who can write beside the configuration can plant a module, for that directory is importable. Of a link the
+    # place of what it leads to counts as well.
+    for directory in dict.fromkeys((path.parent, path.resolve().parent)):
+        check_directory(directory, f"the configuration's directory {directory}")
+    data = _read(path, what, limit=MAX_CONFIG, forbidden=WRITE)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -33,10 +38,25 @@ def read_config(path: Path) -> str:
         raise ConfigError("not UTF-8 text", where=f"{path}:{line}") from None
 
 
+def check_modules(directory: Path, names: Iterable[str]) -> None:
+    """ConfigError if a module or package of the application could be somebody else's work.
+
+    `names` are those that are imported; what of them does not lie in `directory` is not ours to judge.
+    """
+    for top in dict.fromkeys(name.partition(".")[0] for name in names):
+        package, module = directory / top, directory / f"{top}.py"
+        if package.is_dir():
+            check_directory(package.resolve(), f"the application's package {package}")
+        elif module.exists():
+            what = f"the application's module {module}"
+            check_owner(module.stat(), what, module)
+            check_mode(module.stat(), what, module)
+
+
 def read_secret(path: Path) -> bytes:
     """The root secret, every byte of the file; ConfigError unless long, random and its owner's alone."""
     what = f"the secret file {path}"
-    data = _read(path, what, limit=MAX_SECRET, forbidden=stat.S_IRWXG | stat.S_IRWXO, mend="chmod 600")
+    data = _read(path, what, limit=MAX_SECRET, forbidden=ANY)
     make = f"make one with: (umask 077; head -c 32 /dev/urandom > {path})"
     if len(data) < MIN_SECRET:
         raise ConfigError(f"{what} has {len(data)} bytes, {MIN_SECRET} are the least", hint=make)
@@ -45,7 +65,7 @@ def read_secret(path: Path) -> bytes:
     return data
 
 
-def _read(path: Path, what: str, *, limit: int, forbidden: int, mend: str) -> bytes:
+def _read(path: Path, what: str, *, limit: int, forbidden: int) -> bytes:
     try:
         # Without O_NONBLOCK the open of a named pipe would wait for a writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -56,7 +76,8 @@ def _read(path: Path, what: str, *, limit: int, forbidden: int, mend: str) -> by
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise ConfigError(f"{what} is not a regular file")
-        _check(status, path, what, forbidden, mend)
+        check_owner(status, what, path)
+        check_mode(status, what, path, forbidden)
         with os.fdopen(descriptor, "rb", closefd=False) as file:
             data = file.read(limit + 1)
     except OSError as error:
@@ -66,24 +87,3 @@ def _read(path: Path, what: str, *, limit: int, forbidden: int, mend: str) -> by
     if len(data) > limit:
         raise ConfigError(f"{what} is larger than {limit} bytes")
     return data
-
-
-def _check_directory(path: Path) -> None:
-    """Who can write beside the configuration can plant a module, for that directory is importable."""
-    what = f"the configuration's directory {path}"
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise ConfigError(f"{what} cannot be read: {error.strerror}") from None
-    _check(status, path, what, stat.S_IWGRP | stat.S_IWOTH, "chmod go-w")
-
-
-def _check(status: os.stat_result, path: Path, what: str, forbidden: int, mend: str) -> None:
-    if status.st_uid not in {0, os.geteuid()}:
-        raise ConfigError(
-            f"{what} belongs to user {status.st_uid}, who could change what runs here",
-            hint=f"it must belong to root or to user {os.geteuid()}, who starts Shunter",
-        )
-    if status.st_mode & forbidden:
-        mode = stat.S_IMODE(status.st_mode)
-        raise ConfigError(f"{what} has mode {mode:04o}: others than its owner have access", hint=f"{mend} {path}")

@@ -24,8 +24,8 @@ def hosted(plans: Iterable[GroupPlan], state: str, hosts: Iterable[Worker]) -> I
             whole = host.status()
             seat = whole.name.partition("#")[0]
             for number in range(plan.workers):
-                calls, running = host.counts(slot + number)
+                calls, running, _ = host.counts(slot + number)  # refusals are counted for the whole process
                 name = f"{plan.name}-{number}@{seat}#{whole.incarnation}"
-                told.append(msgspec.structs.replace(whole, name=name, calls=calls, running=running))
+                told.append(msgspec.structs.replace(whole, name=name, calls=calls, running=running, refused=0))
         slot += plan.workers
         yield GroupStatus(plan.name, state, tuple(told))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from msgspec import UNSET
 
+from ipc.confinement import Confinement
 from ipc.messages.lifeline import EmbeddedGroup, ExecSettings, Limits, LogSettings, WebSettings
 from supervisor.checks import check_groups, check_links
 from supervisor.config import WEB, Config, ProcessGroup
@@ -14,10 +16,12 @@ from supervisor.endpoints import bind
 from supervisor.errors import ConfigError, ConfigFaults
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from ipc.contract import Described
     from ipc.messages.lifeline import EndpointSettings
+    from supervisor.users import Identity
 
 Role = Literal["web", "exec"]
 Transport = Literal["memory", "tcp_local"]
@@ -39,6 +43,10 @@ class GroupPlan:
     drain_timeout: float = 30.0
     embedded: bool = False
     """Whether its workers are threads of each web worker (`transport: memory`) instead of processes."""
+    confinement: Confinement = field(default_factory=Confinement)
+    """What its workers do to themselves before they hold a secret."""
+    user: str = ""
+    """Whom its workers become, as it was written; empty if they stay who the supervisor is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +71,23 @@ class Plan:
     environment_set: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     secret: bytes | None = field(default=None, repr=False)
     """The root secret if the operator gave one (`secret_file`); None: a fresh one for each start."""
+    allow_debug: bool = False
+    """Whether debuggers may look into the workers, and with them everybody of the same user."""
 
 
-def make_plan(config: Config, described: Described, *, config_path: Path, state_dir: Path) -> Plan:
+def make_plan(
+    config: Config,
+    described: Described,
+    *,
+    config_path: Path,
+    state_dir: Path,
+    users: Mapping[str, Identity] | None = None,
+) -> Plan:
     """The plan; ConfigError with every fault if there is none that could run.
 
     `config_path` is absolute, and its directory is the first from which the application is imported. Faults
     name their key and not the line: whoever read the file knows that. The root secret is the caller's to add.
+    `users` says whom the workers of a group become.
     """
     groups = _groups(config)
     routes = _routes(groups, described)
@@ -88,6 +106,7 @@ def make_plan(config: Config, described: Described, *, config_path: Path, state_
         if group.embedded and isinstance(group.settings, ExecSettings)
     )
     platform, web = config.runtime.platform, config.runtime.web
+    confined = partial(_confined, config, users or {})
     ipc = platform.execution_ipc
     return Plan(
         config_path=config_path,
@@ -107,9 +126,9 @@ def make_plan(config: Config, described: Described, *, config_path: Path, state_
         log=LogSettings(level=config.runtime.log.level, requests=config.runtime.log.requests),
         # Exec workers first: when the listener is served, somebody is there to do the work.
         groups=(
-            *exec_groups,
+            *map(confined, exec_groups),
             *(
-                _web_group(group, config, described, config_path, endpoints, routes, embedded)
+                confined(_web_group(group, config, described, config_path, endpoints, routes, embedded))
                 for group in groups
                 if group.name == WEB
             ),
@@ -118,7 +137,18 @@ def make_plan(config: Config, described: Described, *, config_path: Path, state_
         described=described,
         environment_pass=platform.environment.passed,
         environment_set=tuple(platform.environment.set.items()),
+        allow_debug=platform.hardening.allow_debug,
     )
+
+
+def _confined(config: Config, users: Mapping[str, Identity], plan: GroupPlan) -> GroupPlan:
+    """The group with what its workers are told to do to themselves."""
+    group = next((found for found in _groups(config) if found.name == plan.name), ProcessGroup(name=plan.name))
+    identity = users.get(plan.name)
+    uid, gid = (None, None) if identity is None else identity
+    debug = config.runtime.platform.hardening.allow_debug
+    named = "" if identity is None or group.user is UNSET else group.user
+    return replace(plan, confinement=Confinement(int(group.umask, 8), uid, gid, debug), user=named)
 
 
 def _named(config: Config) -> dict[str, str]:

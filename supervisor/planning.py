@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import UNSET
 
@@ -12,17 +12,19 @@ from ipc.contract import Describe
 from supervisor.description import describe
 from supervisor.environment import scrub
 from supervisor.errors import ConfigError
-from supervisor.files import read_secret
+from supervisor.files import check_modules, read_secret
 from supervisor.plan import make_plan
 from supervisor.sources import find_file, load
+from supervisor.users import identities, of_everybody
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from supervisor.config import Config
     from supervisor.plan import Plan
     from supervisor.sources import Loaded
 
+T = TypeVar("T")
 STATE_DIR = ".shunter"
 """The state directory's name; it stands beside the configuration file."""
 STATE_VARIABLE = "SHUNTER_STATE_DIR"
@@ -36,15 +38,15 @@ def load_plan(
     path = find_file(config_file)
     loaded = load(path, environ, overrides)
     secret = _secret(loaded)
+    users = _placed(loaded, lambda: identities(loaded.config))
+    asked = request(loaded.config, path)
+    check_modules(path.parent, [name.partition(":")[0] for name in (asked.app, *asked.packages, *asked.nodes) if name])
     variables = loaded.config.runtime.platform.environment
     # As the workers will see it: with other variables it might be another application.
-    described = describe(request(loaded.config, path), scrub(environ, variables.passed, variables.set.items()))
-    try:
-        plan = make_plan(loaded.config, described, config_path=path, state_dir=find_state_dir(path, environ, state_dir))
-    except ConfigError as error:
-        for fault in error.faults:
-            _place(fault, loaded)
-        raise
+    environment = scrub(environ, variables.passed, variables.set.items())
+    described = describe(asked, environment, identity=of_everybody(loaded.config, users))
+    found = find_state_dir(path, environ, state_dir)
+    plan = _placed(loaded, lambda: make_plan(loaded.config, described, config_path=path, state_dir=found, users=users))
     return replace(plan, secret=secret)
 
 
@@ -75,6 +77,16 @@ def _secret(loaded: Loaded) -> bytes | None:
     except ConfigError as error:
         error.key = "runtime.platform.secret_file"
         _place(error, loaded)
+        raise
+
+
+def _placed(loaded: Loaded, decide: Callable[[], T]) -> T:
+    """What `decide` returns; the faults it raises instead get their places."""
+    try:
+        return decide()
+    except ConfigError as error:
+        for fault in error.faults:
+            _place(fault, loaded)
         raise
 
 

@@ -143,8 +143,9 @@ class _Service:
 
     def status(self) -> Status:
         """What runs."""
-        supervisor = SupervisorStatus(os.getpid(), self._version, self._since, str(self._plan.config_path))
-        guests = [plan for plan in self._plan.groups if plan.embedded]
+        plan = self._plan
+        supervisor = SupervisorStatus(os.getpid(), self._version, self._since, str(plan.config_path), plan.allow_debug)
+        guests = [group for group in plan.groups if group.embedded]
         told = [group.status() for group in self._groups]
         for web in [group for group in self._groups if group.role == "web"]:
             told[:0] = hosted(guests, web.state, web.everybody())
@@ -185,7 +186,7 @@ class _Service:
 
     def _group(self, plan: GroupPlan, policy: RestartPolicy | None) -> Group:
         def launch(name: WorkerName) -> Process:
-            return self._launcher.launch(name, plan.role)
+            return self._launcher.launch(name, plan.role, plan.confinement)
 
         def greeting(name: WorkerName) -> Iterator[FromSupervisor]:
             yield self._bootstrap(plan, name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args, get_origin
 
@@ -32,7 +32,8 @@ class Loaded:
     config: Config
     path: Path
     """The configuration file, absolute."""
-    tree: Tree
+    tree: Tree = field(repr=False)
+    """What was written, variables that are secrets among it."""
 
     def where(self, key: str) -> str:
         """The place of the value of a dotted key, or of the nearest thing around it that was written at all."""
@@ -57,7 +58,7 @@ class Override:
     parts: tuple[str, ...]
     joint: str
     """What stands between the parts: `__` or `.`."""
-    text: str
+    text: str = field(repr=False)
 
 
 def find_file(given: Path | None) -> Path:

@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ipc import scoreboard
+from ipc.confinement import Confinement
 from ipc.errors import Misuse
 from ipc.scoreboard import Scoreboard
+from supervisor.environment import without_us
 from supervisor.errors import SpawnError
 from supervisor.scoreboard import OutOfMemory
 
@@ -34,6 +36,7 @@ PIPE_BUDGET = 32 * 1024 * 1024
 """All pipes together: beyond twice that the kernel gives this user's other programs tiny ones."""
 _LEAST_PIPE = 65_536
 _REAPING = 10.0
+_USUAL = Confinement()
 
 
 @dataclass(slots=True)
@@ -88,27 +91,27 @@ class Launcher:
         self._out_of_memory = OutOfMemory()
         self._pipe_size = max(_LEAST_PIPE, min(PIPE_SIZE, PIPE_BUDGET // (2 * max(1, workers))))
 
-    def launch(self, name: WorkerName, role: Role) -> Process:
+    def launch(self, name: WorkerName, role: Role, confinement: Confinement = _USUAL) -> Process:
         """Make a process; it is neither hardened nor ready. Raises SpawnError."""
         if threading.current_thread() is not threading.main_thread():
             raise Misuse("children are made in the main thread, or the kernel ends them with another")
         try:
             with ExitStack() as undo:
-                process = self._launch(name, role, undo)
+                process = self._launch(name, role, confinement, undo)
                 undo.pop_all()
                 return process
         except (OSError, ValueError) as error:  # the latter if the listener was closed meanwhile
             raise SpawnError(f"{name} could not be started: {error}") from error
 
-    def argv(self, role: Role, lifeline: int, page: int) -> list[str]:
+    def argv(self, role: Role, lifeline: int, page: int, confinement: Confinement = _USUAL) -> list[str]:
         """What a child is started with. Everybody on the machine can read it."""
         argv = [sys.executable, "-P", "-m", self._programs[role]]
         argv += ["--lifeline-fd", str(lifeline), "--page-fd", str(page)]
         if role == "web" and self._listener is not None:
             argv += ["--listener-fd", str(self._listener.fileno())]
-        return [*argv, "--parent", str(os.getpid())]
+        return [*argv, "--parent", str(os.getpid()), *confinement.arguments()]
 
-    def _launch(self, name: WorkerName, role: Role, undo: ExitStack) -> Process:
+    def _launch(self, name: WorkerName, role: Role, confinement: Confinement, undo: ExitStack) -> Process:
         ours, theirs = socket.socketpair()
         undo.callback(ours.close)
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
@@ -119,18 +122,23 @@ class Launcher:
             undo.callback(page.close)
             stdout, their_stdout = self._pipe(undo, handed_over)
             stderr, their_stderr = self._pipe(undo, handed_over)
+            environment = self._environment
+            if confinement.uid is not None and confinement.gid is not None:
+                for pipe in (their_stdout, their_stderr):  # it opens them anew, so as to never wait for them
+                    os.fchown(pipe, confinement.uid, confinement.gid)
+                environment = without_us(environment, os.environ)
             passed = [theirs.fileno(), page_fd]
             if role == "web" and self._listener is not None:
                 passed.append(self._listener.fileno())
             popen = subprocess.Popen(  # noqa: S603 -- the arguments are ours alone
-                self.argv(role, theirs.fileno(), page_fd),
+                self.argv(role, theirs.fileno(), page_fd, confinement),
                 stdin=subprocess.DEVNULL,
                 stdout=their_stdout,
                 stderr=their_stderr,
                 close_fds=True,
                 pass_fds=passed,
                 start_new_session=True,
-                env=self._environment,
+                env=environment,
             )
         try:
             pidfd = os.pidfd_open(popen.pid)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ipc import control as asking
 from supervisor.errors import StartError
+from supervisor.trust import check_above, check_mode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,13 +35,18 @@ def held(state_dir: Path) -> Iterator[None]:
     The lock decides, not a pid that may be somebody else's by now; the kernel lets go of it when this process ends.
     """
     with ExitStack() as stack:
+        make_private(state_dir)
+        path = state_dir / asking.LOCK
         try:
-            _make_private(state_dir)
-            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-            fd = os.open(state_dir / asking.LOCK, flags, 0o600)
+            # Without O_NONBLOCK the open of a named pipe would wait for somebody at its other end.
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
         except OSError as error:
-            raise StartError(f"cannot use the state directory {state_dir}: {error}") from error
+            raise StartError(_planted(path, "a plain file", error.strerror)) from error
         stack.callback(os.close, fd)
+        found = os.fstat(fd)
+        # A second name elsewhere: what is written here would be written there.
+        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_nlink != 1:
+            raise StartError(_planted(path, "a plain file", f"user {found.st_uid}'s, {found.st_nlink} names"))
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -57,9 +63,9 @@ def held(state_dir: Path) -> Iterator[None]:
 def bound(state_dir: Path) -> Iterator[socket.socket]:
     """The control socket, listening; to be called by whoever holds the lock, for whom any other is stale."""
     path = state_dir / asking.SOCKET
+    _remove_stale(path)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         try:
-            path.unlink(missing_ok=True)
             mask = os.umask(0o177)
             try:
                 with asking.address(state_dir) as address:
@@ -77,15 +83,45 @@ def bound(state_dir: Path) -> Iterator[socket.socket]:
                 path.unlink()
 
 
-def _make_private(directory: Path) -> None:
-    """Have a directory that only this user can enter. Raises OSError."""
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+def make_private(directory: Path) -> None:
+    """Have a state directory that only this user can enter. Raises StartError.
+
+    One that others could write into is not made private but refused: what lies in it may be theirs.
+    """
+    what = f"the state directory {directory}"
+    check_above(directory, what)
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        hint = "; it is a symbolic link, name the directory itself" if directory.is_symlink() else ""
+        raise StartError(f"cannot use {what}: {error.strerror}{hint}") from error
     try:
         found = os.fstat(fd)
         if found.st_uid != os.geteuid():
-            raise PermissionError(f"it belongs to another user (uid {found.st_uid})")
+            raise StartError(f"cannot use {what}: it belongs to another user (uid {found.st_uid}); name another one")
+        check_mode(found, what, directory)
         if stat.S_IMODE(found.st_mode) & 0o077:
             os.fchmod(fd, 0o700)
     finally:
         os.close(fd)
+    logs = directory / "logs"
+    if logs.is_symlink() or (logs.exists() and not logs.is_dir()):
+        raise StartError(_planted(logs, "a directory", "a link or a file"))
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove the socket that an earlier supervisor left behind; whoever holds the lock knows that it is dead."""
+    try:
+        found = path.lstat()
+        if not stat.S_ISSOCK(found.st_mode) or found.st_uid != os.geteuid():
+            raise StartError(_planted(path, "a socket", f"user {found.st_uid}'s {stat.filemode(found.st_mode)}"))
+        path.unlink()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise StartError(f"cannot replace the control socket {path}: {error.strerror}") from error
+
+
+def _planted(path: Path, expected: str, found: str | None) -> str:
+    return f"{path} should be {expected} of user {os.geteuid()} ({found}): look where it comes from, and remove it"

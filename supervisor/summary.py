@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from supervisor.plan import GroupPlan, Plan
 
 
+_WORD = 64
+
+
 def summary(plan: Plan) -> dict[str, Any]:
     """Everything that was decided. Of variables that are set only the names are told, of the secret its origin."""
     web = next(group.settings for group in plan.groups if isinstance(group.settings, WebSettings))
@@ -32,6 +35,7 @@ def summary(plan: Plan) -> dict[str, Any]:
             "queue_bytes": plan.limits.queue_bytes,
         },
         "secret": "fresh at each start" if plan.secret is None else "secret_file",
+        "hardening": {"allow_debug": plan.allow_debug},
         "environment": {
             "inherited": list(HARMLESS),
             "passed": list(plan.environment_pass),
@@ -51,6 +55,8 @@ def _group(group: GroupPlan) -> dict[str, Any]:
         "nodes": [node.name for node in group.settings.nodes] if group.role == "exec" else [],
         "start_timeout": group.start_timeout,
         "drain_timeout": group.drain_timeout,
+        "user": group.user or None,
+        "umask": f"{group.confinement.umask:03o}",
     }
 
 
@@ -90,11 +96,18 @@ def _links(plan: Plan) -> dict[str, Any]:
         "transport": plan.transport,
         "auth_mode": plan.auth_mode,
         "ttl_seconds": ttl,
-        "ttl_means": f"an envelope that is more than {ttl:g} s old when it arrives is refused",
+        "ttl_means": f"an envelope that is more than {ttl:g} s old when it arrives, on clocks that nobody can set,"
+        f" is refused; after a rotation an old key is good for {ttl:g} s more at most",
         "nonce_cache_size": window,
         "nonce_cache_means": f"not needed on {plan.transport}: it keeps order, so each envelope must be the very"
-        " next one, and no replay or rate depends on a cache",
+        " next one, and no replay or rate depends on a cache; a carrier that does not would remember the last"
+        f" {rounded(window):,} of each session and direction in {rounded(window) // 8:,} bytes",
     }
+
+
+def rounded(window: int) -> int:
+    """How many numbers a window really holds: whole words of bits."""
+    return -(-window // _WORD) * _WORD
 
 
 def _notes(plan: Plan, web: WebSettings) -> Iterator[str]:

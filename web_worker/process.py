@@ -17,6 +17,7 @@ from ipc.logbridge import install
 from ipc.messages.lifeline import Broken, Drained, Moved, Ready, WebSettings
 from ipc.names import parse_worker
 from ipc.scoreboard import Scoreboard
+from ipc.stats import report_to
 from ipc.transport.tcp import dial
 from web_worker.app import base_app, build, find
 from web_worker.endpoints.http import Shared
@@ -75,7 +76,9 @@ async def _serve(
         caller = Caller(parse_worker(bootstrap.name), terms, limits, settings.routes, connect, moved)
         events = Events(log, verbose=bootstrap.log.level == "debug")
         shared = Shared(caller, events, min(settings.max_body, limits.max_payload))
-        front, health = build(app, settings, shared, Scoreboard(page))
+        scoreboard = Scoreboard(page)
+        report_to(log, scoreboard)
+        front, health = build(app, settings, shared, scoreboard)
     except Exception as error:  # noqa: BLE001 - nodes and dependencies named in the configuration may raise anything
         parent.say(Broken(f"the endpoints cannot be set up: {error}", traceback.format_exc()))
         return 1

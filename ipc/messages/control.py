@@ -54,6 +54,8 @@ class WorkerStatus(Struct, frozen=True):
     rss_bytes: int
     reason: str = ""
     """Why its predecessor ended, in words; empty if it never did."""
+    refused: int = 0
+    """Messages on its links that it refused in this life: forged, replayed, broken. Its log names the reasons."""
 
 
 class GroupStatus(Struct, frozen=True):
@@ -71,6 +73,8 @@ class SupervisorStatus(Struct, frozen=True):
     version: str
     since: float
     config: str
+    allow_debug: bool = False
+    """Whether other processes of the same user may look into the workers, and read their keys."""
 
 
 class Status(Struct, frozen=True, tag="status_is", tag_field="answer"):

@@ -9,7 +9,7 @@ secret is sent to it, and READY only when it can serve.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
@@ -161,6 +161,10 @@ class Bootstrap(Struct, frozen=True, tag="bootstrap"):
     def __repr__(self) -> str:
         return f"Bootstrap(name={self.name!r}, epoch={self.epoch}, ...)"
 
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """Tracebacks that show variables ask for this one."""
+        return [("name", self.name), ("epoch", self.epoch)]
+
 
 class Peer(Struct, frozen=True):
     """An exec worker that is up, with the leaf key for the one web worker that is told of it."""
@@ -173,6 +177,10 @@ class Peer(Struct, frozen=True):
 
     def __repr__(self) -> str:
         return f"Peer({self.name!r}, {self.address!r}, epoch={self.epoch})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """As above."""
+        return [("name", self.name), ("address", self.address)]
 
 
 class Peers(Struct, frozen=True, tag="peers"):

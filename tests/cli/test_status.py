@@ -67,12 +67,13 @@ def test_json_is_exactly_what_is_promised(tmp_path: Path, says: Says, capsys: py
         "version": "0.1.0",
         "since": 900.0,
         "config": "/srv/shop/shunter.yaml",
+        "allow_debug": False,
     }
     web, cpu = said["groups"]
     assert list(web) == ["name", "state", "workers"]
     fields = ["name", "pid", "state", "incarnation", "restarts", "since", "calls", "running", "rss_bytes"]
-    assert list(web["workers"][0]) == fields
-    assert list(cpu["workers"][0]) == [*fields, "reason"]
+    assert list(web["workers"][0]) == [*fields, "refused"]
+    assert list(cpu["workers"][0]) == [*fields, "reason", "refused"]
 
 
 def test_people_get_a_table(tmp_path: Path, says: Says, capsys: pytest.CaptureFixture[str]) -> None:
@@ -90,6 +91,29 @@ def test_the_table_counts_from_its_own_now() -> None:
         console.print(rows(STATUS, 1192.0))
     row = next(line for line in captured.get().splitlines() if "cpu_sync-0#3" in line)
     assert row.split() == ["cpu_sync-0#3", "ready", "3", "m", "12", "s", "4243", "1,234,567", "1", "2", "50", "MiB"]
+
+
+def test_refused_messages_have_a_column_once_there_are_some() -> None:
+    console = Console(width=120)
+    (web, cpu) = STATUS.groups
+    forged = msgspec.structs.replace(cpu.workers[0], refused=1234)
+    found = {}
+    for worker in (cpu.workers[0], forged):
+        answer = msgspec.structs.replace(STATUS, groups=(web, msgspec.structs.replace(cpu, workers=(worker,))))
+        with console.capture() as captured:
+            console.print(rows(answer, 1192.0))
+        found[worker.refused] = captured.get()
+    assert "refused" not in found[0]
+    assert "refused" in found[1234]
+    assert "1,234 " in found[1234]
+
+
+def test_a_service_that_may_be_debugged_says_so_first(
+    tmp_path: Path, says: Says, capsys: pytest.CaptureFixture[str]
+) -> None:
+    says(msgspec.structs.replace(STATUS, supervisor=msgspec.structs.replace(STATUS.supervisor, allow_debug=True)))
+    assert status(tmp_path, as_json=False) == 0
+    assert capsys.readouterr().out.startswith("WARNING: hardening.allow_debug is on")
 
 
 @pytest.mark.parametrize(

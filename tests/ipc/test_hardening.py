@@ -38,7 +38,7 @@ def test_everything_is_granted_and_set() -> None:
         print(oct(os.umask(0)))
     """)
     assert done.stderr == ""
-    assert done.stdout.splitlines() == [f"() 0 1 {signal.SIGKILL:d} (0, 0)", "0o77"]
+    assert done.stdout.splitlines() == [f"() 0 1 {signal.SIGKILL:d} (1, 1)", "0o77"]
 
 
 def test_a_parent_that_died_meanwhile_is_noticed() -> None:

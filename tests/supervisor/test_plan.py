@@ -365,6 +365,8 @@ def test_a_summary_is_data_for_programs() -> None:
     assert told["links"]["ttl_seconds"] == 30
     assert "30 s old" in told["links"]["ttl_means"]
     assert "not needed on tcp_local" in told["links"]["nonce_cache_means"]
+    assert "100,032 of each session and direction in 12,504 bytes" in told["links"]["nonce_cache_means"]
+    assert "30 s more" in told["links"]["ttl_means"]
     assert [node["endpoints"] for node in told["nodes"]] == [[], ["/a/{width}"], [], []]
     assert told["notes"] == []
 

@@ -11,7 +11,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor import files, sources
+from supervisor import files, sources, trust
 from supervisor.config import Config
 from supervisor.decode import all_keys
 from supervisor.document import MAX_NODES, Row, Scalar, Table, Tree, parse
@@ -319,7 +319,8 @@ def test_a_file_that_was_named_and_is_not_there_is_a_fault(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("mode", [0o664, 0o646, 0o666, 0o620, 0o602])
-def test_a_file_that_others_can_write_is_refused(write: Write, mode: int) -> None:
+def test_a_file_that_others_can_write_is_refused(write: Write, monkeypatch: pytest.MonkeyPatch, mode: int) -> None:
+    monkeypatch.setattr(trust, "is_private", lambda _gid: False)
     with pytest.raises(ConfigError, match=f"mode {mode:04o}") as caught:
         read_config(write(SHOP, mode=mode))
     assert caught.value.hint.startswith("chmod go-w ")

@@ -1,0 +1,91 @@
+"""Who could have changed a file: only root and this user may be able to, for what it says is what runs.
+
+A group may write if nobody else is in it. On Debian and its like every user has a group of the same name and files are
+made with umask 002: they are all writable by a group of one, and safe. The system's list of users is believed in this,
+as OpenSSH there believes it.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+from supervisor.errors import ConfigError
+
+WRITE = stat.S_IWGRP | stat.S_IWOTH
+"""What strangers may not have of a configuration."""
+ANY = stat.S_IRWXG | stat.S_IRWXO
+"""What nobody but the owner may have of a secret, private group or not."""
+
+
+def check_owner(status: os.stat_result, what: str, path: Path) -> None:
+    """ConfigError if it is somebody else's."""
+    if status.st_uid not in {0, os.geteuid()}:
+        raise ConfigError(
+            f"{what} belongs to user {status.st_uid}, who could change what runs here",
+            hint=f"start Shunter as that user, or give it away: chown {os.geteuid()} {path}",
+        )
+
+
+def check_mode(status: os.stat_result, what: str, path: Path, forbidden: int = WRITE) -> None:
+    """ConfigError if others have one of the `forbidden` permissions."""
+    found = status.st_mode & forbidden
+    if forbidden == WRITE and found & stat.S_IWGRP and is_private(status.st_gid):
+        found &= ~stat.S_IWGRP
+    if found:
+        mend = "chmod go-w" if forbidden == WRITE else "chmod 600"
+        raise ConfigError(
+            f"{what} has mode {stat.S_IMODE(status.st_mode):04o}: others than its owner have access",
+            hint=f"{mend} {path}",
+        )
+
+
+def check_directory(path: Path, what: str) -> None:
+    """ConfigError if others could plant a file in a directory, or put another directory in its place."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise ConfigError(f"{what} cannot be read: {error.strerror}") from None
+    check_owner(status, what, path)
+    check_mode(status, what, path)
+    check_above(path, what)
+
+
+def check_above(path: Path, what: str) -> None:
+    """ConfigError if others could put something else in the place of `path`, which need not exist yet."""
+    nobody = _nobody()
+    for above in path.resolve().parents:
+        try:
+            status = above.stat()
+        except OSError:
+            continue  # it is yet to be made, or not ours to look at and so not ours to change
+        above_it = f"{above}, above {what},"
+        if status.st_uid != nobody:  # somebody outside this container, whom its users cannot be
+            check_owner(status, above_it, above)
+        if not status.st_mode & stat.S_ISVTX:  # in /tmp everybody makes files, but nobody renames those of others
+            check_mode(status, above_it, above)
+
+
+def is_private(gid: int) -> bool:
+    """Whether nobody but root and this user is known to be in a group."""
+    try:
+        listed = grp.getgrgid(gid).gr_mem
+    except KeyError:
+        return False
+    members = {entry.pw_uid for entry in pwd.getpwall() if entry.pw_gid == gid}
+    for name in listed:
+        with suppress(KeyError):
+            members.add(pwd.getpwnam(name).pw_uid)
+    return bool(members) and members <= {0, os.geteuid()}
+
+
+def _nobody() -> int:
+    """The number that stands for users of another namespace."""
+    try:
+        return int(Path("/proc/sys/kernel/overflowuid").read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return 65_534
