@@ -153,7 +153,7 @@ def _become(uid: int, gid: int) -> None:
         home, name = "/", str(uid)
     for variable, value in (("HOME", home), ("USER", name), ("LOGNAME", name)):
         os.environ.setdefault(variable, value)
-    require_reach([Path(), _CODE, Path(os.__file__).parent])
+    require_reach([Path.cwd(), _CODE, Path(os.__file__).parent])
 
 
 def _drop_capabilities() -> None:
