@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -240,15 +241,24 @@ def project(directory: Path) -> Path:
 class Victim:
     """The service in a directory of its own; `watched_by` is the program that starts it, if not the test itself."""
 
-    def __init__(self, *settings: str, by: tuple[str, ...] = (), user: bool = True, mode: int = 0o755) -> None:
+    def __init__(
+        self,
+        *settings: str,
+        by: tuple[str, ...] = (),
+        user: bool = True,
+        mode: int = 0o755,
+        plant: tuple[str, Path] | None = None,
+    ) -> None:
         self.is_ordinary = user
         self.path = Path(tempfile.mkdtemp(prefix="shunter-victim-"))
         self.state = self.path / ".shunter"
         self.config = project(self.path)
         self.secret = (self.path / "secret").read_bytes()
+        if plant is not None:
+            self.plant(*plant)
         if IS_ROOT and user:
             for path in (self.path, *self.path.rglob("*")):
-                os.chown(path, OWNER, OWNER)
+                os.chown(path, OWNER, OWNER, follow_symlinks=False)
         else:
             self.path.chmod(mode)
         self.output = self.path / "output"
@@ -269,6 +279,18 @@ class Victim:
                 env=environment,
                 **(ordinary() if user else {}),
             )
+
+    def plant(self, what: str, target: Path) -> None:
+        """Put something where the state directory or a part of it belongs."""
+        if what == "state":
+            self.state.symlink_to(target)
+            return
+        self.state.mkdir(mode=0o700)
+        if what == "stale":
+            with socket.socket(socket.AF_UNIX) as dead:
+                dead.bind(str(self.state / "control.sock"))
+        else:
+            (self.state / what).symlink_to(target)
 
     def ready(self) -> Victim:
         """Wait until it serves."""
