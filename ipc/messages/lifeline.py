@@ -198,6 +198,10 @@ class Install(Struct, frozen=True, tag="install"):
     def __repr__(self) -> str:
         return f"Install(epoch={self.epoch})"
 
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """As above."""
+        return [("epoch", self.epoch)]
+
 
 class Retire(Struct, frozen=True, tag="retire"):
     """Exec workers: forget the keys of all epochs before this one. Links made under them may finish, not begin."""

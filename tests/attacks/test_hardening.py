@@ -300,10 +300,12 @@ def test_what_supervisor_and_child_say_to_each_other_is_no_frame_on_a_link(victi
     before = victim.pids()
     said = [
         lifeline.Drain(0.0),
-        lifeline.Peers(1, (lifeline.Peer("cpu-0#1", "tcp://127.0.0.1:1", bytes(32)),)),
+        lifeline.Peers((lifeline.Peer("cpu-0#1", "tcp://127.0.0.1:1", 1, bytes(32)),)),
+        lifeline.Install(2, bytes(32)),
+        lifeline.Retire(2**31),
         lifeline.Bootstrap("cpu-0#1", 1, "hmac", LIMITS, lifeline.LogSettings(), lifeline.ExecSettings(())),
     ]
-    orders = [control.encode(control.Stop(force=True)), control.encode(control.Restart())]
+    orders = [control.encode(control.Stop(force=True)), control.encode(control.RotateKeys())]
     sent = 0
     for port in set(ports):
         for data in [*map(lifeline.encode, said), *orders]:
