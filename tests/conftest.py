@@ -16,6 +16,15 @@ if mutant := os.environ.get(guards.VARIABLE):
     guards.switch_off(mutant)  # before any test: it should go red
 
 
+def _unpickle_nothing(event: str, arguments: tuple[object, ...]) -> None:
+    """Whatever a test runs in this process, no bytes of it name a class or a function to be called."""
+    if event == "pickle.find_class":
+        raise RuntimeError(f"{arguments} was to be unpickled")
+
+
+sys.addaudithook(_unpickle_nothing)
+
+
 @pytest.fixture(scope="session")
 def anyio_backend() -> tuple[str, dict[str, bool]]:
     return "asyncio", {"use_uvloop": True}
