@@ -40,6 +40,8 @@ NO_WORKER_PATIENCE = 5.0
 """How long a call waits for a group that has no worker at all, seconds: a successor is there sooner or not soon."""
 REDIAL = 0.1
 """Pause before a worker that should be up is dialled again, seconds."""
+HANDSHAKE_TIME = 5.0
+"""How long a worker that was dialled may take to prove who it is, seconds: whoever has its port may not even try."""
 MAX_BUDGET_MS = 2**32 - 1
 # As plain numbers: looking up a member of an enumeration costs more than the comparison it is for.
 _REQUEST, _CANCEL, _DECLINE = int(Kind.REQUEST), int(Kind.CANCEL), int(Kind.DECLINE)
@@ -248,6 +250,7 @@ class Caller:
             except OSError:
                 await asyncio.sleep(REDIAL)
             else:
+                self._loop.call_later(HANDSHAKE_TIME, link.expire)
                 return
 
     def _withdraw(self, peer: _Peer) -> None:

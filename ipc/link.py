@@ -97,6 +97,11 @@ class Link:
         if self._carrier is not None:
             self._carrier.abort()
 
+    def expire(self) -> None:
+        """The other end has had its time to prove who it is."""
+        if self.session is None and self._carrier is not None:
+            self._refuse(Refusal.TIMEOUT)
+
     # -- the carrier's side
 
     def opened(self, carrier: Carrier) -> None:

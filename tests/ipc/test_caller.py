@@ -695,6 +695,44 @@ async def test_a_worker_that_goes_while_it_is_dialled_is_let_go(stage: Stage) ->
     assert stage.workers["cpu-0#2"].asked == [call.id]
 
 
+class Mute:
+    """Whoever has a worker's port and says nothing."""
+
+    def __init__(self) -> None:
+        self.ended = 0
+
+    def opened(self, carrier: object) -> None: ...
+
+    def received(self, frame: object) -> None: ...
+
+    def closed(self) -> None:
+        self.ended += 1
+
+
+@pytest.mark.parametrize("withdrawn", [False, True])
+async def test_who_does_not_prove_itself_in_time_is_let_go(
+    stage: Stage, withdrawn: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "HANDSHAKE_TIME", 0.01)
+    mute, real = Mute(), stage.connect
+
+    async def dialled(_address: str, end: End, largest: int) -> None:
+        stage.caller._connect = real
+        loop = asyncio.get_running_loop()
+        connect(end, loop, mute, loop, largest)
+
+    stage.caller._connect = dialled
+    before = refusals[Refusal.TIMEOUT]
+    stage.tell("cpu-0#1")
+    await settled()
+    if withdrawn:
+        stage.tell()
+    await asyncio.sleep(0.03)
+    await settled()
+    assert (mute.ended, refusals[Refusal.TIMEOUT] - before) == (1, 1)
+    assert stage.workers["cpu-0#1"].lives == (0 if withdrawn else 1)
+
+
 async def test_a_worker_that_goes_during_the_handshake_is_let_go(stage: Stage) -> None:
     stage.tell("cpu-0#1")
     for _ in range(10):
