@@ -23,7 +23,7 @@ from ipc.contract import Described
 from ipc.errors import BadResult, IpcError, NodeError
 from ipc.link import terms_of
 from ipc.messages.calls import RequestMeta, encode_meta
-from ipc.messages.lifeline import Drained, ExecSettings, Hardened, Limits, LogSettings, Ready, WebSettings
+from ipc.messages.lifeline import Drained, ExecSettings, Hardened, Limits, LogSettings, Moved, Ready, WebSettings
 from ipc.names import WorkerName, parse_worker
 from ipc.parent import Parent
 from ipc.transport.tcp import dial
@@ -179,12 +179,15 @@ class WebWorker:
         assert isinstance(settings, WebSettings)
         self.name = bootstrap.name
         terms = terms_of(bootstrap, "tcp_local")
-        self.caller = Caller(parse_worker(bootstrap.name), terms, bootstrap.limits, settings.routes, dial)
+        self.caller = Caller(parse_worker(bootstrap.name), terms, bootstrap.limits, settings.routes, dial, self._moved)
         self.draining = False
 
     async def run(self) -> None:
         self.parent.listen(self.process.loop, on_peers=self.caller.update, on_drain=lambda _drain: self.drain())
         self.parent.say(Ready())
+
+    def _moved(self, server: str, epoch: int) -> None:
+        self.parent.say(Moved(server, epoch))
 
     def drain(self) -> None:
         if not self.draining:
@@ -236,7 +239,8 @@ class SimulatedService:
         self._groups = groups
         self.plan = Plan(
             config_path=Path("shunter.yaml"), state_dir=Path("state"), host="", port=0, transport="tcp_local",
-            auth_mode=self.mode, limits=self.limits, log=LogSettings(), endpoints=(), described=Described((), {}),
+            auth_mode=self.mode, limits=self.limits, rotate_every=world.rng.choice([1.5, 4.0, 86_400.0]),
+            log=LogSettings(), endpoints=(), described=Described((), {}),
             groups=(
                 *(GroupPlan(name, "exec", count, (), ExecSettings(nodes=()), drain_timeout=4.0, start_timeout=5.0)
                   for name, count in groups.items()),
@@ -251,6 +255,7 @@ class SimulatedService:
         policy = RestartPolicy(limit=10**6, cap=0.8)
         self.real = supervisor_run._Service(self.plan, Hub(self._event), None, {}, policy, "")
         self.supervisor.spawn(self.real.tree.start())
+        self.supervisor.spawn(self.real.renewal.every(self.real.rotate_every))
 
     def _event(self, event: object) -> None:
         self.world.tell("event", str(event))

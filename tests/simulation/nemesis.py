@@ -16,6 +16,7 @@ from network import Network, Side
 from virtual import Process, Violation, World
 from witness import DIES, FAILS, HOLDS, TOO_LARGE, Witness
 
+from ipc.stats import refusals
 from ipc.wire.frame import PREFIX
 
 if TYPE_CHECKING:
@@ -64,9 +65,11 @@ class Nemesis:
         self.witness = Witness(self.world)
         self.rng = self.world.rng
         self.webs = self.rng.choice([1, 2, 2, 3])
-        self.rate = self.rng.choice([0.0, 0.002, 0.01, 0.03])
+        self.peaceful = self.rng.random() < 0.1
+        """Nobody does anything but work, and rotate keys: then nothing may be lost or refused."""
+        self.rate = 0.0 if self.peaceful else self.rng.choice([0.0, 0.002, 0.01, 0.03])
         """How many of the writes are tampered with."""
-        self.violence = self.rng.choice([0.0, 0.5, 1.0, 2.0])
+        self.violence = 0.0 if self.peaceful else self.rng.choice([0.0, 0.5, 1.0, 2.0])
         """Crashes, stops and restarts a second."""
         self.load = self.rng.choice([15, 40, 80])
         """Calls a second."""
@@ -114,8 +117,10 @@ class Nemesis:
     def plan_violence(self, begun: float) -> None:
         weighted = [
             (self.kill, 4), (self.stop, 3), (self.restart, 2), (self.cut, 3), (self.slip_in, 3), (self.intrude, 6),
-            (self.squat, 2), (self.crowd, 1), (self.sleep, 1),
+            (self.squat, 2), (self.crowd, 1), (self.sleep, 1), (self.rotate, 3),
         ]  # fmt: skip
+        for _ in range(self.rng.choice([0, 1, 4])):
+            self.world.at(begun + self.rng.uniform(0, HOSTILE), self.rotate)
         faults = [fault for fault, weight in weighted for _ in range(weight)]
         at = begun
         while self.violence and (at := at + self.rng.expovariate(2 * self.violence)) < begun + HOSTILE:
@@ -152,7 +157,13 @@ class Nemesis:
         served = [asked.verdict for asked in self.probes]
         if len(served) != self.expected or self.expected != 4 * self.webs or set(served) != {"done"}:
             raise Violation(f"I6: {self.expected} probes of {self.webs} web workers, and their verdicts: {served}")
-        webs, execs = self.service.living(WebWorker), self.service.living(ExecWorker)
+        if self.peaceful and (refusals.total() or self.witness.verdicts["LinkLost"]):
+            raise Violation(
+                f"I6: nobody did anything, and {self.witness.verdicts['LinkLost']} calls were lost, {refusals}"
+            )
+        self.nothing_is_left(self.service.living(WebWorker), self.service.living(ExecWorker))
+
+    def nothing_is_left(self, webs: list[WebWorker], execs: list[ExecWorker]) -> None:
         for web in webs:
             if web.caller.waiting:
                 raise Violation(f"I5: {web.caller.waiting} calls are still in the table of {web.name}")
@@ -330,6 +341,10 @@ class Nemesis:
         if self.service.started:
             group = self.rng.choice([*GROUPS, "web", ""])
             self.service.supervise(self.service.real.restart(group, lambda _line: None))
+
+    def rotate(self) -> None:
+        """New keys, as somebody asks for them."""
+        self.service.supervise(self.service.real.rotate_keys())
 
     def sleep(self) -> None:
         """The machine sleeps: everything that is on its way grows old at once."""

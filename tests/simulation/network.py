@@ -292,6 +292,8 @@ class Network:
         self.exited: set[int] = set()
         self.buffer = world.rng.choice([700, 4000, 65_536, 65_536])
         """What the kernel keeps for each direction of a stream, bytes."""
+        self.way = world.rng.choice([1e-4, 1e-4, 5e-3])
+        """How long bytes take as a rule, seconds."""
         self.tamper: Callable[[Side, bytes], list[bytes] | None] = lambda _side, _data: None
         self._fd = FIRST_FD
         self.real = os.dup, os.write, os.close
@@ -302,7 +304,7 @@ class Network:
 
     def latency(self) -> float:
         rng = self.world.rng
-        return rng.uniform(1e-5, 2e-4) if rng.random() < 0.98 else rng.uniform(0.0, 0.03)
+        return rng.uniform(0.1, 2.0) * self.way if rng.random() < 0.98 else rng.uniform(0.0, 0.03)
 
     def has_something(self, fd: int) -> bool:
         return fd in self.exited or (fd in self.lifelines and bool(self.lifelines[fd].inbox))

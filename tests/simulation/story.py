@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PACKAGES = ("ipc", "exec_worker", "supervisor")
-AGAIN = "SHUNTER_SEED={seed} .venv/bin/pytest -p no:randomly tests/simulation/test_adversary.py -k seed"
+AGAIN = "SHUNTER_SEED={seed} .venv/bin/pytest tests/simulation/test_adversary.py -k seed{seed}"
 _now, _boot_ms, _Random = clock.now, clock.boot_ms, random.Random
 
 

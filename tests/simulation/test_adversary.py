@@ -29,9 +29,12 @@ from ipc.stats import refusals
 from ipc.wire import handshake, signing
 from ipc.wire.frame import Refusal
 from ipc.wire.replay import StrictCounter
+from supervisor.rotation import Announce, Rotation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from supervisor.rotation import Action
 
 SEED = os.environ.get("SHUNTER_SEED")
 SOAK = "SHUNTER_SOAK" in os.environ
@@ -153,6 +156,27 @@ def nobody_dials_twice(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Caller, "_dial_again", never)
 
 
+def keys_are_used_before_they_are_there(patch: pytest.MonkeyPatch) -> None:
+    begin = Rotation.begin
+
+    def too_early(rotation: Rotation, epoch: int) -> list[Action]:
+        actions = begin(rotation, epoch)
+        for server in rotation._servers.values():
+            server.epoch = epoch
+        return [Announce(), *actions]
+
+    patch.setattr(Rotation, "begin", too_early)
+
+
+def keys_are_forgotten_while_they_are_used(patch: pytest.MonkeyPatch) -> None:
+    installed = Rotation.installed
+
+    def at_once(rotation: Rotation, server: Any, epoch: int, _clients: Any, now: float) -> list[Action]:
+        return installed(rotation, server, epoch, (), now)
+
+    patch.setattr(Rotation, "installed", at_once)
+
+
 def broken_in(seed: int) -> str:
     try:
         live(seed)
@@ -173,6 +197,8 @@ BROKEN: list[tuple[Callable[[pytest.MonkeyPatch], None], str]] = [
     (age_does_not_matter, "I2"),
     (anybody_may_wait_to_prove_himself, "I5"),
     (nobody_dials_twice, "I6"),
+    (keys_are_used_before_they_are_there, "I6"),
+    (keys_are_forgotten_while_they_are_used, "I6"),
 ]
 
 

@@ -19,7 +19,7 @@ from exec_worker.admission import MAX_ROOM
 from ipc.caller import Caller
 from ipc.errors import BadResult, Cancelled, IpcError, NodeError, OutcomeUnknown, Rejected
 from ipc.names import parse_worker
-from ipc.responder import MAX_HALF_OPEN, Responder
+from ipc.responder import MAX_EPOCHS, MAX_HALF_OPEN, Responder
 from ipc.wire.frame import HEADER, PREFIX, Stale
 from ipc.wire.session import Session
 
@@ -194,6 +194,8 @@ class Witness:
         for responder in responders:
             if len(responder._half_open) > MAX_HALF_OPEN:
                 self.fail("I5", f"{len(responder._half_open)} are half open")
+            if len(responder._secrets) > MAX_EPOCHS:
+                self.fail("I5", f"keys of {len(responder._secrets)} epochs are kept")
         for service in services:
             admission = service._admission
             if len(service._held) != admission.held or admission.held > MAX_ROOM + 1:
