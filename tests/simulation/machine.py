@@ -283,7 +283,7 @@ class SimulatedService:
 
     # -- what a launcher does
 
-    def launch(self, name: WorkerName, role: Role) -> Spawned:
+    def launch(self, name: WorkerName, role: Role, *_: object) -> Spawned:
         self._pids += 1
         process = Process(self.world, str(name), self._pids)
         theirs, ours = self.network.pair(process, self.supervisor)
