@@ -11,6 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import decoding
 import link
 import primitives
 import requests
@@ -64,6 +65,10 @@ def main() -> None:
         "## Sealing",
         "",
         *primitives.table(primitives.measure()),
+        "",
+        "## Limits of what is decoded, us",
+        "",
+        *decoding.table(decoding.measure()),
     ]
     text = "\n".join(lines) + "\n"
     sys.stdout.write(text)
