@@ -57,7 +57,9 @@ def weigh_json(data: bytes, elements: int = MAX_ELEMENTS) -> None:
         end = at + _BLOCK
         if data[end - 1 : end] == b"\\" and (rest := _ESCAPES.match(data, end)):
             end = rest.end()  # no block ends within an escape
-        block = data[at:end].replace(b"\\\\", b"").replace(b'\\"', b"")
+        block = data[at:end]
+        if b"\\" in block:
+            block = block.replace(b"\\\\", b"").replace(b'\\"', b"")
         pieces = block.split(b'"')
         total += _elements(b"".join(pieces[quoted::2]))
         if total > elements:
