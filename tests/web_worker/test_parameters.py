@@ -50,6 +50,30 @@ DEFAULTS = {
 }  # fmt: skip
 
 
+def weigh(
+    ratio: float = 1.0,
+    ratios: list[float] | None = None,
+    either: float | None = None,
+    word: str = "",
+    any_: float | str = 0,
+) -> None: ...
+
+
+@pytest.mark.parametrize("text", ["nan", "NaN", "inf", "-inf", "%2BInfinity", "-INFINITY"])
+def test_a_number_is_finite_and_a_word_is_a_word(text: str) -> None:
+    for name in ("ratio", "either"):
+        with pytest.raises(InvalidRequest, match=rf"finite number - at `\$.{name}`"):
+            taken(weigh, f"{name}={text}")
+    with pytest.raises(InvalidRequest, match="finite number"):
+        taken(weigh, f"ratios=1&ratios={text}")
+    with pytest.raises(InvalidRequest, match="finite number"):
+        taken(weigh, "", ratio=text.replace("%2B", "+"))
+    assert taken(weigh, f"word={text}")["word"] == text.replace("%2B", "+")
+    for big in ("1e999", "9" * 400):
+        with pytest.raises(InvalidRequest, match="out of range"):
+            taken(weigh, f"ratio={big}")
+
+
 def test_what_is_not_given_is_the_functions_own_default() -> None:
     assert taken(every, "name=tea") == {"name": "tea"} | DEFAULTS
 

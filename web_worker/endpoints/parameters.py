@@ -22,6 +22,7 @@ MAX_FIELDS = 256
 MAX_PACKED = MAX_META - 1024
 """Bytes all parameters may take when packed: they travel beside the body, in a frame's meta."""
 NONE = b""
+_ENDLESS = frozenset({"nan", "inf", "infinity"})
 _pack = msgspec.msgpack.Encoder().encode
 
 
@@ -31,6 +32,10 @@ class Parameters:
     def __init__(self, parameters: Sequence[Parameter]) -> None:
         self._many = frozenset(p.name for p in parameters if p.many)
         self._names = frozenset(p.name for p in parameters)
+        kinds = {p.name: _kinds(p.shape["root"]) for p in parameters if p.shape is not None}
+        self._numbers = frozenset(
+            name for name, made_of in kinds.items() if "float" in made_of and "str" not in made_of
+        )
         self._required = any(p.required for p in parameters)
         self._model = _model(parameters)
 
@@ -41,6 +46,9 @@ class Parameters:
         given: dict[str, Any] = dict(path) if path else {}
         if query and self._names:
             self._add(query, path or (), given)
+        if self._numbers:
+            for name in self._numbers & given.keys():
+                _refuse_endless(name, given[name])
         try:
             packed = _pack(msgspec.convert(given, self._model, strict=False))
         except msgspec.ValidationError as error:
@@ -64,6 +72,19 @@ class Parameters:
                 given.setdefault(name, []).append(value)
             elif name in self._names and name not in taken:
                 given[name] = value
+
+
+def _kinds(part: Mapping[str, Any]) -> set[str]:
+    """What a type is made of, alone, as a choice or in a list."""
+    within = [*part.get("items", ()), *([part["item"]] if "item" in part else ())]
+    return {part["is"]}.union(*map(_kinds, within))
+
+
+def _refuse_endless(name: str, given: str | list[str]) -> None:
+    """What no JSON can say is no number in a query either."""
+    for text in given if isinstance(given, list) else (given,):
+        if text.lstrip("+-").lower() in _ENDLESS:
+            raise InvalidRequest(f"Expected a finite number - at `$.{name}`")
 
 
 def _model(parameters: Sequence[Parameter]) -> type[msgspec.Struct]:
