@@ -27,6 +27,8 @@ _CREDENTIALS = struct.Struct("3i")
 class Side(asyncio.Transport):
     """One end of a stream: what asyncio calls a transport, and the kernel's socket under it."""
 
+    family = socket.AF_INET
+
     def __init__(self, network: Network, process: Process, port: int, *, dialled: bool) -> None:
         super().__init__()
         self.network, self.process, self.port, self.dialled = network, process, port, dialled
