@@ -3,123 +3,46 @@
 from __future__ import annotations
 
 import asyncio
-import random
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING
 
+from ipc.call import Answer, Call
 from ipc.clock import now
 from ipc.decoding.limits import UNREADABLE
 from ipc.errors import CallTimeout, Cancelled, Expired, IpcError, LinkLost, Misuse, NoWorker, TooLarge, from_code
-from ipc.flow.dispatch import Dispatch, Seat, Send
 from ipc.flow.pending import Pending
-from ipc.link import MAX_HANDSHAKE, Link, dialling
+from ipc.mesh import Group, Mesh, Peer, peer_of
 from ipc.messages.calls import (
     ERROR_OF,
     Flag,
     Kind,
     NotStarted,
     NotStartedMeta,
-    ReplyMeta,
     decode_failure,
     decode_not_started,
     decode_reply,
 )
-from ipc.names import WorkerName, parse_worker
 from ipc.transport.tcp import dial
 from ipc.wire.frame import MAX_META, Frame, Refusal, Refuse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from ipc.messages.lifeline import Limits, Peer, Peers
-    from ipc.transport.base import End
+    from ipc.flow.dispatch import Seat, Send
+    from ipc.link import Link
+    from ipc.mesh import Connect
+    from ipc.messages.lifeline import Limits, Peers
+    from ipc.names import WorkerName
     from ipc.wire.session import Terms
 
 SWEEP = 0.02
 """How often deadlines are looked at while any call waits, seconds."""
 NO_WORKER_PATIENCE = 5.0
 """How long a call waits for a group that has no worker at all, seconds: a successor is there sooner or not soon."""
-REDIAL = 0.1
-"""Pause before a worker that should be up is dialled again, seconds."""
-HANDSHAKE_TIME = 5.0
-"""How long a worker that was dialled may take to prove who it is, seconds: whoever has its port may not even try."""
 MAX_BUDGET_MS = 2**32 - 1
 # As plain numbers: looking up a member of an enumeration costs more than the comparison it is for.
 _REQUEST, _CANCEL, _DECLINE = int(Kind.REQUEST), int(Kind.CANCEL), int(Kind.DECLINE)
 _REPLY, _FAILURE, _READY, _CLOSED = int(Kind.REPLY), int(Kind.FAILURE), int(Kind.READY), int(Kind.CLOSED)
 _LAST_RESORT, _SLOT_KEPT = int(Flag.LAST_RESORT), int(Flag.READY)
-
-
-class Connect(Protocol):
-    """How a carrier to an address is made: the transport that the configuration chose."""
-
-    async def __call__(self, address: str, end: End, largest: int, /) -> None:
-        """Connect `end`, which is told when the connection stands. Raises OSError."""
-        ...
-
-
-class Answer(NamedTuple):
-    """What came back."""
-
-    meta: ReplyMeta
-    body: bytes | memoryview
-
-
-class Call:
-    """One call under way. `future` gives its Answer, or the IpcError that says what may be done next."""
-
-    __slots__ = ("body", "deadline", "future", "group", "id", "left", "link", "meta", "seat", "since", "size", "slow")
-
-    def __init__(
-        self,
-        group: _Group,
-        call_id: bytes,
-        meta: bytes,
-        body: bytes | memoryview,
-        since: float,
-        timeout: float,
-        slow: Callable[[Call], None] | None,
-    ) -> None:
-        self.id = call_id
-        self.group = group
-        self.since = since
-        self.meta, self.body, self.size = meta, body, len(body)
-        self.deadline = since + timeout
-        self.slow = slow
-        self.seat: Seat | None = None
-        self.link: Link | None = None
-        """Where it was sent last."""
-        self.left = False
-        self.future: asyncio.Future[Answer] = group.loop.create_future()
-
-
-class _Group:
-    """The workers of one group as this process sees them."""
-
-    __slots__ = ("dispatch", "empty_since", "links", "loop", "name")
-
-    def __init__(self, name: str, limits: Limits, loop: asyncio.AbstractEventLoop) -> None:
-        self.name = name
-        self.loop = loop
-        self.dispatch: Dispatch[Call] = Dispatch(random.Random(), limits.queue_calls, limits.queue_bytes)  # noqa: S311 - it only spreads load
-        self.links: dict[Seat, Link] = {}
-        self.empty_since: float | None = now()
-
-
-class _Peer:
-    """One exec worker we were told of, under the keys of one epoch, until its link has ended."""
-
-    __slots__ = ("before", "group", "link", "name", "outstanding", "seat", "spec", "task", "withdrawn")
-
-    def __init__(self, spec: Peer, name: WorkerName, group: _Group) -> None:
-        self.spec, self.name, self.group = spec, name, group
-        self.link: Link | None = None
-        self.seat: Seat | None = None
-        self.outstanding: dict[bytes, Call] = {}
-        self.task: asyncio.Task[None] | None = None
-        self.withdrawn = False
-        """Nothing more is asked of it under these keys; its link ends with the last answer."""
-        self.before: _Peer | None = None
-        """The same worker under older keys, until that link has ended."""
 
 
 class Caller:
@@ -141,14 +64,11 @@ class Caller:
         self.me = me
         self._terms = terms
         self._loop = asyncio.get_running_loop()
-        self._groups = {name: _Group(name, limits, self._loop) for name in sorted(set(routes.values()))}
+        self._groups = {name: Group(name, limits) for name in sorted(set(routes.values()))}
         self._routes = {node: self._groups[group] for node, group in routes.items()}
-        self._connect = connect
-        self._on_moved = on_moved
-        self._peers: dict[str, _Peer] = {}
+        self._mesh = Mesh(me, terms, self._groups, connect, on_moved)
         self._pending: Pending[Call] = Pending()
         self._sweeper: asyncio.TimerHandle | None = None
-        self._closed = False
 
     # -- asking
 
@@ -176,7 +96,7 @@ class Caller:
         time = now()
         if group.empty_since is not None and time - group.empty_since > NO_WORKER_PATIENCE:
             raise NoWorker(f"no worker of {group.name} is up")
-        call = Call(group, call_id, meta, body, time, timeout, slow)
+        call = Call(group, call_id, meta, body, time, timeout, slow, self._loop.create_future())
         send = group.dispatch.submit(call)
         self._pending.open(call.id, call)
         if send is not None and not self._send(send, time):
@@ -205,94 +125,29 @@ class Caller:
         """The groups of which no worker can be reached."""
         return [group.name for group in self._groups.values() if not group.links]
 
-    # -- who is up
-
     def update(self, peers: Peers) -> None:
-        """Take the newest list of workers: dial who is new or has new keys, let go of who is gone."""
-        told = {peer.name: peer for peer in peers.workers}
-        for name in [name for name in self._peers if name not in told]:
-            self._withdraw(self._peers.pop(name))
-        for name, spec in told.items():
-            known, group = self._peers.get(name), self._groups.get(parse_worker(name).group)
-            if group is None or (known is not None and known.spec.epoch >= spec.epoch):
-                continue
-            peer = self._peers[name] = _Peer(spec, parse_worker(name), group)
-            peer.before = known
-            if known is not None and known.link is None:  # its own dialling is in vain
-                peer.before, known.before = known.before, None
-                self._withdraw(known)
-            peer.task = self._loop.create_task(self._dial(peer))
+        """Take the newest list of workers."""
+        self._mesh.update(peers, self)
 
     async def close(self) -> None:
         """End every link; what still waits fails."""
-        self._closed = True
         if self._sweeper is not None:
             self._sweeper.cancel()
-        for current in self._peers.values():
-            peer: _Peer | None = current
-            while peer is not None:
-                if peer.task is not None:
-                    peer.task.cancel()
-                if peer.link is not None:
-                    peer.link.close()
-                peer = peer.before
+        self._mesh.close()
         for call in self._pending.abandon():
             self._leave(call, LinkLost("this worker is leaving"))
         await asyncio.sleep(0)
-
-    async def _dial(self, peer: _Peer) -> None:
-        while not self._closed:
-            terms = self._terms._replace(epoch=peer.spec.epoch)
-            link = dialling(self, self.me, peer.name, peer.spec.key, terms)
-            link.state = peer
-            try:
-                await self._connect(peer.spec.address, link, MAX_HANDSHAKE)
-            except OSError:
-                await asyncio.sleep(REDIAL)
-            else:
-                self._loop.call_later(HANDSHAKE_TIME, link.expire)
-                return
-
-    def _withdraw(self, peer: _Peer) -> None:
-        """It is not to be called any more. Answers to what it has may still come, until its link ends."""
-        peer.withdrawn = True
-        if peer.before is not None:
-            self._withdraw(peer.before)
-        if peer.task is not None:
-            peer.task.cancel()
-        if peer.seat is not None:
-            self._down(peer, peer.seat)
-        if peer.link is not None and not peer.outstanding:
-            peer.link.close()
-
-    def _down(self, peer: _Peer, seat: Seat) -> None:
-        peer.group.dispatch.down(seat)
-        peer.group.links.pop(seat, None)
-        if not peer.group.links and peer.group.empty_since is None:
-            peer.group.empty_since = now()
 
     # -- what a link says
 
     def established(self, link: Link) -> None:
         """A worker has proved that it is the one we were told of."""
-        peer = link.state
-        assert isinstance(peer, _Peer)  # noqa: S101 - set in _dial
-        if peer.withdrawn:
-            link.close()
-            return
-        peer.link = link
-        if peer.before is not None:
-            self._withdraw(peer.before)
-        peer.group.empty_since = None
-        peer.seat, sends = peer.group.dispatch.up(peer.spec.name)
-        peer.group.links[peer.seat] = link
-        self._send_all(sends)
-        self._look_if_moved(peer)
+        self._send_all(self._mesh.established(peer_of(link), link))
 
     def heard(self, link: Link, frame: Frame) -> None:
         """An authentic frame from an exec worker."""
         peer = link.state
-        assert isinstance(peer, _Peer)  # noqa: S101 - set in _dial
+        assert isinstance(peer, Peer)  # noqa: S101 - set when it was dialled
         assert peer.seat is not None  # noqa: S101 - set when established
         kind = frame.kind
         if kind == _READY:
@@ -301,7 +156,7 @@ class Caller:
                 link.send(_DECLINE)
             return
         if kind == _CLOSED:
-            self._withdraw(peer)
+            self._mesh.withdraw(peer)
             return
         call = peer.outstanding.pop(frame.call_id, None)
         if call is None:
@@ -320,42 +175,16 @@ class Caller:
 
     def ended(self, link: Link) -> None:
         """A link is gone: what was outstanding on it has an unknown outcome."""
-        peer = link.state
-        assert isinstance(peer, _Peer)  # noqa: S101 - set in _dial
-        peer.link = None
-        if peer.seat is not None:
-            self._down(peer, peer.seat)
-            peer.seat = None
+        peer = peer_of(link)
         lost, peer.outstanding = peer.outstanding, {}
+        self._mesh.ended(peer, self)
         for call in lost.values():
             if self._pending.leave(call.id) is not None:
                 self._leave(call, LinkLost(f"{peer.spec.name} was gone before it answered"))
-        current = self._peers.get(peer.spec.name)
-        if current is peer and not self._closed:
-            peer.task = self._loop.create_task(self._dial_again(peer))
-        elif current is not None:
-            self._look_if_moved(current)
-
-    def _look_if_moved(self, peer: _Peer) -> None:
-        """Say so if `peer` is called under its newest keys and nothing is left of older ones."""
-        if peer.link is None:
-            return
-        before = peer.before
-        while before is not None:
-            if before.link is not None:
-                return
-            before = before.before
-        peer.before = None
-        if self._on_moved is not None:
-            self._on_moved(peer.spec.name, peer.spec.epoch)
-
-    async def _dial_again(self, peer: _Peer) -> None:
-        await asyncio.sleep(REDIAL)
-        await self._dial(peer)
 
     # -- inside
 
-    def _answered(self, peer: _Peer, link: Link, call: Call, frame: Frame) -> None:
+    def _answered(self, peer: Peer, link: Link, call: Call, frame: Frame) -> None:
         """What a worker says of a call it was sent. The waiter leaves only once the meta could be read."""
         if frame.kind == _REPLY:
             meta = decode_reply(frame.meta)
@@ -370,7 +199,7 @@ class Caller:
         else:
             self._not_started(peer, call, decode_not_started(frame.meta))
 
-    def _over(self, peer: _Peer, link: Link, flags: int, room: int) -> None:
+    def _over(self, peer: Peer, link: Link, flags: int, room: int) -> None:
         """A call left its slot: who comes next?"""
         seat = peer.seat
         if seat is None:
@@ -379,7 +208,7 @@ class Caller:
         if not (sends and self._send_all(sends, seat)) and flags & _SLOT_KEPT:
             link.send(_DECLINE)
 
-    def _not_started(self, peer: _Peer, call: Call, meta: NotStartedMeta) -> None:
+    def _not_started(self, peer: Peer, call: Call, meta: NotStartedMeta) -> None:
         waits = self._pending.peek(call.id) is not None
         reason = meta.reason
         if reason in (NotStarted.BUSY, NotStarted.DRAINING):
@@ -417,7 +246,7 @@ class Caller:
             return False
         link = call.group.links[seat]
         peer = link.state
-        assert isinstance(peer, _Peer)  # noqa: S101 - set in _dial
+        assert isinstance(peer, Peer)  # noqa: S101 - set when it was dialled
         call.seat, call.link = seat, link
         peer.outstanding[call.id] = call
         flags = _LAST_RESORT if last_resort else 0

@@ -21,7 +21,8 @@ from web_worker.target import Target
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ipc.caller import Call, Caller
+    from ipc.call import Call
+    from ipc.caller import Caller
     from ipc.contract import NodeContract
     from web_worker.inside import Inbox, Inside
 

@@ -22,7 +22,7 @@ from ipc.messages.calls import Encoding
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ipc.caller import Answer
+    from ipc.call import Answer
     from ipc.contract import NodeContract
 
 _NOTHING = b"\x80"

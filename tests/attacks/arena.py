@@ -93,7 +93,7 @@ def acceptor(
     server: WorkerName = EXEC, terms: Terms = TERMS, secret: bytes = b"", nonce: bytes = bytes([2]) * 32
 ) -> Acceptor:
     """An honest server's half, or one with somebody else's secret."""
-    return Acceptor(server, secret or secret_of(server, terms.epoch), terms, nonce)
+    return Acceptor(server, {terms.epoch: secret or secret_of(server, terms.epoch)}, terms, nonce)
 
 
 class Shaken(NamedTuple):
@@ -226,7 +226,7 @@ class Ends:
         self.near_side, self.far_side = Side(), Side()
         self.near_wire, self.far_wire = Wire(), Wire()
         self.near = dialling(self.near_side, client, server, leaf_of(client, server, terms.epoch), terms)
-        self.far = accepting(self.far_side, server, secret_of(server, terms.epoch), terms)
+        self.far = accepting(self.far_side, server, {terms.epoch: secret_of(server, terms.epoch)}, terms)
         self.near.opened(self.near_wire)
         self.far.opened(self.far_wire)
 
@@ -243,6 +243,6 @@ class Ends:
 def stranger(terms: Terms = TERMS) -> tuple[Link, Side, Wire]:
     """An exec worker's end for a connection of nobody knows whom, with the same worker behind it."""
     side, wire = Side(), Wire()
-    link = accepting(side, EXEC, secret_of(EXEC, terms.epoch), terms)
+    link = accepting(side, EXEC, {terms.epoch: secret_of(EXEC, terms.epoch)}, terms)
     link.opened(wire)
     return link, side, wire

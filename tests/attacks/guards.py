@@ -149,7 +149,9 @@ GUARDS: dict[str, tuple[Edit, ...]] = {
         ),
     ),
     "hello's alg": (Edit(_HANDSHAKE, "Acceptor.hello", "if alg != terms.alg:", "if False:"),),
-    "hello's epoch": (Edit(_HANDSHAKE, "Acceptor.hello", "if secret is None:", "if False:"),),
+    "hello's epoch": (
+        Edit(_HANDSHAKE, "Acceptor.hello", "self._secrets.get(epoch)", "next(iter(self._secrets.values()))"),
+    ),
     "hello's addressee": (Edit(_HANDSHAKE, "Acceptor.hello", "if id_s + inc_s != self._server:", "if False:"),),
     "carrier in the transcript": _said("terms.carrier.encode(), "),
     "client in the transcript": _said("client, "),

@@ -375,7 +375,7 @@ class Conn:
         side, near_wire, far_wire = Side(), Wire(), Wire()
         from ipc.link import accepting
 
-        far = accepting(side, name, arena.secret_of(name), TERMS)
+        far = accepting(side, name, {TERMS.epoch: arena.secret_of(name)}, TERMS)
         far.opened(far_wire)
         end.opened(near_wire)
         self.ends[address] = end, near_wire, far, far_wire
@@ -395,12 +395,12 @@ async def answer_for_another() -> bool:
     connect = Conn()
     caller = Caller(WEB, TERMS, Limits(), {"shop.pay": "cpu"}, connect)
     names = [WorkerName("cpu", slot, 7) for slot in (0, 1)]
-    caller.update(Peers(TERMS.epoch, tuple(Peer(str(n), str(n.slot), arena.leaf_of(WEB, n)) for n in names)))
+    caller.update(Peers(tuple(Peer(str(n), str(n.slot), TERMS.epoch, arena.leaf_of(WEB, n)) for n in names)))
     for _ in range(5):
         await asyncio.sleep(0)
     call = caller.call("shop.pay", CALL, b"", b"", 30.0)
     connect.move()
-    holder = next(peer for peer in caller._peers.values() if CALL in peer.outstanding)
+    holder = next(peer for peer in caller._mesh._peers.values() if CALL in peer.outstanding)
     other = next(address for address in connect.ends if address != str(holder.name.slot))
     connect.ends[other][2].send(Kind.REPLY, CALL, encode_meta(ReplyMeta(1, 0, 0)), b"a lie")
     connect.move()

@@ -10,7 +10,8 @@ import pytest
 
 from ipc import caller as module
 from ipc import link as link_module
-from ipc.caller import Call, Caller
+from ipc import mesh
+from ipc.caller import Caller
 from ipc.clock import boot_ms
 from ipc.errors import (
     BadResult,
@@ -40,6 +41,7 @@ from ipc.wire.signing import Alg
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+    from ipc.call import Call
     from ipc.transport.base import End
     from ipc.wire.frame import Frame
 
@@ -173,9 +175,10 @@ def outcome(call: Call) -> type[BaseException] | bytes | None:
 @pytest.fixture
 async def stage(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
     monkeypatch.setattr(module, "SWEEP", 3600.0)
-    monkeypatch.setattr(module, "REDIAL", 0.0)
+    monkeypatch.setattr(mesh, "REDIAL", 0.0)
     stage = Stage()
-    monkeypatch.setattr(module, "now", lambda: stage.time)
+    for each in (module, mesh):
+        monkeypatch.setattr(each, "now", lambda: stage.time)
     stage.caller = stage.new_caller()
     yield stage
     await stage.caller.close()
@@ -713,15 +716,15 @@ class Mute:
 async def test_who_does_not_prove_itself_in_time_is_let_go(
     stage: Stage, withdrawn: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "HANDSHAKE_TIME", 0.01)
+    monkeypatch.setattr(mesh, "HANDSHAKE_TIME", 0.01)
     mute, real = Mute(), stage.connect
 
     async def dialled(_address: str, end: End, largest: int) -> None:
-        stage.caller._connect = real
+        stage.caller._mesh._connect = real
         loop = asyncio.get_running_loop()
         connect(end, loop, mute, loop, largest)
 
-    stage.caller._connect = dialled
+    stage.caller._mesh._connect = dialled
     before = refusals[Refusal.TIMEOUT]
     stage.tell("cpu-0#1")
     await settled()

@@ -167,7 +167,7 @@ class Nemesis:
         for web in webs:
             if web.caller.waiting:
                 raise Violation(f"I5: {web.caller.waiting} calls are still in the table of {web.name}")
-            for peer in web.caller._peers.values():
+            for peer in web.caller._mesh._peers.values():
                 if peer.outstanding or peer.link is None:
                     raise Violation(f"I6: {web.name} has {len(peer.outstanding)} calls at {peer.spec.name}, or no link")
         for each in execs:

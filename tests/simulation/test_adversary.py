@@ -25,6 +25,7 @@ from ipc import responder as responder_module
 from ipc.caller import Caller
 from ipc.errors import Expired
 from ipc.flow.pending import Pending
+from ipc.mesh import Mesh
 from ipc.stats import refusals
 from ipc.wire import handshake, signing
 from ipc.wire.frame import Refusal
@@ -153,7 +154,7 @@ def anybody_may_wait_to_prove_himself(patch: pytest.MonkeyPatch) -> None:
 def nobody_dials_twice(patch: pytest.MonkeyPatch) -> None:
     async def never(*_: object) -> None: ...
 
-    patch.setattr(Caller, "_dial_again", never)
+    patch.setattr(Mesh, "_dial_again", never)
 
 
 def keys_are_used_before_they_are_there(patch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from exec_worker.binding import Binding
 from exec_worker.components import Components
 from exec_worker.signature import contract_of
 from ipc import scoreboard
-from ipc.caller import Answer
+from ipc.call import Answer
 from ipc.errors import Cancelled, InvalidRequest, IpcError
 from ipc.log import Log
 from ipc.messages.calls import ReplyMeta, RequestMeta, decode_request

@@ -27,7 +27,8 @@ from web_worker.whole import body_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from ipc.caller import Answer, Call, Caller
+    from ipc.call import Answer, Call
+    from ipc.caller import Caller
     from ipc.contract import NodeContract
     from ipc.messages.lifeline import EndpointSettings
     from web_worker.events import Events

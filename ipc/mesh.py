@@ -1,0 +1,194 @@
+"""A web worker's links to the exec workers it was told of: dialled, replaced when keys are new, let go."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING, Protocol
+
+from ipc.clock import now
+from ipc.flow.dispatch import Dispatch, Seat
+from ipc.link import MAX_HANDSHAKE, dialling
+from ipc.names import WorkerName, parse_worker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ipc.call import Call
+    from ipc.flow.dispatch import Send
+    from ipc.link import Link, Side
+    from ipc.messages.lifeline import Limits, Peers
+    from ipc.messages.lifeline import Peer as Spec
+    from ipc.transport.base import End
+    from ipc.wire.session import Terms
+
+REDIAL = 0.1
+"""Pause before a worker that should be up is dialled again, seconds."""
+HANDSHAKE_TIME = 5.0
+"""How long a worker that was dialled may take to prove who it is, seconds: whoever has its port may not even try."""
+
+
+class Connect(Protocol):
+    """How a carrier to an address is made: the transport that the configuration chose."""
+
+    async def __call__(self, address: str, end: End, largest: int, /) -> None:
+        """Connect `end`, which is told when the connection stands. Raises OSError."""
+        ...
+
+
+class Group:
+    """The workers of one group as this process sees them."""
+
+    __slots__ = ("dispatch", "empty_since", "links", "name")
+
+    def __init__(self, name: str, limits: Limits) -> None:
+        self.name = name
+        self.dispatch: Dispatch[Call] = Dispatch(random.Random(), limits.queue_calls, limits.queue_bytes)  # noqa: S311 - it only spreads load
+        self.links: dict[Seat, Link] = {}
+        self.empty_since: float | None = now()
+
+
+class Peer:
+    """One exec worker we were told of, under the keys of one epoch, until its link has ended."""
+
+    __slots__ = ("before", "group", "link", "name", "outstanding", "seat", "spec", "task", "withdrawn")
+
+    def __init__(self, spec: Spec, group: Group) -> None:
+        self.spec, self.group = spec, group
+        self.name: WorkerName = parse_worker(spec.name)
+        self.link: Link | None = None
+        self.seat: Seat | None = None
+        self.outstanding: dict[bytes, Call] = {}
+        self.task: asyncio.Task[None] | None = None
+        self.withdrawn = False
+        """Nothing more is asked of it under these keys; its link ends with the last answer."""
+        self.before: Peer | None = None
+        """The same worker under older keys, until that link has ended."""
+
+
+def peer_of(link: Link) -> Peer:
+    """Whose link it is."""
+    peer = link.state
+    assert isinstance(peer, Peer)  # noqa: S101 - set when it was dialled
+    return peer
+
+
+class Mesh:
+    """Who is up, and the way to each. Says nothing on a link but hello and goodbye."""
+
+    def __init__(
+        self,
+        me: WorkerName,
+        terms: Terms,
+        groups: Mapping[str, Group],
+        connect: Connect,
+        on_moved: Callable[[str, int], None] | None,
+    ) -> None:
+        self._me, self._terms, self._groups, self._connect = me, terms, groups, connect
+        self._on_moved = on_moved
+        self._loop = asyncio.get_running_loop()
+        self._peers: dict[str, Peer] = {}
+        self._closed = False
+
+    def update(self, peers: Peers, side: Side) -> None:
+        """Take the newest list of workers: dial who is new or has new keys, let go of who is gone."""
+        told = {peer.name: peer for peer in peers.workers}
+        for name in [name for name in self._peers if name not in told]:
+            self.withdraw(self._peers.pop(name))
+        for name, spec in told.items():
+            known, group = self._peers.get(name), self._groups.get(parse_worker(name).group)
+            if group is None or (known is not None and known.spec.epoch >= spec.epoch):
+                continue
+            peer = self._peers[name] = Peer(spec, group)
+            peer.before = known
+            if known is not None and known.link is None:  # its own dialling is in vain
+                peer.before, known.before = known.before, None
+                self.withdraw(known)
+            peer.task = self._loop.create_task(self._dial(peer, side))
+
+    def established(self, peer: Peer, link: Link) -> list[Send[Call]]:
+        """It has proved that it is the one we were told of; returns what is to be sent now that it is up."""
+        if peer.withdrawn:
+            link.close()
+            return []
+        peer.link = link
+        if peer.before is not None:
+            self.withdraw(peer.before)
+        peer.group.empty_since = None
+        peer.seat, sends = peer.group.dispatch.up(peer.spec.name)
+        peer.group.links[peer.seat] = link
+        self._look_if_moved(peer)
+        return sends
+
+    def withdraw(self, peer: Peer) -> None:
+        """It is not to be called any more. Answers to what it has may still come, until its link ends."""
+        peer.withdrawn = True
+        if peer.before is not None:
+            self.withdraw(peer.before)
+        if peer.task is not None:
+            peer.task.cancel()
+        if peer.seat is not None:
+            _down(peer.group, peer.seat)
+        if peer.link is not None and not peer.outstanding:
+            peer.link.close()
+
+    def ended(self, peer: Peer, side: Side) -> None:
+        """Its link is gone. If it should be up, it is dialled again."""
+        peer.link = None
+        if peer.seat is not None:
+            _down(peer.group, peer.seat)
+            peer.seat = None
+        current = self._peers.get(peer.spec.name)
+        if current is peer and not self._closed:
+            peer.task = self._loop.create_task(self._dial_again(peer, side))
+        elif current is not None:
+            self._look_if_moved(current)
+
+    def close(self) -> None:
+        """End every link."""
+        self._closed = True
+        for current in self._peers.values():
+            peer: Peer | None = current
+            while peer is not None:
+                if peer.task is not None:
+                    peer.task.cancel()
+                if peer.link is not None:
+                    peer.link.close()
+                peer = peer.before
+
+    async def _dial_again(self, peer: Peer, side: Side) -> None:
+        await asyncio.sleep(REDIAL)
+        await self._dial(peer, side)
+
+    async def _dial(self, peer: Peer, side: Side) -> None:
+        terms = self._terms._replace(epoch=peer.spec.epoch)
+        while not self._closed:
+            link = dialling(side, self._me, peer.name, peer.spec.key, terms)
+            link.state = peer
+            try:
+                await self._connect(peer.spec.address, link, MAX_HANDSHAKE)
+            except OSError:
+                await asyncio.sleep(REDIAL)
+            else:
+                self._loop.call_later(HANDSHAKE_TIME, link.expire)
+                return
+
+    def _look_if_moved(self, peer: Peer) -> None:
+        """Say so if `peer` is called under its newest keys and nothing is left of older ones."""
+        if peer.link is None:
+            return
+        before = peer.before
+        while before is not None:
+            if before.link is not None:
+                return
+            before = before.before
+        peer.before = None
+        if self._on_moved is not None:
+            self._on_moved(peer.spec.name, peer.spec.epoch)
+
+
+def _down(group: Group, seat: Seat) -> None:
+    group.dispatch.down(seat)
+    group.links.pop(seat, None)
+    if not group.links and group.empty_since is None:
+        group.empty_since = now()
