@@ -1,6 +1,6 @@
 """`make mutants`: take each guard away, one after the other, and see that the tests notice.
 
-Every guard in `tests/attacks/guards.py` is removed from a copy of the repository, so that processes which tests start
+Every guard in `tests/attacks/*guards.py` is removed from a copy of the repository, so that processes which tests start
 lack it too, and the tests that are there for it run until the first that fails. A guard that nobody misses is a
 failure of this program, and of the tests. The list goes to docs/mutants.md.
 """
@@ -23,8 +23,11 @@ from typing import NamedTuple
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT / "tests" / "attacks"), str(ROOT)]
 
-from guards import GUARDS, WITHOUT, edited_file  # noqa: E402 - a test's module, reached by the line above
+from guards import GUARDS as LINK_GUARDS  # noqa: E402 - tests' modules, reached by the line above
+from guards import WITHOUT, edited_files  # noqa: E402 - as above
+from process_guards import PROCESS_GUARDS  # noqa: E402 - as above
 
+GUARDS = LINK_GUARDS | PROCESS_GUARDS
 DOCUMENT = ROOT / "docs" / "mutants.md"
 _LEFT_BEHIND = shutil.ignore_patterns(".git", ".venv", ".*_cache", ".hypothesis", "__pycache__", ".shunter")
 _TIME = 900.0
@@ -33,9 +36,11 @@ TESTS = {
     "ipc.wire": ("tests/golden", "tests/ipc/wire", "tests/attacks", "tests/ipc", "tests/simulation"),
     "ipc.flow": ("tests/ipc", "tests/simulation", "tests/attacks"),
     "ipc.hardening": ("tests/ipc/test_hardening.py", "tests/attacks", "tests/faults", "tests/supervisor"),
+    "ipc.decoding": ("tests/attacks/test_bombs.py", "tests/attacks", "tests/exec_worker", "tests/web_worker"),
     "ipc": ("tests/ipc", "tests/contract", "tests/attacks", "tests/simulation"),
     "exec_worker": ("tests/exec_worker", "tests/attacks", "tests/simulation"),
     "web_worker": ("tests/web_worker", "tests/attacks"),
+    "supervisor.lifeline": ("tests/supervisor/test_child.py", "tests/supervisor", "tests/attacks"),
     "supervisor": ("tests/supervisor", "tests/attacks", "tests/faults"),
 }
 """Which tests are there for a module's guards, the quickest first."""
@@ -74,7 +79,7 @@ def _try(guard: str, folder: Path) -> Fate:
     """Run the tests without one guard."""
     tree = folder / re.sub(r"\W+", "-", guard)
     shutil.copytree(ROOT, tree, ignore=_LEFT_BEHIND)
-    for path, text in edited_file(guard).items():
+    for path, text in edited_files(GUARDS[guard]).items():
         (tree / path.relative_to(ROOT)).write_text(text)
     began = time.monotonic()
     ran = subprocess.run(

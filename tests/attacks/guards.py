@@ -291,14 +291,15 @@ def switched_off(*names: str) -> Iterator[None]:
         del _off[len(_off) - len(names) :]
 
 
-def edited_file(name: str) -> dict[Path, str]:
-    """The files that one guard is in, as they are without it."""
+def edited_files(edits: tuple[Edit, ...]) -> dict[Path, str]:
+    """The files that a guard is in, as they are without it. An edit that names no function is about a whole module."""
     texts: dict[Path, str] = {}
-    for edit in GUARDS[name]:
-        function = function_of(edit)
-        path = Path(inspect.getfile(function))
+    for edit in edits:
+        path = Path(inspect.getfile(importlib.import_module(edit.module)))
         lines = texts.get(path, path.read_text()).splitlines(keepends=True)
-        first, last = _where("".join(lines), function.__code__.co_qualname)
+        first, last = 1, len(lines)
+        if edit.function:
+            first, last = _where("".join(lines), function_of(edit).__code__.co_qualname)
         text = "".join(lines[first - 1 : last])
         if text.count(edit.old) != 1:
             raise NoSuchWords(f"{edit.module}.{edit.function} has {text.count(edit.old)} times, not once: {edit.old}")
