@@ -67,6 +67,16 @@ HELLO_FIELDS = (
 )
 
 
+def carriers() -> list[str]:
+    """Every carrier a session may have."""
+    return [carrier.name.lower() for carrier in handshake.Carrier]
+
+
+def number_of(terms: Terms) -> int:
+    """The carrier's number in a HELLO."""
+    return handshake.Carrier[terms.carrier.upper()]
+
+
 def secret_of(server: WorkerName = EXEC, epoch: int = TERMS.epoch) -> bytes:
     """What one exec worker holds."""
     return server_secret(root_for_epoch(ROOT, epoch), server)

@@ -176,6 +176,18 @@ GUARDS: dict[str, tuple[Edit, ...]] = {
     "refusal ends the link": (Edit(_LINK, "Link._refuse", "self.abort()", "pass"),),
     "refusal is counted": (Edit(_LINK, "Link._refuse", "refuse(reason)", "pass"),),
     "nothing after the end": (Edit(_LINK, "Link.received", "if self._over:", "if False:"),),
+    "dialler's patience": (Edit(_LINK, "Link.expire", "self._refuse(Refusal.TIMEOUT)", "pass"),),
+    "retired keys": (Edit(_RESPONDER, "Responder.retire", "del self._secrets[old]", "pass"),),
+    "retired link": (Edit(_SESSION, "Session.finish", "self._kinds -= _BEGINNINGS", "pass"),),
+    "retired handshake": (
+        Edit(
+            _RESPONDER,
+            "Responder.established",
+            "raise Refuse(Refusal.EPOCH)",
+            "pass",
+        ),
+    ),
+    "epochs grow": (Edit(_RESPONDER, "Responder.install", "if epoch <= max(self._secrets):", "if False:"),),
     "half-open bound": (
         Edit(_RESPONDER, "Responder.new_end", "if len(self._half_open) >= MAX_HALF_OPEN:", "if False:"),
     ),

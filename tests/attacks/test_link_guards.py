@@ -16,6 +16,7 @@ from guards import GUARDS, NoSuchWords, describe, switched_off
 from exec_worker.service import _check_reply_to
 from ipc import responder as responder_module
 from ipc.caller import Caller
+from ipc.errors import Misuse
 from ipc.link import Link, dialling, refusals
 from ipc.messages.calls import Kind, ReplyMeta, encode_meta
 from ipc.messages.lifeline import Limits, Peer, Peers
@@ -23,7 +24,7 @@ from ipc.names import WorkerName
 from ipc.responder import MAX_HALF_OPEN, Responder
 from ipc.wire.frame import MAX_META, Refuse
 from ipc.wire.framing import Deframer
-from ipc.wire.handshake import ROUND_TRIP_MS
+from ipc.wire.handshake import ROUND_TRIP_MS, Acceptor
 from ipc.wire.keys import root_for_epoch
 from ipc.wire.replay import LAST
 from ipc.wire.session import FUTURE_MS
@@ -237,6 +238,58 @@ def answered(**terms: Any) -> Callable[[], bool]:
     return attack
 
 
+def old_leaf_after_retirement() -> bool:
+    """The keys of an epoch that is over, on a worker that has newer ones."""
+    responder = Responder(EXEC, arena.secret_of(), TERMS, Side())
+    responder.install(TERMS.epoch + 1, arena.secret_of(epoch=TERMS.epoch + 1))
+    responder.retire(TERMS.epoch + 1)
+    return establishes(arena.dialer(), Acceptor(EXEC, responder._secrets, TERMS, bytes(32)))
+
+
+def old_link_after_retirement() -> bool:
+    """A link that was made under those keys, and is still there."""
+    session = pair()
+    session.server.finish()
+    return arena.accepts(session.server, seal(session.client))
+
+
+async def finish_after_retirement() -> bool:
+    """A handshake that was under way when its keys were retired."""
+    responder = Responder(EXEC, arena.secret_of(), TERMS, Side())
+    responder.install(TERMS.epoch + 1, arena.secret_of(epoch=TERMS.epoch + 1))
+    far, _lock = responder.new_end()
+    far_wire, near_wire, side = Wire(), Wire(), Side()
+    far.opened(far_wire)
+    near = dialling(side, WEB, EXEC, arena.leaf_of(), TERMS)
+    near.opened(near_wire)
+    far.received(near_wire.sent.popleft())
+    near.received(far_wire.sent.popleft())
+    responder.retire(TERMS.epoch + 1)
+    far.received(near_wire.sent.popleft())
+    stays = not far_wire.aborted
+    responder.close()
+    return stays
+
+
+def install_the_past() -> bool:
+    """A rotation back to keys that may have leaked since."""
+    responder = Responder(EXEC, arena.secret_of(), TERMS, Side())
+    try:
+        responder.install(TERMS.epoch - 1, arena.secret_of(epoch=TERMS.epoch - 1))
+    except Misuse:
+        return False
+    return establishes(
+        arena.dialer(terms=TERMS._replace(epoch=TERMS.epoch - 1)), Acceptor(EXEC, responder._secrets, TERMS, bytes(32))
+    )
+
+
+def dialled_in_vain() -> bool:
+    """Somebody has the port of a worker that is gone, and never says a word."""
+    ends = Ends()
+    ends.near.expire()
+    return not ends.near_wire.aborted
+
+
 def answered_for_another() -> bool:
     """A HELLO that wants another worker, proved with a leaf of this one, gets an answer."""
     near = arena.dialer(server=OTHER_EXEC, leaf=arena.leaf_of())
@@ -395,12 +448,13 @@ async def answer_for_another() -> bool:
     connect = Conn()
     caller = Caller(WEB, TERMS, Limits(), {"shop.pay": "cpu"}, connect)
     names = [WorkerName("cpu", slot, 7) for slot in (0, 1)]
-    caller.update(Peers(tuple(Peer(str(n), str(n.slot), TERMS.epoch, arena.leaf_of(WEB, n)) for n in names)))
+    told = (Peer(str(name), str(name.slot), TERMS.epoch, arena.leaf_of(WEB, name)) for name in names)
+    caller.update(Peers(tuple(told)))
     for _ in range(5):
         await asyncio.sleep(0)
     call = caller.call("shop.pay", CALL, b"", b"", 30.0)
     connect.move()
-    holder = next(peer for peer in caller._mesh._peers.values() if CALL in peer.outstanding)
+    holder = next(peer for peer in caller._peers.values() if CALL in peer.outstanding)
     other = next(address for address in connect.ends if address != str(holder.name.slot))
     connect.ends[other][2].send(Kind.REPLY, CALL, encode_meta(ReplyMeta(1, 0, 0)), b"a lie")
     connect.move()
@@ -474,6 +528,11 @@ CONTROLS: dict[str, Control] = {
     "refusal ends the link": Control(forge_and_stay),
     "refusal is counted": Control(forge_uncounted),
     "nothing after the end": Control(speak_after_the_end),
+    "dialler's patience": Control(dialled_in_vain),
+    "retired keys": Control(old_leaf_after_retirement),
+    "retired link": Control(old_link_after_retirement),
+    "retired handshake": Control(finish_after_retirement),
+    "epochs grow": Control(install_the_past),
     "half-open bound": Control(crowd),
     "handshake time": Control(dawdle),
     "asked of this worker": Control(answer_for_another),
