@@ -454,7 +454,7 @@ async def answer_for_another() -> bool:
         await asyncio.sleep(0)
     call = caller.call("shop.pay", CALL, b"", b"", 30.0)
     connect.move()
-    holder = next(peer for peer in caller._peers.values() if CALL in peer.outstanding)
+    holder = next(peer for peer in caller._mesh._peers.values() if CALL in peer.outstanding)
     other = next(address for address in connect.ends if address != str(holder.name.slot))
     connect.ends[other][2].send(Kind.REPLY, CALL, encode_meta(ReplyMeta(1, 0, 0)), b"a lie")
     connect.move()
