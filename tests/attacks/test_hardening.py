@@ -21,7 +21,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).parent / "programs"))
 
-from victim import HERE, IS_ROOT, OWNER, STRANGER, Victim, ordinary, python
+from victim import HERE, IS_ROOT, OWNER, ROOT, STRANGER, Victim, ordinary, python
 
 from ipc.messages import control, lifeline
 from ipc.messages.calls import FROM_WEB
@@ -237,6 +237,56 @@ def test_workers_become_the_user_of_their_group_or_nothing_starts() -> None:
             time.sleep(0.02)
     finally:
         victim.end()
+
+
+def test_who_was_handed_capabilities_lets_go_of_them_with_its_user() -> None:
+    """Under systemd a supervisor can be nobody special and may yet change users; its workers must not inherit that.
+
+    Only root can hand capabilities down. Without any, the change of user is refused, and that is told.
+    """
+    hand_down = f"""
+        import ctypes, os, sys
+        libc = ctypes.CDLL(None, use_errno=True)
+        header, data = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)(0xE0, 0xE0, 0xE0, 0, 0, 0)
+        if os.geteuid() == 0:
+            assert libc.prctl(8, 1, 0, 0, 0) == 0  # capabilities outlive the change of user
+            os.setgroups([]); os.setresgid(*[{OWNER}] * 3); os.setresuid(*[{OWNER}] * 3)
+            assert libc.capset(header, data) == 0
+            assert all(libc.prctl(47, 2, capability, 0, 0) == 0 for capability in (5, 6, 7))
+        os.execv(sys.executable, [sys.executable, "-c", sys.argv[1]])
+    """
+    become = f"""
+        import os
+        from ipc.confinement import Confinement
+        from ipc.hardening import Unfit, harden
+        def capabilities():
+            lines = open("/proc/self/status").read().splitlines()
+            wanted = ("CapPrm", "CapEff", "CapAmb")
+            return [line.split()[1].lstrip("0") or "0" for line in lines if line.startswith(wanted)]
+        print(*capabilities())
+        try:
+            harden(os.getppid(), [], Confinement(uid={STRANGER}, gid={STRANGER}))
+        except Unfit as error:
+            print(error)
+        else:
+            print(os.getresuid(), *capabilities())
+    """
+    done = subprocess.run(
+        [python().executable, "-c", textwrap.dedent(hand_down), textwrap.dedent(become)],
+        capture_output=True, text=True, timeout=60, check=True, cwd="/", env=reaching(python().environment),
+    )  # fmt: skip
+    before, after = done.stdout.splitlines()
+    if IS_ROOT:
+        assert before == "e0 e0 e0"
+        assert after == f"{(STRANGER,) * 3} 0 0 0"
+    else:
+        assert before == "0 0 0"
+        assert after.startswith(f"this process cannot become user {STRANGER}")
+
+
+def reaching(environment: dict[str, str]) -> dict[str, str]:
+    """With our packages on the path also where they are not installed by name."""
+    return {**environment, "PYTHONPATH": environment.get("PYTHONPATH") or str(ROOT)}
 
 
 def state(pid: int) -> str:

@@ -277,7 +277,7 @@ class Victim:
                 stderr=output,
                 text=True,
                 env=environment,
-                **(ordinary() if user else {}),
+                **(ordinary() if user else {"extra_groups": [OWNER + 10]} if IS_ROOT else {}),
             )
 
     def plant(self, what: str, target: Path) -> None:
