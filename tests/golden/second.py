@@ -260,6 +260,8 @@ def _cases() -> list[dict[str, Any]]:
         {**common, "carrier": "tcp_local", "alg": HMAC, "epoch": 0},
         {**common, "carrier": "tcp_local", "alg": GCM, "epoch": 0},
         {**common, "carrier": "memory", "alg": HMAC, "epoch": 258, "client": ["web", 12, 4_000_000_000]},
+        {**common, "carrier": "tcp_local", "alg": HMAC, "epoch": 1},  # the first case after a rotation
+        {**common, "carrier": "memory", "alg": GCM, "epoch": 2**32 - 1, "ttl_ms": 3_600_000, "max_payload": 2**26},
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import json
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ sys.path.append(str(Path(__file__).parent))
 
 import second
 
+from ipc.messages.calls import FROM_EXEC, FROM_WEB
 from ipc.names import WorkerName
 from ipc.wire.handshake import Acceptor, Dialer
 from ipc.wire.keys import leaf_key, root_for_epoch, server_secret, session_keys
@@ -23,7 +25,7 @@ from ipc.wire.signing import Alg
 CASES = json.loads(second.GOLDEN.read_text())
 
 
-@pytest.fixture(params=CASES, ids=lambda case: f"{case['given']['carrier']}-{case['given']['alg']}")
+@pytest.fixture(params=CASES, ids=lambda case: "{carrier}-{alg}-{epoch}".format(**case["given"]))
 def case(request: pytest.FixtureRequest) -> dict[str, Any]:
     return request.param
 
@@ -69,6 +71,24 @@ def test_handshake_and_frames_are_frozen(case: dict[str, Any]) -> None:
         assert sealed.hex() == frozen
         opened = receiver.open(sealed[4:], frame["now_ms"])
         assert opened == (frame["kind"], frame["flags"], call_id, 0, frame["budget_ms"], meta, body)
+
+
+def test_a_new_epoch_shares_nothing_with_the_old_one() -> None:
+    """Two cases that differ in nothing else have no key, id, message or frame in common."""
+    old, new = (
+        case
+        for case in CASES
+        if (case["given"]["carrier"], case["given"]["alg"]) == ("tcp_local", second.HMAC) and case["given"]["epoch"] < 2
+    )
+    assert {**old["given"], "epoch": 1} == new["given"]
+    before, after = ({*case["follows"].pop("frames"), *case["follows"].values()} for case in copy.deepcopy((old, new)))
+    assert not before & after
+
+
+def test_every_kind_is_frozen_under_both_algorithms() -> None:
+    for alg in Alg:
+        kinds = {f["kind"] for case in CASES if case["given"]["alg"] == alg for f in case["given"]["frames"]}
+        assert kinds == FROM_WEB | FROM_EXEC
 
 
 def test_the_second_implementation_is_independent() -> None:

@@ -26,7 +26,7 @@ def closed(seal: Seal, header: bytes, meta: bytes, body: bytes, counter: int = 0
 
 @pytest.mark.parametrize(
     ("key", "data", "digest"),
-    [  # RFC 4231, test cases 1, 2 and 6
+    [  # RFC 4231, test cases 1, 2, 6, 3, 4 and 7 (5 is about tags that are cut short, which ours never are)
         ("0b" * 20, b"Hi There", "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7"),
         (
             b"Jefe".hex(),
@@ -37,6 +37,20 @@ def closed(seal: Seal, header: bytes, meta: bytes, body: bytes, counter: int = 0
             "aa" * 131,
             b"Test Using Larger Than Block-Size Key - Hash Key First",
             "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54",
+        ),
+        ("aa" * 20, b"\xdd" * 50, "773ea91e36800e46854db8ebd09181a72959098b3ef8c122d9635514ced565fe"),
+        (
+            bytes(range(1, 26)).hex(),
+            b"\xcd" * 50,
+            "82558a389a443c0ea4cc819899f2083a85f0faa3e578f8077a2e3ff46729665b",
+        ),
+        (
+            "aa" * 131,
+            (
+                b"This is a test using a larger than block-size key and a larger than block-size data. "
+                b"The key needs to be hashed before being used by the HMAC algorithm."
+            ),
+            "9b09ffa71b942fcb27635fbcd5b0e944bfdc63644f0713938a7f51535c3a35e2",
         ),
     ],
 )
