@@ -53,6 +53,7 @@ def guesses(rng: random.Random, sid: int, tag: int) -> Iterator[bytes]:
         yield HEADER.pack(*fields) + body + rng.choice([rng.randbytes(tag), bytes(tag), b"\xff" * tag])
 
 
+@pytest.mark.soak
 def test_no_forgery_is_accepted_and_none_burns_a_number(terms: Terms) -> None:
     rng = random.Random(7)
     session = pair(terms)

@@ -16,7 +16,7 @@ from ipc.responder import HANDSHAKE_TIME, MAX_HALF_OPEN
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.soak]
 OPENINGS = 1_000 * min(SOAK, 10)
 BOMBS = 100
 SLOW = 500 if SOAK > 1 else 200

@@ -38,6 +38,7 @@ def terms(request: pytest.FixtureRequest) -> Terms:
     return TERMS._replace(alg=request.param)
 
 
+@pytest.mark.soak
 def test_no_frame_is_accepted_again_after_any_time(terms: Terms) -> None:
     session = pair(terms)
     again: list[tuple[int, bytes]] = []
