@@ -44,6 +44,7 @@ class NoSuchWords(LookupError):
 
 _SESSION, _HANDSHAKE, _KEYS = "ipc.wire.session", "ipc.wire.handshake", "ipc.wire.keys"
 _LINK, _RESPONDER = "ipc.link", "ipc.responder"
+_JSON, _MSGPACK, _CODEC = "ipc.decoding.jsontext", "ipc.decoding.msgpacked", "exec_worker.codec"
 
 
 def _opening(condition: str) -> tuple[Edit, ...]:
@@ -212,6 +213,48 @@ GUARDS: dict[str, tuple[Edit, ...]] = {
         ),
     ),
 }
+
+DECODING: dict[str, tuple[Edit, ...]] = {
+    "JSON elements": (Edit(_JSON, "weigh_json", "if total > elements:", "if False:"),),
+    "JSON depth": (Edit(_JSON, "_read_deep", "if level:", "if False:"),),
+    "JSON keys": (Edit(_JSON, "_items", "if len(one) > MAX_KEYS:", "if False:"),),
+    "JSON key twice": (Edit(_JSON, "json_value", "!= data.count(", "> data.count("),),
+    "escaped key twice": (Edit(_JSON, "_once", "if len(dict(pairs)) != len(pairs):", "if False:"),),
+    "msgpack elements": (Edit(_MSGPACK, "_walk", "if total > elements:", "if False:"),),
+    "msgpack depth": (Edit(_MSGPACK, "_walk", "if len(around) > depth:", "if False:"),),
+    "msgpack keys": (Edit(_MSGPACK, "_count", "if count > MAX_KEYS:", "if False:"),),
+    "msgpack key twice": (Edit(_MSGPACK, "_key", "if name in names:", "if False:"),),
+    "msgpack key twice, seen quickly": (Edit(_MSGPACK, "_quick", "_write_msgpack(value) == data", "True"),),
+    "msgpack key's type": (
+        Edit(
+            _MSGPACK,
+            "_key",
+            'raise OverLimit("A key of a map has to be a text or a whole number")',
+            "end, name = at + 1, at",
+        ),
+    ),
+    "msgpack extensions": (Edit(_MSGPACK, "_after", "_refuse_type()", "pass"),),
+    "msgpack's end": (Edit(_MSGPACK, "_end", "if at != len(data):", "if at > len(data):"),),
+    "JSON body, again": (Edit(_CODEC, "MsgspecCodec.from_json", "json_value(data)", "pass"),),
+    "JSON body for pydantic": (Edit(_CODEC, "PydanticCodec.from_json", "json_value(data)", "pass"),),
+    "msgpack body, again": (Edit(_CODEC, "MsgspecCodec.from_msgpack", "inspect_msgpack(data)", "pass"),),
+    "parameters, again": (Edit("exec_worker.binding", "Binding.decode", "inspect_msgpack(params)", "pass"),),
+    "order": (Edit("ipc.messages.control", "decode_order", "json_value(line)", "pass"),),
+    "word of a child": (Edit("ipc.messages.lifeline", "decode_from_child", "inspect_msgpack(body)", "pass"),),
+    "description": (Edit("ipc.contract", "decode", "inspect_msgpack(data, MAX_DESCRIBED, DESCRIBED_DEPTH)", "pass"),),
+    "one kind of error": (
+        Edit(
+            "ipc.decoding.limits",
+            "careful.read",
+            "except (UnicodeDecodeError, RecursionError) as error:",
+            "except ZeroDivisionError as error:",
+        ),
+    ),
+    "result of a handoff": (Edit("web_worker.target", "_reader.read", "inspect_msgpack(body)", "pass"),),
+    "body in the web worker": (Edit("web_worker.endpoints.http", "HttpEndpoint._read", "weigh_json(body)", "pass"),),
+}
+"""What is decoded: each has its experiment in `test_decoding_guards.py`."""
+GUARDS |= DECODING
 
 
 def function_of(edit: Edit) -> FunctionType:

@@ -82,6 +82,16 @@ async def test_a_body_beyond_the_limits_is_refused_in_the_one_shape(
     assert ran == []
 
 
+async def test_a_body_of_too_many_elements_is_not_even_handed_off(make_site: Any, declare: Any) -> None:
+    def note(value: Any) -> None:
+        pass
+
+    site = make_site(declare("/note", note, "POST"), nodes=[note])
+    answer = await site.ask("POST", "/note", content=b"[" + b"{}," * 70_000 + b"0]", headers=JSON)
+    assert (answer.status_code, answer.json()["detail"]) == (422, "The JSON has more than 65536 elements")
+    assert site.caller.calls == []
+
+
 async def test_a_body_is_checked_and_forwarded_as_it_came(make_site: Any, declare: Any) -> None:
     site = make_site(declare("/buy", buy, "POST"), nodes=[buy])
     body = b'{ "item":"tea",  "count":2 }'
