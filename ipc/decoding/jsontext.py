@@ -12,16 +12,19 @@ import msgspec
 
 from ipc.decoding.limits import (
     JSON_DEPTH,
+    MAX_BITS,
     MAX_ELEMENTS,
     MAX_KEYS,
     shallow,
     too_deep,
+    too_large,
     too_many,
     too_many_keys,
     twice,
 )
 
 _BLOCK = 16_384
+_NOTHING = ()
 _ESCAPES = re.compile(rb"\\*+.?", re.DOTALL)
 
 
@@ -82,20 +85,23 @@ def _read_deep(data: bytes) -> Any:
         raise too_deep("JSON", JSON_DEPTH) from None
     level = [value]
     for _ in range(JSON_DEPTH):
-        level = [item for one in level for item in _items(one) if type(item) is list or type(item) is dict]
-    if level:
+        level = [item for one in level for item in _items(one)]
+    if any(_items(one) is not _NOTHING for one in level):
         raise too_deep("JSON", JSON_DEPTH)
     return value
 
 
 def _items(one: Any) -> Any:
+    """What is in a list or an object; of anything else there is nothing, and whole numbers are bounded."""
     if type(one) is list:
         return one
-    if type(one) is not dict:
-        return ()
-    if len(one) > MAX_KEYS:
-        raise too_many_keys()
-    return one.values()
+    if type(one) is dict:
+        if len(one) > MAX_KEYS:
+            raise too_many_keys()
+        return one.values()
+    if type(one) is int and one.bit_length() > MAX_BITS:
+        raise too_large()
+    return _NOTHING
 
 
 def _once(pairs: list[tuple[str, Any]]) -> None:

@@ -26,6 +26,8 @@ MSGPACK_DEPTH = 32
 """The same in msgpack."""
 MAX_KEYS = 4096
 """Keys of one map."""
+MAX_BITS = 1024
+"""Bits of a whole number in JSON: it fits into a double, if not exactly. Longer ones take long to write down again."""
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """All that a decoder of msgspec raises, whatever the bytes are."""
@@ -67,6 +69,11 @@ def too_many_keys() -> OverLimit:
     return OverLimit(f"An object has more than {MAX_KEYS} keys")
 
 
+def too_large() -> OverLimit:
+    """The refusal of a number that is no double either."""
+    return OverLimit("A number is out of range")
+
+
 def twice() -> OverLimit:
     """The refusal of a map that has a key twice."""
     return OverLimit("The same key stands twice in one object; keep one of them")
@@ -78,7 +85,7 @@ _LEVELS = 6
 
 def shallow() -> Any:  # noqa: ANN401 - a type
     """Everything that JSON can say, to a few levels, as a type: its decoder checks that much in passing."""
-    scalars = str | int | float | bool | None
+    scalars = str | Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | float | bool | None
     kind: Any = scalars
     for _ in range(_LEVELS):
         kind = list[kind] | Annotated[dict[str, kind], Meta(max_length=MAX_KEYS)] | scalars

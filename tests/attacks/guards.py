@@ -216,8 +216,9 @@ GUARDS: dict[str, tuple[Edit, ...]] = {
 
 DECODING: dict[str, tuple[Edit, ...]] = {
     "JSON elements": (Edit(_JSON, "weigh_json", "if total > elements:", "if False:"),),
-    "JSON depth": (Edit(_JSON, "_read_deep", "if level:", "if False:"),),
+    "JSON depth": (Edit(_JSON, "_read_deep", "if any(", "if False and any("),),
     "JSON keys": (Edit(_JSON, "_items", "if len(one) > MAX_KEYS:", "if False:"),),
+    "JSON numbers": (Edit(_JSON, "_items", "one.bit_length() > MAX_BITS", "False"),),
     "JSON key twice": (Edit(_JSON, "json_value", "!= data.count(", "> data.count("),),
     "escaped key twice": (Edit(_JSON, "_once", "if len(dict(pairs)) != len(pairs):", "if False:"),),
     "msgpack elements": (Edit(_MSGPACK, "_walk", "if total > elements:", "if False:"),),

@@ -35,13 +35,13 @@ def thrown() -> list[dict[str, Any]]:
 
 
 def test_every_bomb_is_refused_by_every_reader_in_no_time_and_no_memory(thrown: list[dict[str, Any]]) -> None:
-    """Typical are 6 ms at most and nothing at all; what is asserted leaves room for a busy machine."""
+    """Typical are 6 ms (long numbers: 30) and nothing at all; what is asserted leaves room for a busy machine."""
     guarded = [one for one in thrown if one["reader"] not in {"msgspec alone", "yaml"}]
     assert len(guarded) > 100
     for one in guarded:
         assert re.match("(OverLimit|DecodeError|ValidationError|InvalidRequest): ", one["refused"]), one
         assert one["kib"] < 2048, one
-        assert one["ms"] < (100 if one["reader"] != "description" else 10_000), one  # that one is read once, at start
+        assert one["ms"] < (2_000 if one["reader"] != "description" else 20_000), one  # that one is read once, at start
 
 
 def test_a_configuration_does_not_explode_either(thrown: list[dict[str, Any]]) -> None:

@@ -60,6 +60,7 @@ EXPERIMENTS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
     "JSON elements": (json_value, MANY_JSON),
     "JSON depth": (json_value, b"[" * 65 + b"]" * 65),
     "JSON keys": (json_value, b"[" * 9 + KEYS_JSON + b"]" * 9),
+    "JSON numbers": (json_value, b"9" * 310),
     "JSON key twice": (json_value, b'{"a":1,"a":2}'),
     "escaped key twice": (json_value, b'{"\\u003a":1,"a":2,"a":3}'),
     "msgpack elements": (inspect_msgpack, b"\xdd\x00\x01\x00\x00" + b"\x00" * 65_536),

@@ -37,6 +37,7 @@ JSON_BOMBS = {
     "one key": b"{" + b'"a":0,' * (MIB // 6) + b'"a":0}',
     "keys": b"{" + KEYS + b"," + KEYS + b"}",
     "digits": b"9" * MIB,
+    "long numbers": b"[" + (b"9" * 4300 + b",") * 243 + b"0]",
     "quotes": b'"' * MIB,
     "backslashes": b"[" + b"\\" * MIB,
     "depth behind a text": b'["' + b"x" * (MIB // 2) + b'",' + b"[" * (MIB // 2),

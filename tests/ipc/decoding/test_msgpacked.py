@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ipc.decoding.limits import MAX_KEYS, MSGPACK_DEPTH, OverLimit
@@ -120,6 +120,7 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(VALUES)
 def test_nothing_legitimate_is_refused(value: Any) -> None:
     try:
@@ -152,6 +153,7 @@ def containers(inner: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
 DOCUMENTS = st.recursive(LEAVES, containers, max_leaves=20)
 
 
+@settings(deadline=None)
 @given(DOCUMENTS, st.integers(0, 34), st.sampled_from([b"\x91", b"\x81\xa1a"]), st.integers(1, 40))
 @example(b"\x82\xa1a\x01\xa1a\x02", 0, b"\x91", 40)
 @example(b"\x82\xa1a\x01\xd9\x01a\x02", 0, b"\x91", 40)
@@ -166,6 +168,7 @@ def test_the_verdict_is_that_of_reading_every_value(data: bytes, levels: int, ar
     agrees(long, elements)
 
 
+@settings(deadline=None)
 @given(VALUES, st.data())
 def test_cut_bent_and_lying_documents_have_the_same_verdict_too(value: Any, data: st.DataObject) -> None:
     try:
@@ -177,6 +180,7 @@ def test_cut_bent_and_lying_documents_have_the_same_verdict_too(value: Any, data
     agrees(bytes(whole))
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=60))
 def test_any_bytes_give_a_value_or_one_kind_of_error(data: bytes) -> None:
     agrees(data)
