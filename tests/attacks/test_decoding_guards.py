@@ -12,7 +12,7 @@ from guards import DECODING, switched_off
 from exec_worker.binding import JSON, MSGPACK, NONE, Binding
 from exec_worker.signature import contract_of
 from ipc import contract
-from ipc.caller import Answer
+from ipc.call import Answer
 from ipc.decoding.jsontext import json_value
 from ipc.decoding.msgpacked import inspect_msgpack
 from ipc.errors import IpcError
