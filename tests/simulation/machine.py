@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 SPAWNING = 0.05, 0.3
 """How long a process takes from its making to its bootstrap, seconds."""
 
+SWITCHES = 0.05
+"""How often a thread loses its turn where it could matter."""
+
 
 class Board:
     """A scoreboard that nobody reads."""
@@ -84,6 +87,24 @@ class Spawned:
         return "has ended"
 
 
+class Seam:
+    """Stands where `Service` has its lock: whoever has let go of it may lose its turn to the other thread."""
+
+    def __init__(self, process: Process) -> None:
+        self.process = process
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None:
+        give_way(self.process)
+
+
+def give_way(process: Process) -> None:
+    """A place where a thread may lose its turn."""
+    if process is process.world.current and process.world.rng.random() < SWITCHES:
+        process.world.interrupt(process.world.rng.choice([1e-4, 1e-3, 1e-2]))
+
+
 class MainThread:
     """Stands where `Service` has the queue to its main thread, and is that thread."""
 
@@ -94,7 +115,7 @@ class MainThread:
 
     def put(self, call: AskedCall | None) -> None:
         self.waiting.append(call)
-        self.worker.process.in_main_thread(self.worker.thread_switch(), self.turn)
+        self.worker.process.post_main(self.worker.thread_switch(), self.turn)
 
     def turn(self) -> None:
         if self.busy or not self.waiting:
@@ -125,13 +146,18 @@ class MainThread:
             return
         elif how == HOLDS:
             process.hold()
-        process.in_main_thread(takes, self.end, call, result, began, how == HOLDS)
+        process.post_main(takes, self.end, call, result, began, how == HOLDS)
 
     def end(self, call: AskedCall, result: Encoded | Failure | None, began: float, held: bool) -> None:
         """The second half."""
         if held:
             self.worker.process.go_on(held=True)
-        following = self.worker.service._finish(call, result, began)
+        process = self.worker.process
+        process.in_main_thread = True
+        try:
+            following = self.worker.service._finish(call, result, began)
+        finally:
+            process.in_main_thread = False
         if following is not None:
             self.begin(following)
         else:
@@ -152,6 +178,7 @@ class ExecWorker:
         self.service = Service(engine, Board())  # type: ignore[arg-type]
         self.main = MainThread(self)
         self.service._inbox = self.main  # type: ignore[assignment]
+        self.service._lock = Seam(process)  # type: ignore[assignment]
         self.responder: Any = None
         self._opening = exec_process._open(parent, bootstrap, bootstrap.settings, self.service)
 

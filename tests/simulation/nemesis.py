@@ -71,7 +71,7 @@ class Nemesis:
         """How many of the writes are tampered with."""
         self.violence = 0.0 if self.peaceful else self.rng.choice([0.0, 0.5, 1.0, 2.0])
         """Crashes, stops and restarts a second."""
-        self.load = self.rng.choice([15, 40, 80])
+        self.load = self.rng.choice([10, 30, 60])
         """Calls a second."""
         self.recorded: list[bytes] = []
         self.late: dict[Side, bytes] = {}
@@ -134,7 +134,7 @@ class Nemesis:
             return
         rng, web = self.rng, self.rng.choice(webs)
         how = rng.choice([RUNS] * 60 + [FAILS, FAILS, HOLDS, HOLDS, TOO_LARGE] + [DIES] * (self.violence > 0))
-        takes = rng.choice([0.0, 0.0002, 0.002, 0.01, 0.01, 0.05, 0.3])
+        takes = rng.choice([0.0, 0.0002, 0.001, 0.002, 0.002, 0.01, 0.01, 0.05, 0.05, 0.3])
         timeout = rng.choice([0.0005, 0.02, 0.1, 0.5, 2.0, 2.0, 2.0])
         cancel = rng.uniform(0, timeout) if rng.random() < 0.1 else None
         web.process.post(web.ask, f"{rng.choice(list(GROUPS))}.node", takes, how, timeout, cancel)

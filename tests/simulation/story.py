@@ -7,22 +7,35 @@ import random
 import sys
 import time
 from contextlib import contextmanager
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from machine import Silent
+from machine import Silent, give_way
 from nemesis import Nemesis
-from virtual import Violation
+from virtual import Violation, World
 
 from ipc import clock
+from ipc.link import Link
 from ipc.stats import refusals
 from supervisor import child, spawn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 PACKAGES = ("ipc", "exec_worker", "supervisor")
 AGAIN = "SHUNTER_SEED={seed} .venv/bin/pytest tests/simulation/test_adversary.py -k seed{seed}"
 _now, _boot_ms, _Random = clock.now, clock.boot_ms, random.Random
+
+
+def in_turn(world: World, send: Callable[..., None]) -> Callable[..., None]:
+    """The main thread may lose its turn before it says something."""
+
+    def sending(*args: Any, **kwargs: Any) -> None:
+        if world.current is not None and world.current.in_main_thread:
+            give_way(world.current)
+        send(*args, **kwargs)
+
+    return sending
 
 
 @contextmanager
@@ -45,11 +58,10 @@ def unreal(nemesis: Nemesis) -> Iterator[None]:
     def dice(seed: Any = None) -> random.Random:
         return _Random(world.rng.random() if seed is None else seed)
 
-    for name, module in sorted(sys.modules.items()):
-        if name.partition(".")[0] in PACKAGES and module is not None:
-            for attribute, real, ours in (("now", _now, now), ("boot_ms", _boot_ms, boot_ms)):
-                if getattr(module, attribute, None) is real:
-                    put(module, attribute, ours)
+    ours = [module for name, module in sorted(sys.modules.items()) if name.partition(".")[0] in PACKAGES]
+    for module, (name, real, unreal) in product(ours, (("now", _now, now), ("boot_ms", _boot_ms, boot_ms))):
+        if getattr(module, name, None) is real:
+            put(module, name, unreal)
     put(time, "monotonic", now)
     put(random, "Random", dice)
     put(os, "urandom", world.rng.randbytes)
@@ -59,6 +71,7 @@ def unreal(nemesis: Nemesis) -> Iterator[None]:
     put(child, "_dice", world.rng)
     put(child, "Output", Silent)
     put(spawn, "Launcher", lambda *_args, **_kwargs: nemesis.service)
+    put(Link, "send", in_turn(world, Link.send))
     nemesis.witness.watch(put)
     try:
         yield

@@ -27,6 +27,10 @@ class Violation(AssertionError):
     """Something happened that must never happen."""
 
 
+class Killed(BaseException):
+    """A thread of a process that is no more goes no further."""
+
+
 class World:
     """The one queue of all that will happen. What happens at the same time happens in the order it was asked for."""
 
@@ -69,11 +73,31 @@ class World:
                 what[0](*what[1])
             elif not process.alive or what._cancelled:
                 continue
-            elif process.stopped or (process.held and not main):
+            elif process.stopped or ((process.held or process.interrupted) and not main):
                 process.missed.append((order, what, main))
             else:
                 self.step(process, what)
-        self.now = until
+        self.now = max(self.now, until)
+
+    def interrupt(self, seconds: float) -> None:
+        """The current thread loses its turn: all else goes on, the other thread of its process too."""
+        process, loop = self.current, asyncio._get_running_loop()
+        assert process is not None
+        main, process.in_main_thread = process.in_main_thread, False
+        process.interrupted = not main
+        asyncio._set_running_loop(None)
+        self.current = None
+        self.run(self.now + seconds)
+        while process.stopped and process.alive:
+            self.run(self.now + 0.01)
+        if not process.alive:
+            raise Killed
+        self.current = process
+        process.in_main_thread = main
+        asyncio._set_running_loop(loop)
+        if not main:
+            process.interrupted = False
+            process.catch_up()
 
     def step(self, process: Process, handle: asyncio.Handle) -> None:
         self.current = process
@@ -122,6 +146,10 @@ class Process:
         """As by SIGSTOP."""
         self.held = False
         """Its node keeps the interpreter: only the main thread goes on."""
+        self.interrupted = False
+        """Its event loop waits for its turn."""
+        self.in_main_thread = False
+        """Whether what runs now runs in its main thread and holds no lock."""
         self.missed: list[tuple[int, asyncio.Handle, bool]] = []
         self.rate = 1 + world.rng.uniform(-5e-4, 5e-4)
         self._skew = world.rng.uniform(10, 1e6)
@@ -145,7 +173,7 @@ class Process:
         """Have its loop do something as soon as it can."""
         self.loop.call_soon(what, *args)
 
-    def in_main_thread(self, after: float, what: Callable[..., object], *args: object) -> None:
+    def post_main(self, after: float, what: Callable[..., object], *args: object) -> None:
         self.world.push(self.world.now + after, self, asyncio.Handle(what, args, self.loop), main=True)
 
     def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> None:
@@ -166,6 +194,10 @@ class Process:
             self.held = False
         else:
             self.stopped = False
+        self.catch_up()
+
+    def catch_up(self) -> None:
+        """What could not be done meanwhile is tried again."""
         missed, self.missed = self.missed, []
         for order, handle, main in missed:  # in their old order, and before all that comes now
             self.world.push_again(order, self, handle, main=main)
