@@ -174,7 +174,8 @@ def terms_of(bootstrap: Bootstrap, carrier: str) -> Terms:
     The epoch is that of its first keys; who dials takes the epoch of the peer's key.
     """
     limits = bootstrap.limits
-    return Terms(carrier, ALG_OF[bootstrap.mode], bootstrap.epoch, limits.max_payload, int(limits.ttl * 1000))
+    ttl_ms = int(limits.ttl * 1000)
+    return Terms(carrier, ALG_OF[bootstrap.mode], bootstrap.epoch, limits.max_payload, ttl_ms, limits.window)
 
 
 def dialling(side: Side, me: WorkerName, peer: WorkerName, leaf: bytes, terms: Terms) -> Link:

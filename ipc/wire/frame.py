@@ -37,6 +37,7 @@ class Refusal(enum.Enum):
     EPOCH = "epoch"
     REPLAY = "replay"
     GAP = "gap"
+    TOO_OLD = "too_old"
     EXHAUSTED = "exhausted"
     MAC = "mac"
     EXPIRED = "expired"

@@ -41,13 +41,6 @@ ROUND_TRIP_MS = 2000
 """A slower handshake is refused: by as much, at most, it could make later frames look younger than they are."""
 
 
-class Carrier(enum.IntEnum):
-    """The carrier's number in a handshake: a session of one carrier means nothing on another."""
-
-    MEMORY = 1
-    TCP_LOCAL = 2
-
-
 class _Role(enum.IntEnum):
     WEB = 1
     EXEC = 2
@@ -87,7 +80,7 @@ class Dialer:
     def hello(self) -> bytes:
         """The first message."""
         said = _HELLO.pack(
-            MAGIC, VERSION, Kind.HELLO, self._terms.alg, Carrier[self._terms.carrier.upper()], _Role.WEB, _Role.EXEC,
+            MAGIC, VERSION, Kind.HELLO, self._terms.alg, self._terms.number, _Role.WEB, _Role.EXEC,
             self._terms.epoch, self._terms.max_payload, 0, self._terms.ttl_ms,
             self._client[:16], self._client[16:], self._server[:16], self._server[16:], self._nonce,
         )  # fmt: skip
@@ -134,7 +127,7 @@ class Acceptor:
             raise Refuse(Refusal.EPOCH)
         if id_s + inc_s != self._server:
             raise Refuse(Refusal.SESSION)
-        expected = (Carrier[terms.carrier.upper()], _Role.WEB, _Role.EXEC, terms.max_payload, 0, terms.ttl_ms)
+        expected = (terms.number, _Role.WEB, _Role.EXEC, terms.max_payload, 0, terms.ttl_ms)
         if (carrier, role_c, role_s, max_payload, reserved, ttl) != expected:
             raise Refuse(Refusal.HANDSHAKE)
         self._terms = terms = terms._replace(epoch=epoch)

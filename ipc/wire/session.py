@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from typing import TYPE_CHECKING, NamedTuple
 
 from ipc.messages.calls import FROM_EXEC, FROM_WEB, Kind
@@ -20,11 +21,12 @@ from ipc.wire.frame import (
     Refuse,
     Stale,
 )
-from ipc.wire.replay import LAST, StrictCounter
+from ipc.wire.replay import LAST, LEAST_WINDOW, BitmapWindow, StrictCounter
 from ipc.wire.signing import Alg, seal_for
 
 if TYPE_CHECKING:
     from ipc.wire.keys import SessionKeys
+    from ipc.wire.replay import Replay
 
 FUTURE_MS = 3000
 """How far ahead of us a peer's clock may seem: what the handshake may take, all of which may be its measuring error
@@ -35,14 +37,44 @@ _BIG = 65_536
 """Bodies from here on are handed on as views instead of copies."""
 
 
+class Carrier(enum.IntEnum):
+    """The carrier's number in a handshake: a session of one carrier means nothing on another."""
+
+    MEMORY = 1
+    TCP_LOCAL = 2
+    UNIX = 3
+    REDIS = 4
+    """Kept for later."""
+
+
+IN_ORDER = frozenset({Carrier.MEMORY, Carrier.TCP_LOCAL, Carrier.UNIX})
+"""Carriers that keep order: on these a frame must be the very next one. On all others the window decides."""
+
+
 class Terms(NamedTuple):
-    """What both ends must agree on before anything is said; all of it is in the handshake's transcript."""
+    """What both ends must agree on before anything is said: it is in the transcript, but for the window.
+
+    What a receiver remembers is no matter of agreement, and it cannot be switched off: the carrier says how strict it
+    is, and a window below the least is an error.
+    """
 
     carrier: str
     alg: Alg
     epoch: int
     max_payload: int
     ttl_ms: int
+    window: int = LEAST_WINDOW
+    """How far behind the newest a frame may come, in frames, on a carrier that does not keep order."""
+
+    @property
+    def number(self) -> Carrier:
+        """The carrier; KeyError for one that does not exist."""
+        return Carrier[self.carrier.upper()]
+
+
+def replay_for(terms: Terms) -> Replay:
+    """What tells old frames from new ones in a session of these terms."""
+    return StrictCounter() if terms.number in IN_ORDER else BitmapWindow(terms.window)
 
 
 class Session:
@@ -78,7 +110,7 @@ class Session:
         self._offset = offset_ms
         self.epoch = terms.epoch
         self._out_counter = 0
-        self._window = StrictCounter()
+        self._window = replay_for(terms)
 
     def finish(self) -> None:
         """The keys this session came from are retired: the peer may end what it began, and begin nothing."""

@@ -17,7 +17,7 @@ from typing import Any
 
 GOLDEN = Path(__file__).with_name("link.json")
 HMAC, GCM = 1, 2
-CARRIERS = {"memory": 1, "tcp_local": 2}
+CARRIERS = {"memory": 1, "tcp_local": 2, "unix": 3, "redis": 4}
 
 
 # -- keys
@@ -262,6 +262,7 @@ def _cases() -> list[dict[str, Any]]:
         {**common, "carrier": "memory", "alg": HMAC, "epoch": 258, "client": ["web", 12, 4_000_000_000]},
         {**common, "carrier": "tcp_local", "alg": HMAC, "epoch": 1},  # the first case after a rotation
         {**common, "carrier": "memory", "alg": GCM, "epoch": 2**32 - 1, "ttl_ms": 3_600_000, "max_payload": 2**26},
+        {**common, "carrier": "unix", "alg": GCM, "epoch": 1},
     ]
 
 

@@ -48,7 +48,7 @@ def shake(client: Dialer, server: Acceptor) -> tuple[Session, Session]:
     return session, server.finish(finish, NOW)
 
 
-@pytest.mark.parametrize(("carrier", "alg"), list(itertools.product(["memory", "tcp_local"], Alg)))
+@pytest.mark.parametrize(("carrier", "alg"), list(itertools.product(["memory", "tcp_local", "unix", "redis"], Alg)))
 def test_both_ends_come_to_the_same_session(carrier: str, alg: Alg) -> None:
     terms = TERMS._replace(carrier=carrier, alg=alg)
     server = acceptor(terms=terms)

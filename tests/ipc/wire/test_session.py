@@ -15,7 +15,7 @@ from ipc.wire.frame import HEADER, HEADER_SIZE, MAX_META, Refusal, Refuse
 from ipc.wire.handshake import ROUND_TRIP_MS
 from ipc.wire.keys import session_keys
 from ipc.wire.replay import LAST
-from ipc.wire.session import FUTURE_MS, Session, Terms
+from ipc.wire.session import FUTURE_MS, IN_ORDER, Carrier, Session, Terms
 from ipc.wire.signing import Alg
 
 NOW = 1_000_000
@@ -370,3 +370,52 @@ def test_every_flag_passes() -> None:
     client, server = pair()
     for flag in Flag:
         assert server.open(sealed(client, flags=flag), NOW).flags == flag
+
+
+@pytest.fixture
+def loose(terms: Terms) -> Terms:
+    """A carrier that may reorder what it carries."""
+    return terms._replace(carrier="redis", window=64)
+
+
+@given(st.sampled_from(Alg), st.permutations(range(40)))
+def test_where_no_order_is_kept_each_frame_is_accepted_once_whenever_it_comes(alg: Alg, order: list[int]) -> None:
+    client, server = pair(TERMS._replace(alg=alg, carrier="redis", window=64))
+    frames = [sealed(client, body=b"%d" % number) for number in order]
+    for number in sorted(range(40), key=order.__getitem__):
+        assert server.open(frames[number], NOW).body == b"%d" % order[number]
+        assert refusal(server, frames[number]) is Refusal.REPLAY
+
+
+def test_a_frame_too_far_behind_is_refused_where_no_order_is_kept(loose: Terms) -> None:
+    client, server = pair(loose)
+    frames = [sealed(client) for _ in range(70)]
+    server.open(frames[65], NOW)
+    assert refusal(server, frames[0]) is Refusal.TOO_OLD
+    server.open(frames[1], NOW)
+    server.open(frames[69], NOW)
+    assert refusal(server, frames[4]) is Refusal.TOO_OLD
+    server.open(frames[5], NOW)
+
+
+def test_a_forged_number_does_not_move_the_window(loose: Terms) -> None:
+    """Or whoever writes to the carrier could shut the true sender out."""
+    client, server = pair(loose)
+    first, second = sealed(client), sealed(client)
+    for counter in (1, 1000, LAST - 1):
+        assert refusal(server, changed(first, counter=counter)) is Refusal.MAC
+    server.open(second, NOW)
+    server.open(first, NOW)
+
+
+def test_the_carrier_alone_says_how_strict_a_session_is(terms: Terms) -> None:
+    assert set(Carrier) - IN_ORDER == {Carrier.REDIS}
+    for carrier in IN_ORDER:
+        client, server = pair(terms._replace(carrier=carrier.name.lower(), window=1_000_000))
+        sealed(client)
+        assert refusal(server, sealed(client)) is Refusal.GAP
+    for wrong in (0, -1, 63):
+        with pytest.raises(ValueError, match="at least 64"):
+            pair(terms._replace(carrier="redis", window=wrong))
+    with pytest.raises(KeyError):
+        pair(terms._replace(carrier=""))
