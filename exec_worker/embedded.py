@@ -17,6 +17,7 @@ import uvloop
 from exec_worker.engine import Engine
 from exec_worker.loader import load
 from exec_worker.service import Service
+from ipc.fork import wiped_at_fork
 from ipc.messages.lifeline import Peer, Peers
 from ipc.names import WorkerName, parse_worker
 from ipc.responder import Responder
@@ -42,6 +43,11 @@ class _Worker:
         self.service = Service(engine, scoreboard)
         self.responder = Responder(name, self.secret, terms, self.service)
         self.thread = threading.Thread(target=self.service.run, name=str(name), daemon=True)
+        wiped_at_fork(self)
+
+    def wipe(self) -> None:
+        """Have no secret any more; see `ipc.fork`."""
+        self.secret = b""
 
 
 class Embedded:

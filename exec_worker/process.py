@@ -67,6 +67,7 @@ def run(parent: Parent, page: int, termination: Termination) -> int:
     thread = threading.Thread(target=loop.run_forever, name="io", daemon=True)
     thread.start()
     responder = asyncio.run_coroutine_threadsafe(_open(parent, bootstrap, settings, service), loop).result()
+    del bootstrap  # it has the secret in it, and a child that a node forks can look through this frame
     if responder is None:
         return 1
 

@@ -6,8 +6,11 @@ import asyncio
 import random
 from typing import TYPE_CHECKING, Protocol
 
+from msgspec.structs import replace
+
 from ipc.clock import now
 from ipc.flow.dispatch import Dispatch, Seat
+from ipc.fork import wiped_at_fork
 from ipc.link import MAX_HANDSHAKE, dialling
 from ipc.names import WorkerName, parse_worker
 
@@ -51,7 +54,7 @@ class Group:
 class Peer:
     """One exec worker we were told of, under the keys of one epoch, until its link has ended."""
 
-    __slots__ = ("before", "group", "link", "name", "outstanding", "seat", "spec", "task", "withdrawn")
+    __slots__ = ("__weakref__", "before", "group", "link", "name", "outstanding", "seat", "spec", "task", "withdrawn")
 
     def __init__(self, spec: Spec, group: Group) -> None:
         self.spec, self.group = spec, group
@@ -64,6 +67,11 @@ class Peer:
         """Nothing more is asked of it under these keys; its link ends with the last answer."""
         self.before: Peer | None = None
         """The same worker under older keys, until that link has ended."""
+        wiped_at_fork(self)
+
+    def wipe(self) -> None:
+        """Have no key for it any more; see `ipc.fork`."""
+        self.spec = replace(self.spec, key=b"")
 
 
 def peer_of(link: Link) -> Peer:

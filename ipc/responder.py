@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Protocol
 
 from ipc.errors import Misuse
+from ipc.fork import wiped_at_fork
 from ipc.link import MAX_HANDSHAKE, Link, accepting
 from ipc.stats import refuse
 from ipc.transport.tcp import listen
@@ -53,6 +54,11 @@ class Responder:
         self._half_open: dict[Link, asyncio.TimerHandle] = {}
         self._links: dict[Link, None] = {}  # in the order in which they came
         self._server: asyncio.Server | None = None
+        wiped_at_fork(self)
+
+    def wipe(self) -> None:
+        """Derive no keys any more; see `ipc.fork`."""
+        self._secrets.clear()
 
     async def listen(self, host: str, port: int) -> str:
         """Start to accept; returns the address to tell others. Raises OSError."""

@@ -17,6 +17,7 @@ import hmac
 import struct
 from typing import TYPE_CHECKING
 
+from ipc.fork import wiped_at_fork
 from ipc.messages.calls import Kind
 from ipc.wire.frame import MAGIC, VERSION, Refusal, Refuse
 from ipc.wire.keys import PROTOCOL, client_key, expand, lp, session_keys
@@ -76,6 +77,11 @@ class Dialer:
         self._client = me.wire_id + me.wire_incarnation
         self._server = peer.wire_id + peer.wire_incarnation
         self._leaf, self._terms, self._nonce, self._began = leaf, terms, nonce, now_ms
+        wiped_at_fork(self)
+
+    def wipe(self) -> None:
+        """Prove nothing any more; see `ipc.fork`."""
+        self._leaf = b""
 
     def hello(self) -> bytes:
         """The first message."""
@@ -113,6 +119,11 @@ class Acceptor:
         self._waiting: tuple[bytes, bytes, int] | None = None  # leaf, transcript, when
         self.client = b""
         """The client's seat and incarnation as the handshake carries them, 32 bytes; empty before HELLO."""
+        wiped_at_fork(self)
+
+    def wipe(self) -> None:
+        """Prove and believe nothing any more; see `ipc.fork`."""
+        self._secrets, self._waiting = {}, None
 
     def hello(self, message: bytes | bytearray, now_ms: int) -> bytes:
         """Check who asks for whom under which terms; return ACCEPT."""

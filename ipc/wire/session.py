@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING, NamedTuple
 
+from ipc.fork import wiped_at_fork
 from ipc.messages.calls import FROM_EXEC, FROM_WEB, Kind
 from ipc.wire.frame import (
     HEADER,
@@ -22,11 +23,12 @@ from ipc.wire.frame import (
     Stale,
 )
 from ipc.wire.replay import LAST, LEAST_WINDOW, BitmapWindow, StrictCounter
-from ipc.wire.signing import Alg, seal_for
+from ipc.wire.signing import Alg, NoSeal, seal_for
 
 if TYPE_CHECKING:
     from ipc.wire.keys import SessionKeys
     from ipc.wire.replay import Replay
+    from ipc.wire.signing import Seal
 
 FUTURE_MS = 3000
 """How far ahead of us a peer's clock may seem: what the handshake may take, all of which may be its measuring error
@@ -81,6 +83,7 @@ class Session:
     """Both directions of one connection. Not thread-safe: sealing and writing must have one owner at a time."""
 
     __slots__ = (
+        "__weakref__",
         "_alg",
         "_epoch",
         "_in",
@@ -102,7 +105,9 @@ class Session:
         outward, inward = keys.client_to_server, keys.server_to_client
         if not client:
             outward, inward = inward, outward
-        self._out, self._in = seal_for(terms.alg, outward), seal_for(terms.alg, inward)
+        self._out: Seal = seal_for(terms.alg, outward)
+        self._in: Seal = seal_for(terms.alg, inward)
+        wiped_at_fork(self)
         self._out_sid, self._in_sid = outward.sid, inward.sid
         self._kinds = frozenset(int(kind) for kind in (FROM_EXEC if client else FROM_WEB))
         self._alg, self._tag = int(terms.alg), self._out.tag_size
@@ -115,6 +120,10 @@ class Session:
     def finish(self) -> None:
         """The keys this session came from are retired: the peer may end what it began, and begin nothing."""
         self._kinds -= _BEGINNINGS
+
+    def wipe(self) -> None:
+        """Seal and open nothing any more; see `ipc.fork`."""
+        self._out = self._in = NoSeal()
 
     def seal(
         self,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from ipc.errors import Misuse
 from ipc.wire.frame import HEADER_SIZE, Refusal, Refuse
 
 if TYPE_CHECKING:
@@ -108,6 +109,27 @@ class AeadSeal:
         except InvalidTag:
             raise Refuse(Refusal.MAC) from None
         return bytes(HEADER_SIZE) + plain
+
+
+class NoSeal:
+    """What is left of a seal after a fork."""
+
+    __slots__ = ()
+    tag_size = 0
+
+    def close(self, *_: object, **__: object) -> list[bytes | memoryview]:
+        """Misuse."""
+        raise Misuse(_FORKED)
+
+    def open(self, *_: object, **__: object) -> bytes:
+        """Misuse."""
+        raise Misuse(_FORKED)
+
+
+_FORKED = (
+    "this process was forked from a worker and may not speak for it: end it with os._exit when its work is done, or"
+    " start a program instead (multiprocessing's 'spawn', subprocess)"
+)
 
 
 def seal_for(alg: Alg, keys: DirectionKeys) -> Seal:
