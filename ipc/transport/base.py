@@ -7,6 +7,12 @@ from typing import Protocol
 MAX_BACKLOG_FRAMES = 8
 """A peer that does not read may leave this many of the largest frames waiting in us; then the carrier is closed."""
 
+FRAME_TIME = 10.0
+"""A frame that was begun must be whole after so many seconds."""
+
+WRITE_STALL = 10.0
+"""A peer for which something waits must take some of it within so many seconds."""
+
 CLOSE_TIME = 5.0
 """How long the peer of a carrier that is being closed may take to read what is left, seconds."""
 
@@ -28,7 +34,11 @@ class End(Protocol):
 
 
 class Carrier(Protocol):
-    """A two-way channel for whole frames. Keeps order; loses a suffix or nothing."""
+    """A two-way channel for whole frames. Keeps order; loses a suffix or nothing.
+
+    A peer in another process that does not finish a frame, or does not take what waits for it, is closed after
+    `FRAME_TIME` and `WRITE_STALL`. Time in which this process did not run is not held against the peer.
+    """
 
     def write(self, data: bytes) -> None:
         """Take one frame with its length in front. From any thread, but from one at a time; never waits.

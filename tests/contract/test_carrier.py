@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -16,8 +17,10 @@ import anyio
 import pytest
 import uvloop
 
-from ipc.transport import memory, tcp
+from ipc.stats import refusals
+from ipc.transport import memory, stream, tcp
 from ipc.transport.base import MAX_BACKLOG_FRAMES
+from ipc.wire.frame import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -161,7 +164,7 @@ def far_loop() -> Iterator[Far]:
 @pytest.fixture(autouse=True)
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is promised does not come about by giving up."""
-    monkeypatch.setattr(tcp, "CLOSE_TIME", 3600.0)
+    monkeypatch.setattr(stream, "CLOSE_TIME", 3600.0)
 
 
 @pytest.fixture(params=CARRIERS)
@@ -264,7 +267,7 @@ async def test_close_delivers_also_to_a_peer_that_was_just_speaking(kind: str, f
 
 
 async def test_close_does_not_wait_for_ever(kind: str, far_loop: Far, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tcp, "CLOSE_TIME", 0.05)
+    monkeypatch.setattr(stream, "CLOSE_TIME", 0.05)
     largest = 1024 * 1024
     async with pair(kind, far_loop, largest) as (near, _far):
         far_loop.stall()
@@ -336,3 +339,121 @@ async def test_a_raised_limit_holds_for_the_very_next_frame(kind: str, far_loop:
         far_loop.go_on()
         await until(lambda: len(far.frames) == 3)
         assert far.frames == [b"short", long, b"short again"]
+
+
+STREAMS = ["tcp_dialled", "tcp_accepted"]
+"""Where the peer is another process. In memory whoever does not read is this one."""
+
+
+@pytest.fixture
+def _ticking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seconds that pass faster: ten of them in a third of one."""
+    monkeypatch.setattr(stream, "TICK", 0.03)
+
+
+def raw(far: Owner, far_loop: Far, data: bytes) -> None:
+    """Send bytes that are no whole frame."""
+    far_loop.do(far.carrier.write, data)
+
+
+async def turns(ticks: float) -> None:
+    await asyncio.sleep(ticks * stream.TICK)
+
+
+@pytest.mark.usefixtures("_ticking")
+@pytest.mark.parametrize("kind", STREAMS)
+@pytest.mark.parametrize("begun", [1, 3, 4, 60])
+async def test_a_frame_that_is_never_finished_ends_the_link(kind: str, far_loop: Far, begun: int) -> None:
+    before = refusals[Refusal.TIMEOUT]
+    async with pair(kind, far_loop) as (near, far):
+        raw(far, far_loop, framed(b"whole") + framed(bytes(100))[:begun])
+        await until(near.over.is_set)
+        assert near.frames == [b"whole"]
+        assert refusals[Refusal.TIMEOUT] == before + 1
+
+
+@pytest.mark.usefixtures("_ticking")
+@pytest.mark.parametrize("kind", STREAMS)
+async def test_a_frame_that_comes_byte_by_byte_ends_the_link(kind: str, far_loop: Far) -> None:
+    async with pair(kind, far_loop) as (near, far):
+        for byte in framed(bytes(1000)):
+            raw(far, far_loop, bytes([byte]))
+            await turns(0.5)
+            if near.over.is_set():
+                break
+        await until(near.over.is_set)
+        assert near.frames == []
+
+
+@pytest.mark.usefixtures("_ticking")
+@pytest.mark.parametrize("kind", STREAMS)
+async def test_each_frame_has_a_time_of_its_own(kind: str, far_loop: Far) -> None:
+    """A peer that is always in the middle of a frame is a busy one."""
+    frames = numbered(5, 400)
+    async with pair(kind, far_loop) as (near, far):
+        stream_of = b"".join(framed(frame) for frame in frames)
+        for at in range(0, len(stream_of), 97):
+            raw(far, far_loop, stream_of[at : at + 97])
+            await turns(1)
+        await until(lambda: len(near.frames) == 5)
+        assert near.frames == frames
+
+
+@pytest.mark.parametrize("kind", STREAMS)
+async def test_nobody_is_ended_for_the_time_in_which_we_slept(
+    kind: str, far_loop: Far, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "TICK", 0.25)
+    monkeypatch.setattr(stream, "FRAME_TICKS", 2)
+    frame = bytes(12 * 1024 * 1024)  # more than sockets hold: it can only come while we read
+    whole = framed(frame)
+    async with pair(kind, far_loop, len(frame)) as (near, far):
+        raw(far, far_loop, whole[:50])
+        await until(lambda: near.carrier._reading == stream.FRAME_TICKS)
+        far_loop.loop.call_soon_threadsafe(far.carrier.write, whole[50:])
+        time.sleep(3 * stream.TICK)  # noqa: ASYNC251 - as a node does that keeps the interpreter
+        await until(lambda: near.frames or near.over.is_set())
+        assert near.frames == [frame]
+        await turns(2)
+        assert not near.over.is_set()
+
+
+@pytest.mark.usefixtures("_ticking")
+@pytest.mark.parametrize("kind", STREAMS)
+async def test_a_peer_that_takes_nothing_ends_the_link(kind: str, far_loop: Far) -> None:
+    before = refusals[Refusal.TIMEOUT]
+    largest = 4 * 1024 * 1024
+    async with pair(kind, far_loop, largest) as (near, _far):
+        far_loop.stall()
+        near.write(*numbered(MAX_BACKLOG_FRAMES - 1, largest))
+        for _ in range(10 * stream.STALL_TICKS):
+            near.write(b"that there is always something new to write changes nothing")
+            await turns(0.5)
+        assert near.over.is_set()
+        assert refusals[Refusal.TIMEOUT] == before + 1
+
+
+@pytest.mark.usefixtures("_ticking")
+@pytest.mark.parametrize("kind", STREAMS)
+async def test_a_peer_that_takes_a_little_now_and_then_is_waited_for(kind: str, far_loop: Far) -> None:
+    """For as long as it takes: what counts is that it takes anything at all."""
+    largest = 4 * 1024 * 1024
+    frames = numbered(28, 1024 * 1024)
+    async with pair(kind, far_loop, largest) as (near, far):
+        far.on_frame = lambda _frame: time.sleep(stream.TICK)
+        near.write(*frames)
+        await until(lambda: len(far.frames) == len(frames))
+        assert far.frames == frames
+
+
+@pytest.mark.usefixtures("_ticking")
+@pytest.mark.parametrize("kind", STREAMS)
+async def test_no_timer_runs_on_a_carrier_that_waits_for_nothing(kind: str, far_loop: Far) -> None:
+    async with pair(kind, far_loop) as (near, far):
+        raw(far, far_loop, framed(b"one") + framed(b"two")[:5])
+        await until(lambda: near.carrier._ticker)
+        raw(far, far_loop, framed(b"two")[5:])
+        await until(lambda: near.carrier._ticker is None)
+        await turns(stream.FRAME_TICKS + 3)
+        assert near.carrier._ticker is None
+        assert near.frames == [b"one", b"two"]

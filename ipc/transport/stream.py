@@ -1,0 +1,238 @@
+"""Frames over a connected stream socket, whatever its family."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, cast
+
+from ipc.stats import refuse
+from ipc.transport.base import CLOSE_TIME, FRAME_TIME, MAX_BACKLOG_FRAMES, WRITE_STALL
+from ipc.wire.frame import Refusal, Refuse
+from ipc.wire.framing import Deframer
+
+if TYPE_CHECKING:
+    from threading import Lock
+
+    from ipc.transport.base import End
+
+TICK = 1.0
+"""How often a carrier that waits for something looks whether it came, seconds; none does otherwise."""
+FRAME_TICKS, STALL_TICKS = int(FRAME_TIME / TICK), int(WRITE_STALL / TICK)
+
+
+class StreamCarrier(asyncio.Protocol):
+    """One end of a connection, a protocol for the loop's transport.
+
+    With a `lock`, `write` may be called from any thread that holds it, and writes to the socket at once instead of
+    waking the loop: half the price of a reply. What the socket does not take is handed to the loop, and until that is
+    gone everything else queues behind it. Reading is the loop's alone.
+    """
+
+    def __init__(self, end: End, largest: int, lock: Lock | None = None) -> None:
+        self._end = end
+        self._lock = lock
+        self._deframer = Deframer(largest)
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._fd = -1
+        self._rest: list[bytes] = []
+        self._rest_size = 0
+        self._behind = False
+        self._closing = False
+        self._turn = 0  # frames in this turn of the loop
+        self._many = False
+        self._most = MAX_BACKLOG_FRAMES * largest
+        self._ticker: asyncio.TimerHandle | None = None
+        self._due = 0.0
+        self._reading = 0  # ticks since the frame at hand was begun
+        self._stalled = 0  # ticks since the peer took anything
+        self._handed = self._taken = 0  # bytes given to the transport since the ticking began, and gone from it
+
+    # -- the loop's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The connection stands."""
+        self._transport = cast("asyncio.Transport", transport)
+        sock = transport.get_extra_info("socket")
+        if sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._lock is not None:
+            # A descriptor of our own: the loop may close its one while another thread is about to write.
+            self._fd = os.dup(sock.fileno())
+            self._transport.set_write_buffer_limits(high=0)
+        self._end.opened(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came."""
+        try:
+            for frame in self._deframer.feed(data):
+                if self._closing:
+                    return
+                self._reading = 0
+                self._end.received(frame)
+        except Refuse as refused:
+            refuse(refused.reason)
+            self.abort()
+        else:
+            if self._ticker is None and self._deframer.partial:
+                self._start_ticking()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - however it ended, it ended
+        """The connection is gone."""
+        if self._lock is not None:
+            with self._lock:
+                os.close(self._fd)
+                self._fd = -1
+                self._rest.clear()
+        self._transport = None
+        if self._ticker is not None:
+            self._ticker.cancel()
+        self._end.closed()
+
+    def resume_writing(self) -> None:
+        """What the loop had to write is written."""
+        if self._lock is not None:
+            self._flush()
+
+    # -- the owner's side
+
+    def write(self, data: bytes) -> None:
+        """Send one frame; see `Carrier`."""
+        if self._closing:
+            return
+        if self._lock is None:
+            self._write_here(data)
+            return
+        if self._fd < 0:
+            return
+        if not self._behind:
+            try:
+                sent = os.write(self._fd, data)
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                return  # the loop will notice, and say so in its own thread
+            if sent == len(data):
+                return
+            self._behind = True
+            self._rest.append(data[sent:])
+            self._rest_size = len(data) - sent
+            self._loop.call_soon_threadsafe(self._flush)
+            return
+        self._rest.append(data)
+        self._rest_size += len(data)
+        if self._rest_size > self._most:
+            self._loop.call_soon_threadsafe(self.abort)
+
+    def _write_here(self, data: bytes) -> None:
+        """In the loop's own thread: a lone frame at once, many frames of one turn of the loop together.
+
+        A write costs more than a seal. Whether there will be many is guessed from the turn before.
+        """
+        self._turn += 1
+        if self._turn == 1:
+            self._loop.call_soon(self._end_turn)
+            if not self._many and self._transport is not None:
+                self._give(self._transport, data)
+                return
+        self._rest.append(data)
+
+    def _end_turn(self) -> None:
+        self._many, self._turn = self._turn > 1, 0
+        transport, rest = self._transport, self._rest
+        if transport is None:
+            return
+        if rest:
+            data = rest[0] if len(rest) == 1 else b"".join(rest)
+            rest.clear()
+            self._give(transport, data)
+        if (waiting := transport.get_write_buffer_size()) and self._ticker is None:
+            self._start_ticking()
+        if waiting > self._most:
+            self.abort()
+
+    def _give(self, transport: asyncio.Transport, data: bytes) -> None:
+        if self._ticker is not None:
+            self._handed += len(data)
+        transport.write(data)
+
+    def limit(self, largest: int) -> None:
+        """Accept larger frames; see `Carrier`."""
+        self._deframer.limit = largest
+        self._most = MAX_BACKLOG_FRAMES * largest
+
+    def close(self) -> None:
+        """End the connection once everything is written.
+
+        Only our direction ends at once, and the peer ends the other when it has read everything: were the socket
+        closed while there is something in it that we did not read, the kernel would drop what we wrote last.
+        """
+        if self._transport is None or self._closing:
+            return
+        if self._lock is None:
+            self._end_turn()
+        with self._lock or nullcontext():
+            self._closing = True
+            if not self._behind and not self._transport.is_closing():
+                self._transport.write_eof()
+        self._loop.call_later(CLOSE_TIME, self.abort)
+
+    def abort(self) -> None:
+        """End the connection now."""
+        self._closing = True
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _flush(self) -> None:
+        """Give the loop what the socket did not take; when that is gone too, write directly again."""
+        assert self._lock is not None  # noqa: S101 - only called with one
+        with self._lock:
+            transport = self._transport
+            if transport is None or transport.get_write_buffer_size():
+                return
+            if self._rest:
+                data, self._rest, self._rest_size = b"".join(self._rest), [], 0
+                self._give(transport, data)
+            if transport.get_write_buffer_size():
+                if self._ticker is None:
+                    self._start_ticking()
+            else:
+                self._behind = False
+                if self._closing and not transport.is_closing():
+                    transport.write_eof()
+
+    # -- peers that leave us waiting
+
+    def _start_ticking(self) -> None:
+        self._reading = self._stalled = self._taken = 0
+        self._handed = 0 if self._transport is None else self._transport.get_write_buffer_size()
+        self._tick_again()
+
+    def _tick_again(self) -> None:
+        self._due = self._loop.time() + TICK
+        self._ticker = self._loop.call_later(TICK, self._tick)
+
+    def _tick(self) -> None:
+        """End the link if the peer does not finish what it began, or does not take what we have for it.
+
+        A tick counts as one however late it comes: while this process slept, or a node kept the interpreter, nothing
+        could be seen of the peer. For the same reason a late one is not the last: what came meanwhile is read first.
+        """
+        self._ticker = None
+        transport = self._transport
+        if transport is None or self._closing:
+            return
+        late = self._loop.time() - self._due > TICK / 2
+        partial, waiting = self._deframer.partial, transport.get_write_buffer_size()
+        self._reading = self._reading + 1 if partial else 0
+        taken, before = self._handed - waiting, self._taken
+        self._taken = taken
+        self._stalled = self._stalled + 1 if waiting and taken == before else 0
+        if self._reading > FRAME_TICKS + late or self._stalled > STALL_TICKS + late:
+            refuse(Refusal.TIMEOUT)
+            self.abort()
+        elif partial or waiting:
+            self._tick_again()
