@@ -86,12 +86,16 @@ def run(parent: Parent, page: int, termination: Termination) -> int:
 
 async def _open(parent: Parent, bootstrap: Bootstrap, settings: ExecSettings, service: Service) -> Responder | None:
     """Listen, and say so."""
-    terms = terms_of(bootstrap, "tcp_local")
-    responder = Responder(parse_worker(bootstrap.name), bootstrap.server_key, terms, service)
+    terms, name = terms_of(bootstrap, bootstrap.carrier), parse_worker(bootstrap.name)
+    responder = Responder(name, bootstrap.server_key, terms, service)
+    where = f"{settings.bind_host}:{settings.bind_port}"
     try:
-        address = await responder.listen(settings.bind_host, settings.bind_port)
+        if bootstrap.carrier == "unix":
+            where = f"{settings.socket_dir}/{name.seat}.sock"
+            address = await responder.listen_at(where)
+        else:
+            address = await responder.listen(settings.bind_host, settings.bind_port)
     except OSError as error:
-        where = f"{settings.bind_host}:{settings.bind_port}"
         parent.say(Broken(f"{bootstrap.name} cannot listen on {where}: {error.strerror}"))
         return None
 

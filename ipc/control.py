@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import select
 import socket
-import struct
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from ipc.messages.control import AskStatus, Done, Progress, Refused, Status, Stop, decode_answer, encode
+from ipc.sockname import credentials, fitting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from ipc.messages.control import Order
@@ -25,7 +25,6 @@ LOCK = "lock"
 PATIENCE = 5.0
 """How long a supervisor may take to listen, and to answer what it knows at once; seconds."""
 MAX_ANSWER = 16 * 1024 * 1024
-_LONGEST_PATH = 107  # what a `sockaddr_un` holds
 
 
 class ControlError(Exception):
@@ -40,16 +39,9 @@ class NoAnswer(ControlError):
     """A supervisor is there, but did not answer as it should; the order may have been carried out or not."""
 
 
-@contextmanager
-def address(state_dir: Path) -> Iterator[str]:
+def address(state_dir: Path) -> AbstractContextManager[str]:
     """A name of the control socket that fits into a socket address, however long the directory's name is."""
-    path = str(state_dir / SOCKET)
-    with ExitStack() as stack:
-        if len(os.fsencode(path)) > _LONGEST_PATH:
-            fd = os.open(state_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-            stack.callback(os.close, fd)
-            path = f"/proc/self/fd/{fd}/{SOCKET}"
-        yield path
+    return fitting(str((state_dir / SOCKET).absolute()))
 
 
 def ask(state_dir: Path, order: Order, on_progress: Callable[[str], None] | None = None) -> Status | Done | Refused:
@@ -93,11 +85,10 @@ def _connect(state_dir: Path) -> socket.socket:
 
 def _peer(connection: socket.socket) -> int:
     """The pid of who listens; NoAnswer unless it is this user's or root's, for anybody can make a socket."""
-    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    pid, uid, _gid = struct.unpack("3i", raw)
-    if uid not in {0, os.geteuid()}:
-        raise NoAnswer(f"the control socket belongs to another user (uid {uid})")
-    return int(pid)
+    found = credentials(connection)
+    if found.uid not in {0, os.geteuid()}:
+        raise NoAnswer(f"the control socket belongs to another user (uid {found.uid})")
+    return found.pid
 
 
 def _pidfd(pid: int) -> int:

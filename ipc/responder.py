@@ -9,7 +9,7 @@ from ipc.errors import Misuse
 from ipc.fork import wiped_at_fork
 from ipc.link import MAX_HANDSHAKE, Link, accepting
 from ipc.stats import refuse
-from ipc.transport.tcp import listen
+from ipc.transport import tcp, unix
 from ipc.wire.frame import Refusal, Refuse
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Responder:
         self._secrets = {terms.epoch: secret}
         self._half_open: dict[Link, asyncio.TimerHandle] = {}
         self._links: dict[Link, None] = {}  # in the order in which they came
-        self._server: asyncio.Server | None = None
+        self._server: asyncio.AbstractServer | None = None
         wiped_at_fork(self)
 
     def wipe(self) -> None:
@@ -62,9 +62,14 @@ class Responder:
 
     async def listen(self, host: str, port: int) -> str:
         """Start to accept; returns the address to tell others. Raises OSError."""
-        self._server = await listen(host, port, self.new_end, MAX_HANDSHAKE)
-        bound_host, bound_port = self._server.sockets[0].getsockname()[:2]
-        return f"tcp://{bound_host}:{bound_port}"
+        server = self._server = await tcp.listen(host, port, self.new_end, MAX_HANDSHAKE)
+        bound_host, bound_port = server.sockets[0].getsockname()[:2]
+        return f"{tcp.SCHEME}{bound_host}:{bound_port}"
+
+    async def listen_at(self, path: str) -> str:
+        """The same at a Unix socket. Raises OSError."""
+        self._server = await unix.listen(path, self.new_end, MAX_HANDSHAKE)
+        return f"{unix.SCHEME}{path}"
 
     def install(self, epoch: int, secret: bytes) -> None:
         """Accept links under the keys of a newer epoch too. Raises Misuse for one that is not newer."""

@@ -88,7 +88,7 @@ def check_links(config: Config, groups: Sequence[ProcessGroup]) -> Iterator[Conf
             hint=f"use tcp_local, or at most {SLOTS - 1} workers",
         )
     yield from _check_users(ipc.transport, groups)
-    if ipc.bind_port and workers > 1:
+    if ipc.transport == "tcp_local" and ipc.bind_port and workers > 1:
         yield ConfigError(
             f"{workers} exec workers cannot all listen on port {ipc.bind_port}",
             key=f"{_LINKS}.bind_port",

@@ -71,17 +71,15 @@ class ExecutionIpc(_Section, frozen=True):
     """`runtime.platform.execution_ipc`: the links between web and exec workers."""
 
     transport: Annotated[
-        Literal["tcp_local", "memory"],
-        not_yet(
-            redis=_NO_REDIS + "use 'tcp_local'",
-            unix="this version has no Unix socket carrier yet; use 'tcp_local'",
-        ),
+        Literal["tcp_local", "unix", "memory"],
+        not_yet(redis=_NO_REDIS + "use 'tcp_local'"),
     ] = "tcp_local"
-    """The carrier. `tcp_local`: TCP on this host. `memory`: inside one process."""
+    """The carrier. `tcp_local`: TCP on this host. `unix`: sockets in the state directory, which only one user can
+    reach. `memory`: inside one process."""
     bind_host: Text = "127.0.0.1"
-    """The address exec workers listen on: a loopback address, for this carrier ends at the host."""
+    """`tcp_local`: the address exec workers listen on, a loopback address, for this carrier ends at the host."""
     bind_port: Annotated[int, Meta(ge=0, le=65535)] = 0
-    """The port of the one exec worker there is; 0 (with several: always) lets each take a free port."""
+    """`tcp_local`: the port of the one exec worker there is; 0 (with several: always) lets each take a free port."""
     auth: Auth = Auth()
     """Authentication; cannot be left out, only left at its defaults."""
     max_payload_bytes: Annotated[int, Meta(ge=1024, le=64 * MiB)] = MiB

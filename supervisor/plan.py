@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from supervisor.users import Identity
 
 Role = Literal["web", "exec"]
-Transport = Literal["memory", "tcp_local"]
+Transport = Literal["memory", "tcp_local", "unix"]
 
+LINKS = "links"
+"""The directory below the state directory in which exec workers make their sockets."""
 DRAIN_TIMEOUT = 30.0
 """How long an exec worker may take to finish what it has where nothing is said, seconds."""
 
@@ -99,7 +101,10 @@ def make_plan(
     ]
     faults += [*check_groups(groups, described), *check_links(config, groups), *unbound]
     ConfigFaults.raise_for(faults)
-    exec_groups = tuple(_exec_group(group, config, described, config_path) for group in groups if group.name != WEB)
+    sockets = str(state_dir / LINKS) if config.runtime.platform.execution_ipc.transport == "unix" else ""
+    exec_groups = tuple(
+        _exec_group(group, config, described, config_path, sockets) for group in groups if group.name != WEB
+    )
     embedded = tuple(
         EmbeddedGroup(group.name, group.workers, group.settings)
         for group in exec_groups
@@ -180,13 +185,16 @@ def _routes(groups: tuple[ProcessGroup, ...], described: Described) -> dict[str,
     return {node.name: runs[node.stage] for node in described.nodes if node.stage in runs}
 
 
-def _exec_group(group: ProcessGroup, config: Config, described: Described, config_path: Path) -> GroupPlan:
+def _exec_group(
+    group: ProcessGroup, config: Config, described: Described, config_path: Path, sockets: str
+) -> GroupPlan:
     ipc = config.runtime.platform.execution_ipc
     drain = DRAIN_TIMEOUT if group.drain_timeout_seconds is UNSET else group.drain_timeout_seconds
     settings = ExecSettings(
         nodes=tuple(node for node in described.nodes if node.stage in group.stages),
         bind_host=ipc.bind_host,
         bind_port=ipc.bind_port,
+        socket_dir=sockets,
         sys_path=(str(config_path.parent),),
         drain_timeout=drain,
     )

@@ -19,6 +19,7 @@ from supervisor.hosted import hosted
 from supervisor.keys import Keys
 from supervisor.logbook import Logbook
 from supervisor.peers import Directory
+from supervisor.plan import LINKS
 from supervisor.renewal import Renewal
 from supervisor.tree import Tree
 
@@ -58,6 +59,8 @@ async def run(
         if any(group.role == "web" for group in plan.groups):
             listener = stack.enter_context(sockets.listen(plan.host, plan.port))
         asked = stack.enter_context(statedir.bound(plan.state_dir))
+        if plan.transport == "unix":
+            stack.enter_context(statedir.links(plan.state_dir / LINKS))
         logbook = Logbook(plan.state_dir / "logs", hub.tell)
         stack.callback(logbook.close)
         stack.enter_context(hub.heard_by(logbook.hear))
@@ -220,6 +223,7 @@ class _Service:
             log=self._plan.log,
             settings=plan.settings,
             server_key=self._keys.of_server(name, epoch) if plan.role == "exec" else b"",
+            carrier=self._plan.transport,
         )
 
 

@@ -83,6 +83,31 @@ def bound(state_dir: Path) -> Iterator[socket.socket]:
                 path.unlink()
 
 
+@contextmanager
+def links(directory: Path) -> Iterator[None]:
+    """Have a private directory for the sockets of exec workers; to be called by whoever holds the lock.
+
+    Sockets that a killed supervisor's workers left are removed before, and those of ours after.
+    """
+    make_private(directory)
+    try:
+        _remove_sockets(directory)
+    except OSError as error:
+        raise StartError(f"cannot use the directory {directory}: {error}") from error
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            _remove_sockets(directory)
+            directory.rmdir()
+
+
+def _remove_sockets(directory: Path) -> None:
+    for path in directory.iterdir():
+        if path.is_socket():
+            path.unlink(missing_ok=True)
+
+
 def make_private(directory: Path) -> None:
     """Have a state directory that only this user can enter. Raises StartError.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ipc.messages.lifeline import ExecSettings, WebSettings
+from supervisor.config import ExecutionIpc
 from supervisor.environment import HARMLESS
 
 if TYPE_CHECKING:
@@ -105,6 +106,9 @@ def _links(plan: Plan) -> dict[str, Any]:
     }
 
 
+_UNBOUND = (ExecutionIpc().bind_host, ExecutionIpc().bind_port)
+
+
 def rounded(window: int) -> int:
     """How many numbers a window really holds: whole words of bits."""
     return -(-window // _WORD) * _WORD
@@ -120,7 +124,12 @@ def _notes(plan: Plan, web: WebSettings) -> Iterator[str]:
             if stage not in used:
                 yield f"no node has the stage '{stage}', which the group '{group.name}' runs"
     for group in plan.groups:
-        if isinstance(group.settings, ExecSettings) and group.settings.bind_port:
+        if not isinstance(group.settings, ExecSettings):
+            continue
+        if plan.transport != "tcp_local" and (group.settings.bind_host, group.settings.bind_port) != _UNBOUND:
+            yield f"bind_host and bind_port mean nothing to '{plan.transport}': no worker listens on an address"
+            break
+        if group.settings.bind_port:
             yield (
                 f"'{group.name}' listens on port {group.settings.bind_port}: while its worker is replaced,"
                 " old and new cannot both have it; 0 avoids that"

@@ -18,7 +18,7 @@ from ipc.messages.lifeline import Broken, Drained, Moved, Ready, WebSettings
 from ipc.names import parse_worker
 from ipc.scoreboard import Scoreboard
 from ipc.stats import report_to
-from ipc.transport.tcp import dial
+from ipc.transport import tcp, unix
 from web_worker.app import base_app, build, find
 from web_worker.endpoints.http import Shared
 from web_worker.events import Events
@@ -63,7 +63,8 @@ async def _serve(
 ) -> int:
     limits = bootstrap.limits
     loop = asyncio.get_running_loop()
-    terms = terms_of(bootstrap, "memory" if settings.embedded else "tcp_local")
+    terms = terms_of(bootstrap, "memory" if settings.embedded else bootstrap.carrier)
+    dial = unix.dial if bootstrap.carrier == "unix" else tcp.dial
     embedded = None
 
     def moved(server: str, epoch: int) -> None:

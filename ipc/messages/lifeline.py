@@ -110,6 +110,8 @@ class ExecSettings(Struct, frozen=True, tag="exec"):
     """The nodes of its stages; it runs no other."""
     bind_host: str = "127.0.0.1"
     bind_port: int = 0
+    socket_dir: str = ""
+    """Where its Unix socket is made (`transport: unix`)."""
     sys_path: tuple[str, ...] = ()
     drain_timeout: float = 30.0
 
@@ -157,6 +159,8 @@ class Bootstrap(Struct, frozen=True, tag="bootstrap"):
     settings: WebSettings | ExecSettings
     server_key: bytes = b""
     """Exec workers: the secret from which the key of each client follows. Empty for web workers."""
+    carrier: Literal["memory", "tcp_local", "unix"] = "tcp_local"
+    """What carries the links."""
 
     def __repr__(self) -> str:
         return f"Bootstrap(name={self.name!r}, epoch={self.epoch}, ...)"

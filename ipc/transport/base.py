@@ -29,7 +29,10 @@ class End(Protocol):
         ...
 
     def closed(self) -> None:
-        """Nothing more can come or go. Called exactly once, whichever end it was that left."""
+        """Nothing more can come or go. Called exactly once, whichever end it was that left.
+
+        Without `opened` before it if the other end may not connect.
+        """
         ...
 
 

@@ -65,6 +65,11 @@ class StreamCarrier(asyncio.Protocol):
             self._transport.set_write_buffer_limits(high=0)
         self._end.opened(self)
 
+    def refused(self, transport: asyncio.BaseTransport) -> None:
+        """The connection is not to be: end it before its owner is told that it stands."""
+        self._closing = True
+        cast("asyncio.Transport", transport).abort()
+
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
         try:
@@ -84,7 +89,8 @@ class StreamCarrier(asyncio.Protocol):
         """The connection is gone."""
         if self._lock is not None:
             with self._lock:
-                os.close(self._fd)
+                if self._fd >= 0:
+                    os.close(self._fd)
                 self._fd = -1
                 self._rest.clear()
         self._transport = None

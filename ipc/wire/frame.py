@@ -45,6 +45,7 @@ class Refusal(enum.Enum):
     DECODE = "decode"
     UNAUTHORISED = "unauthorised"
     HANDSHAKE = "handshake"
+    USER = "user"
     TIMEOUT = "timeout"
 
 

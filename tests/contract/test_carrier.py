@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import tempfile
 import threading
 import time
 from contextlib import asynccontextmanager
@@ -18,7 +19,7 @@ import pytest
 import uvloop
 
 from ipc.stats import refusals
-from ipc.transport import memory, stream, tcp
+from ipc.transport import memory, stream, tcp, unix
 from ipc.transport.base import MAX_BACKLOG_FRAMES
 from ipc.wire.frame import Refusal
 
@@ -28,9 +29,13 @@ if TYPE_CHECKING:
     from ipc.transport.base import Carrier
 
 LARGEST = 64 * 1024
-CARRIERS = ["memory", "tcp_dialled", "tcp_accepted"]
-"""Over TCP the two ends are not alike: the one that accepts may be written to by other threads."""
-ANY_THREAD = ["memory", "tcp_accepted"]
+STREAMS = ["tcp_dialled", "tcp_accepted", "unix_dialled", "unix_accepted"]
+"""Here the peer is another process. In memory whoever does not read is this one.
+
+The two ends are not alike: the one that accepts may be written to by other threads.
+"""
+CARRIERS = ["memory", *STREAMS]
+ANY_THREAD = ["memory", "tcp_accepted", "unix_accepted"]
 
 
 class Owner:
@@ -121,21 +126,32 @@ async def until(happened: Callable[[], object]) -> None:
             await asyncio.sleep(0.001)
 
 
+async def listening(
+    kind: str, new_end: Callable[[], tuple[Owner, threading.Lock]], largest: int
+) -> tuple[asyncio.AbstractServer, Callable[[Owner], Awaitable[None]]]:
+    """A listener of this kind, and how to dial it."""
+    if kind.startswith("unix"):
+        path = f"{tempfile.mkdtemp(prefix='shunter-')}/cpu-0.sock"
+        server = await unix.listen(path, new_end, largest)
+        return server, lambda end: unix.dial(f"unix://{path}", end, largest)
+    server = await tcp.listen("127.0.0.1", 0, new_end, largest)
+    port = server.sockets[0].getsockname()[1]
+    return server, lambda end: tcp.dial(f"tcp://127.0.0.1:{port}", end, largest)
+
+
 @asynccontextmanager
 async def pair(kind: str, far_loop: Far, largest: int = LARGEST) -> AsyncIterator[tuple[Owner, Owner]]:
     """Near, far."""
     near, far = Owner(), Owner()
-    server: asyncio.Server | None = None
+    server: asyncio.AbstractServer | None = None
     if kind == "memory":
         memory.connect(near, asyncio.get_running_loop(), far, far_loop.loop, largest)
-    elif kind == "tcp_accepted":
-        server = await tcp.listen("127.0.0.1", 0, lambda: (near, near.lock), largest)
-        port = server.sockets[0].getsockname()[1]
-        await asyncio.to_thread(far_loop.run, tcp.dial(f"tcp://127.0.0.1:{port}", far, largest))
+    elif kind.endswith("accepted"):
+        server, dialling = await listening(kind, lambda: (near, near.lock), largest)
+        await asyncio.to_thread(far_loop.run, dialling(far))
     else:
-        there = await asyncio.to_thread(far_loop.run, tcp.listen("127.0.0.1", 0, lambda: (far, far.lock), largest))
-        port = there.sockets[0].getsockname()[1]
-        await tcp.dial(f"tcp://127.0.0.1:{port}", near, largest)
+        there, dialling = await asyncio.to_thread(far_loop.run, listening(kind, lambda: (far, far.lock), largest))
+        await dialling(near)
         far_loop.do(there.close)
     await until(lambda: near.carrier and far.carrier)
     try:
@@ -339,10 +355,6 @@ async def test_a_raised_limit_holds_for_the_very_next_frame(kind: str, far_loop:
         far_loop.go_on()
         await until(lambda: len(far.frames) == 3)
         assert far.frames == [b"short", long, b"short again"]
-
-
-STREAMS = ["tcp_dialled", "tcp_accepted"]
-"""Where the peer is another process. In memory whoever does not read is this one."""
 
 
 @pytest.fixture

@@ -320,6 +320,32 @@ def test_in_one_process_everything_is_said_the_same_way(tmp_path: Path) -> None:
         made.end()
 
 
+def test_over_unix_sockets_everything_is_said_the_same_way(tmp_path: Path) -> None:
+    state = tmp_path / ("long" * 30) / "state"  # longer than what a socket address holds
+    made = Service(
+        QUICKSTART,
+        state,
+        "--set",
+        "runtime.platform.execution_ipc.transport=unix",
+        "--set",
+        "runtime.platform.process_groups.cpu_sync.workers=1",
+    )
+    try:
+        assert made.http.post("/thumbnails", params={"width": 64}, content=PHOTO).status_code == 200
+        assert [path.name for path in (state / "links").iterdir()] == ["cpu_sync-0.sock"]
+        assert (state / "links").stat().st_mode & 0o777 == 0o700
+        os.kill(made.workers("cpu_sync")[0]["pid"], signal.SIGKILL)
+        until(lambda: [worker["incarnation"] for worker in made.workers("cpu_sync")] == [2])
+        assert made.http.get("/mandelbrot", params={"width": 64, "height": 64}).status_code == 200
+        assert [path.name for path in (state / "links").iterdir()] == ["cpu_sync-0.sock"]
+        assert shunter("restart", *made.state).returncode == 0
+        assert made.http.get("/mandelbrot", params={"width": 64, "height": 64}).status_code == 200
+        assert shunter("stop", *made.state).returncode == 0
+        assert not [path for path in state.rglob("*") if path.is_socket()]
+    finally:
+        made.end()
+
+
 def test_a_restart_under_load_loses_nothing(own: Service) -> None:
     before = {worker["pid"] for group in ("web", "cpu_sync") for worker in own.workers(group)}
     ended = False

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import socket
-import struct
 import threading
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import pytest
 
+from ipc import control
 from ipc.control import NoAnswer, NotRunning, address, ask
 from ipc.messages.control import AskStatus, Done, Progress, Refused, Restart, Status, SupervisorStatus, encode
+from ipc.sockname import Credentials
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,6 +90,6 @@ def test_no_answer_is_said_to_be_none(tmp_path: Path, said: bytes) -> None:
 
 
 def test_a_stranger_s_socket_is_not_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(struct, "unpack", lambda *_: (1, 4_000_000, 0))
+    monkeypatch.setattr(control, "credentials", lambda _connection: Credentials(1, 4_000_000, 0))
     with supervisor(tmp_path, encode(STATUS)), pytest.raises(NoAnswer, match="another user"):
         ask(tmp_path, AskStatus())

@@ -124,7 +124,6 @@ def test_values_outside_of_their_bounds_are_refused(key: str, value: str) -> Non
     [
         ("runtime.platform.kv.backend", "redis", "no Redis carrier yet"),
         ("runtime.platform.execution_ipc.transport", "redis", "no Redis carrier yet"),
-        ("runtime.platform.execution_ipc.transport", "unix", "no Unix socket carrier yet"),
         ("runtime.web.interfaces.-.kind", "websocket", "one kind of interface, 'http'"),
         ("runtime.web.interfaces.-.kind", "graphql", "one kind of interface, 'http'"),
     ],

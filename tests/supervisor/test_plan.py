@@ -359,6 +359,21 @@ def test_a_plan_shows_no_secret() -> None:
     assert "TOKEN" in told
 
 
+def test_over_unix_sockets_workers_are_told_where_to_make_theirs() -> None:
+    made = plan("[{name: cpu, workers: 64, stages: [core, slow]}]", ipc="transport: unix")
+    assert made.transport == "unix"
+    assert made.groups[0].settings.socket_dir == str(made.state_dir / "links")
+    assert summary(made)["notes"] == ["there is no endpoint and no app: nothing is served but /healthz and /readyz"]
+    assert plan().groups[0].settings.socket_dir == ""
+
+
+@pytest.mark.parametrize("key", ["bind_port: 9100", "bind_host: '::1'"])
+@pytest.mark.parametrize("transport", ["unix", "memory"])
+def test_an_address_that_nobody_listens_on_is_noted(transport: str, key: str) -> None:
+    told = summary(plan("[{name: cpu, workers: 2, stages: [core, slow]}]", ipc=f"transport: {transport}, {key}"))
+    assert f"bind_host and bind_port mean nothing to '{transport}': no worker listens on an address" in told["notes"]
+
+
 def test_a_summary_is_data_for_programs() -> None:
     told = summary(plan(GROUPS, endpoint(path="/a/{width}")))
     assert json.loads(json.dumps(told)) == told
