@@ -35,7 +35,8 @@ class Figures(NamedTuple):
     p99: float
 
 
-async def _load(url: str, seconds: float) -> Figures:
+async def steady(url: str, seconds: float) -> Figures:
+    """Ask at that rate for so long."""
     host = urlsplit(url).hostname or ""
     port = urlsplit(url).port or 80
     head = f"POST /declared HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\ncontent-length: {len(BODY)}"
@@ -78,9 +79,9 @@ def measure(seconds: float = SECONDS) -> tuple[Figures, Figures]:
     with service() as (url, state):
 
         async def run() -> tuple[Figures, Figures]:
-            await _load(url, 1.0)
-            calm = await _load(url, seconds)
-            busy = asyncio.create_task(_load(url, seconds))
+            await steady(url, 1.0)
+            calm = await steady(url, seconds)
+            busy = asyncio.create_task(steady(url, seconds))
             for _ in range(ROTATIONS):
                 await asyncio.sleep(0.8 * seconds / ROTATIONS)
                 answer = await asyncio.to_thread(ask, state, RotateKeys())

@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import decoding
 import link
+import loris
 import primitives
 import requests
 import rotation
@@ -32,7 +33,8 @@ def main() -> None:
     web = requests.measure(rounds, seconds)
     wire = link.measure(rounds, min(seconds, 2))
     keys = rotation.measure(1.0 if given.quick else rotation.SECONDS)
-    marks = [*requests.goals(web), *link.goals(wire), *rotation.goals(keys)]
+    slow = loris.measure(1, 1.0) if given.quick else loris.measure()
+    marks = [*requests.goals(web), *link.goals(wire), *rotation.goals(keys), *loris.goals(slow)]
     lines = [
         "# Benchmarks",
         "",
@@ -61,6 +63,10 @@ def main() -> None:
         "## Key rotation",
         "",
         *rotation.table(keys),
+        "",
+        "## Slow connections",
+        "",
+        *loris.table(slow),
         "",
         "## Sealing",
         "",
