@@ -170,8 +170,12 @@ async def serve(  # noqa: C901, PLR0915 -- a table of behaviours
     note(name, said="ready")
     await gone.wait()
     if server is not None:
+        # First let nobody in, then close: asyncio drops whom it has let in but not met yet when the server is closed.
+        for listening in server.sockets:
+            loop.remove_reader(listening.fileno())
+        for _ in range(20):  # whoever was let in already is still answered, however slow this machine is
+            await asyncio.sleep(0.01)
         server.close()
-        await asyncio.sleep(0.2)  # whoever was let in already is still answered
     parent.say(Drained())
 
 
