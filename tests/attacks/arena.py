@@ -14,7 +14,7 @@ from ipc.wire import handshake
 from ipc.wire.frame import HEADER, HEADER_SIZE, Refuse, Stale
 from ipc.wire.handshake import MAX_HANDSHAKE, Acceptor, Dialer
 from ipc.wire.keys import leaf_key, root_for_epoch, server_secret
-from ipc.wire.session import Terms
+from ipc.wire.session import Carrier, Terms
 from ipc.wire.signing import Alg
 
 if TYPE_CHECKING:
@@ -69,12 +69,12 @@ HELLO_FIELDS = (
 
 def carriers() -> list[str]:
     """Every carrier a session may have."""
-    return [carrier.name.lower() for carrier in handshake.Carrier]
+    return [carrier.name.lower() for carrier in Carrier]
 
 
 def number_of(terms: Terms) -> int:
     """The carrier's number in a HELLO."""
-    return handshake.Carrier[terms.carrier.upper()]
+    return terms.number
 
 
 def secret_of(server: WorkerName = EXEC, epoch: int = TERMS.epoch) -> bytes:

@@ -104,6 +104,14 @@ GUARDS: dict[str, tuple[Edit, ...]] = {
             "if counter >= self._next:",
         ),
     ),
+    "order where it is kept": (Edit(_SESSION, "replay_for", "if terms.number in IN_ORDER", "if False"),),
+    "window's bit": (Edit("ipc.wire.replay", "BitmapWindow.check", "if word >> counter % _WORD & 1", "if False"),),
+    "window's end": (
+        Edit(
+            "ipc.wire.replay", "BitmapWindow.check", "if counter < 0 or counter < self._top - self._size:", "if False:"
+        ),
+    ),
+    "seals after a fork": (Edit(_SESSION, "Session.wipe", "self._out = self._in = NoSeal()", "pass"),),
     "outgoing counter": (Edit(_SESSION, "Session.seal", "self._out_counter = counter + 1", "pass"),),
     # Keys: what is missing here is a key that two have.
     "root length": (Edit(_KEYS, "root_for_epoch", "if len(root) < KEY_SIZE:", "if False:"),),
@@ -189,6 +197,11 @@ GUARDS: dict[str, tuple[Edit, ...]] = {
         ),
     ),
     "epochs grow": (Edit(_RESPONDER, "Responder.install", "if epoch <= max(self._secrets):", "if False:"),),
+    "frame time": (Edit("ipc.transport.stream", "StreamCarrier._tick", "self._reading > FRAME_TICKS + late", "False"),),
+    "write stall": (
+        Edit("ipc.transport.stream", "StreamCarrier._tick", "self._stalled > STALL_TICKS + late", "False"),
+    ),
+    "same user": (Edit("ipc.transport.unix", "_is_ours", "if credentials(sock).uid == os.geteuid():", "if True:"),),
     "half-open bound": (
         Edit(_RESPONDER, "Responder.new_end", "if len(self._half_open) >= MAX_HALF_OPEN:", "if False:"),
     ),

@@ -6,6 +6,8 @@ Where one guard stands behind another, the ones before it are off in both halves
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import arena
@@ -22,11 +24,13 @@ from ipc.messages.calls import Kind, ReplyMeta, encode_meta
 from ipc.messages.lifeline import Limits, Peer, Peers
 from ipc.names import WorkerName
 from ipc.responder import MAX_HALF_OPEN, Responder
+from ipc.transport.stream import StreamCarrier
+from ipc.transport.unix import _is_ours
 from ipc.wire.frame import MAX_META, Refuse
 from ipc.wire.framing import Deframer
 from ipc.wire.handshake import ROUND_TRIP_MS, Acceptor
 from ipc.wire.keys import root_for_epoch
-from ipc.wire.replay import LAST
+from ipc.wire.replay import LAST, LEAST_WINDOW
 from ipc.wire.session import FUTURE_MS
 from ipc.wire.signing import Alg
 
@@ -35,6 +39,7 @@ if TYPE_CHECKING:
 
     from ipc.wire.session import Terms
 
+REORDERING = TERMS._replace(carrier="redis")
 GCM = TERMS._replace(alg=Alg.AES_256_GCM)
 
 
@@ -120,6 +125,31 @@ def leave_out() -> bool:
     session = pair()
     seal(session.client)
     return arena.accepts(session.server, seal(session.client))
+
+
+def replay_where_order_is_not_kept() -> bool:
+    session = pair(REORDERING)
+    frame = seal(session.client)
+    return arena.accepts(session.server, frame) and arena.accepts(session.server, frame)
+
+
+def replay_from_behind_the_window() -> bool:
+    """So old that its bit is another's by now."""
+    session = pair(REORDERING)
+    frames = [seal(session.client) for _ in range(3 * LEAST_WINDOW)]
+    session.server.open(frames[0], NOW)
+    session.server.open(frames[-1], NOW)
+    return arena.accepts(session.server, frames[0])
+
+
+def seal_after_a_fork() -> bool:
+    """What runs in a forked child when it begins."""
+    session = pair()
+    session.client.wipe()
+    try:
+        return arena.accepts(session.server, seal(session.client))
+    except Misuse:
+        return False
 
 
 def hold_back() -> bool:
@@ -387,6 +417,47 @@ def speak_after_the_end() -> bool:
     return bool(ends.far_side.frames)
 
 
+class Idle:
+    """A connection on which nothing moves any more, with `waiting` bytes that the peer does not take."""
+
+    def __init__(self, waiting: int) -> None:
+        self.waiting, self.aborted = waiting, False
+
+    def get_write_buffer_size(self) -> int:
+        return self.waiting
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+def waits(*, partial: bytes = b"", waiting: int = 0) -> Callable[[], Any]:
+    """Keep a link at half a frame, or never read what it has to say, for a minute."""
+
+    async def attack() -> bool:
+        carrier, idle = StreamCarrier(Side(), 1 << 16), Idle(waiting)
+        carrier._transport = idle
+        carrier.data_received(partial)
+        carrier._start_ticking()
+        for _ in range(60):
+            if carrier._ticker is not None:
+                carrier._ticker.cancel()
+            carrier._tick()
+        if carrier._ticker is not None:
+            carrier._ticker.cancel()
+        return not idle.aborted
+
+    return attack
+
+
+def connect_as_another_user() -> bool:
+    other = os.geteuid() + 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.geteuid", lambda: other)
+        one, two = socket.socketpair()
+        with one, two:
+            return _is_ours(one)
+
+
 async def crowd() -> bool:
     """More strangers than may be proving themselves at once."""
     responder = Responder(EXEC, arena.secret_of(), TERMS, Side())
@@ -500,6 +571,10 @@ CONTROLS: dict[str, Control] = {
     "future": Control(date_ahead),
     "ttl": Control(hold_back),
     "strict order": Control(leave_out),
+    "order where it is kept": Control(leave_out),
+    "window's bit": Control(replay_where_order_is_not_kept),
+    "window's end": Control(replay_from_behind_the_window),
+    "seals after a fork": Control(seal_after_a_fork),
     "outgoing counter": Control(replay_to_itself_later),
     "root length": Control(no_secret),
     "key of an epoch": Control(same_key_next_epoch),
@@ -533,6 +608,9 @@ CONTROLS: dict[str, Control] = {
     "retired link": Control(old_link_after_retirement),
     "retired handshake": Control(finish_after_retirement),
     "epochs grow": Control(install_the_past),
+    "frame time": Control(waits(partial=b"\0\0\1\0half of it")),
+    "write stall": Control(waits(waiting=1000)),
+    "same user": Control(connect_as_another_user),
     "half-open bound": Control(crowd),
     "handshake time": Control(dawdle),
     "asked of this worker": Control(answer_for_another),
