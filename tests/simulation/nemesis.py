@@ -59,7 +59,8 @@ class Wild(asyncio.Protocol):
 class Nemesis:
     """The enemy of one world."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, **mood: Any) -> None:
+        """`mood`: what it is to be like, instead of what its seed says."""
         self.world = World(seed)
         self.network = Network(self.world)
         self.witness = Witness(self.world)
@@ -76,6 +77,9 @@ class Nemesis:
         self.recorded: list[bytes] = []
         self.late: dict[Side, bytes] = {}
         self.hostile = True
+        self.only: tuple[str, ...] = ()
+        """The faults it knows, if not all."""
+        vars(self).update(mood)
 
     # -- a whole world, from beginning to end
 
@@ -121,7 +125,8 @@ class Nemesis:
         ]  # fmt: skip
         for _ in range(self.rng.choice([0, 1, 4])):
             self.world.at(begun + self.rng.uniform(0, HOSTILE), self.rotate)
-        faults = [fault for fault, weight in weighted for _ in range(weight)]
+        known = [(fault, weight) for fault, weight in weighted if not self.only or fault.__name__ in self.only]
+        faults = [fault for fault, weight in known for _ in range(weight)]
         at = begun
         while self.violence and (at := at + self.rng.expovariate(2 * self.violence)) < begun + HOSTILE:
             self.world.at(at, self.rng.choice(faults))

@@ -81,9 +81,9 @@ def unreal(nemesis: Nemesis) -> Iterator[None]:
             setattr(where, name, what)
 
 
-def live(seed: int) -> Nemesis:
+def live(seed: int, **mood: Any) -> Nemesis:
     """Live the world of `seed` to its end; Violation, with what led to it, if something happens that must not."""
-    nemesis = Nemesis(seed)
+    nemesis = Nemesis(seed, **mood)
     refusals.clear()
     try:
         with unreal(nemesis):

@@ -62,6 +62,7 @@ class Witness:
         self.asked: dict[bytes, Asked] = {}
         self.verdicts: Counter[str] = Counter()
         self.ttl = 0.0
+        self.too_old: set[bytes] = set()
         self._sealer = ""
         self.lenient: dict[str, float] = {}
         """Until when, by its own clock, a process was away."""
@@ -131,6 +132,8 @@ class Witness:
         if tuple(bytes(each) if isinstance(each, memoryview) else each for each in opened) != said:
             self.fail("I2", "what was opened is not what was said")
         self.accepted.add(key)
+        if too_old:
+            self.too_old.add(said[2])
         age = self.world.now + self.world.suspended - when
         if too_old != (age > self.ttl) and abs(age - self.ttl) > MISMEASURED:
             self.fail("I2", f"after {age:.3f} s of {self.ttl} a frame was {'' if too_old else 'not '}too old")
@@ -141,6 +144,8 @@ class Witness:
         asked = self.asked[call_id]
         asked.runs.append(worker.name)
         self.world.tell("run", call_id.hex()[:8])
+        if call_id in self.too_old:
+            self.fail("I2", f"call {call_id.hex()[:8]} was too old when it came, and runs")
         if len(asked.runs) > 1:
             self.fail("I3", f"call {call_id.hex()[:8]} runs on {' and on '.join(asked.runs)}")
 
