@@ -160,7 +160,7 @@ async def threads(settings: ExecSettings) -> AsyncIterator[tuple[Caller, Callabl
     caller = Caller(ME, terms, LIMITS, {"parrot.echo": "cpu"}, embedded.connect)
 
     def cut() -> None:
-        links = [peer.link for peer in caller._peers.values() if peer.link is not None]
+        links = [peer.link for peer in caller._mesh._peers.values() if peer.link is not None]
         if links:
             random.choice(links).abort()
 

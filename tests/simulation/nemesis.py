@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 GROUPS = {"cpu": 2, "io": 1}
-HOSTILE = 6.0
+HOSTILE = 5.0
 """How long it rages, seconds."""
 STALL = 2.5
 """How long it may keep bytes back, or a process stopped; so long some of what it did goes on."""
@@ -72,7 +72,7 @@ class Nemesis:
         """How many of the writes are tampered with."""
         self.violence = 0.0 if self.peaceful else self.rng.choice([0.0, 0.5, 1.0, 2.0])
         """Crashes, stops and restarts a second."""
-        self.load = self.rng.choice([10, 30, 60])
+        self.load = self.rng.choice([10, 25, 50])
         """Calls a second."""
         self.recorded: list[bytes] = []
         self.late: dict[Side, bytes] = {}
