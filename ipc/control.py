@@ -52,7 +52,7 @@ def ask(state_dir: Path, order: Order, on_progress: Callable[[str], None] | None
     """
     with ExitStack() as stack:
         connection = stack.enter_context(_connect(state_dir))
-        supervisor = _peer(connection)
+        supervisor = _peer(connection, state_dir)
         if isinstance(order, Stop):
             stack.callback(os.close, gone := _pidfd(supervisor))
         try:
@@ -83,10 +83,14 @@ def _connect(state_dir: Path) -> socket.socket:
     return connection
 
 
-def _peer(connection: socket.socket) -> int:
-    """The pid of who listens; NoAnswer unless it is this user's or root's, for anybody can make a socket."""
+def _peer(connection: socket.socket, state_dir: Path) -> int:
+    """The pid of who listens; NoAnswer unless it is this user's or root's, for anybody can make a socket.
+
+    Root may look after the services of others: there it is to be the one whose directory it is.
+    """
     found = credentials(connection)
-    if found.uid not in {0, os.geteuid()}:
+    expected = os.geteuid() or state_dir.stat().st_uid
+    if found.uid not in {0, expected}:
         raise NoAnswer(f"the control socket belongs to another user (uid {found.uid})")
     return found.pid
 

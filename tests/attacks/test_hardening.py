@@ -14,6 +14,7 @@ import textwrap
 import time
 from collections import Counter
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,11 +46,13 @@ def prober() -> tuple[str, str]:
     return python().executable, str(HERE / "prober.py")
 
 
-def needles(victim: Victim, began: float) -> dict[str, str]:
+def needles(victim: Victim) -> dict[str, str]:
     """Every key that is in some process: the operator's secret, and what follows from it whenever it has begun."""
     web, servers = WorkerName("web", 0, 1), [WorkerName("cpu", slot, 1) for slot in (0, 1)]
     found = {"root": victim.secret}
-    for epoch in range(int(began), int(time.time()) + 2):
+    serving = next(json.loads(line) for line in victim.said().splitlines() if '"event":"serving"' in line)
+    served = datetime.fromisoformat(serving["time"]).timestamp()
+    for epoch in range(int(served - serving["seconds"]) - 1, int(served) + 1):
         root = root_for_epoch(victim.secret, epoch)
         found[f"epoch root {epoch}"] = root
         for server in servers:
@@ -64,40 +67,52 @@ def ask(process: subprocess.Popen[str], pids: dict[str, int], keys: dict[str, st
     return json.loads(process.stdout.readline())
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["closed", "allow_debug"])
-def probed(request: pytest.FixtureRequest) -> Iterator[tuple[bool, dict[str, Any]]]:
+@pytest.fixture(scope="module")
+def victim() -> Iterator[Victim]:
+    """One that is as it should be; a thief started it."""
+    yield from started()
+
+
+@pytest.fixture(scope="module")
+def debugged() -> Iterator[Victim]:
+    """One that lets debuggers in."""
+    yield from started("runtime.platform.hardening.allow_debug=true")
+
+
+def started(*settings: str) -> Iterator[Victim]:
+    made = Victim(*settings, by=prober())
+    try:
+        yield made.ready()
+    finally:
+        made.end()
+
+
+@pytest.fixture(scope="module", params=["victim", "debugged"], ids=["closed", "allow_debug"])
+def probed(request: pytest.FixtureRequest) -> tuple[bool, dict[str, Any]]:
     """What thieves find: one of the same user and an ancestor of all it looks into, and one of another user.
 
     Where the tests are not root's there is no other user to be. There the second thief is of the same user but no
     ancestor, and what the kernel refuses the owner of a process it refuses everybody else without privileges.
     """
-    debug: bool = request.param
-    began = time.time()
-    victim = Victim(*(["runtime.platform.hardening.allow_debug=true"] if debug else []), by=prober())
-    try:
-        victim.ready()
-        assert victim.get("/look")["pid"]  # keys are in use, not only handed over
-        keys, pids = needles(victim, began), victim.pids()
-        with subprocess.Popen(
-            prober(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=python().environment,
-            **ordinary(STRANGER),
-        ) as stranger:  # fmt: skip
-            far = ask(stranger, pids, keys)
-            stranger.stdin.close()
-        near = ask(victim.process, pids, keys)
-        assert victim.get("/look")["pid"]  # and looking did it no harm
-        status = victim.status()
-        told = {
-            "status": status["supervisor"]["allow_debug"],
-            "table": victim.command("status").stdout,
-            "check": victim.command(
-                "check", *(["--set", "runtime.platform.hardening.allow_debug=true"] if debug else [])
-            ),
-            "log": victim.said(),
-        }
-        yield debug, {"near": near, "far": far, "pids": pids, "told": told}
-    finally:
-        victim.end()
+    victim, debug = request.getfixturevalue(request.param), request.param == "debugged"
+    victim.get("/look")  # keys are in use, not only handed over
+    keys, pids = needles(victim), victim.pids()
+    with subprocess.Popen(
+        prober(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=python().environment,
+        **ordinary(STRANGER),
+    ) as stranger:  # fmt: skip
+        far = ask(stranger, pids, keys)
+        stranger.stdin.close()
+    near = ask(victim.process, pids, keys)
+    assert victim.get("/look")["pid"] in pids.values()  # and looking did it no harm
+    more = ["--set", "runtime.platform.hardening.allow_debug=true"] if debug else []
+    told = {
+        "status": victim.status()["supervisor"]["allow_debug"],
+        "table": victim.command("status").stdout,
+        "check": victim.command("check", *more).stdout,
+        "log": victim.said(),
+    }
+    return debug, {"near": near, "far": far, "pids": pids, "told": told}
 
 
 def test_a_thief_finds_no_key_unless_debuggers_are_let_in(probed: tuple[bool, dict[str, Any]]) -> None:
@@ -139,19 +154,10 @@ def test_that_debuggers_are_let_in_is_said_everywhere_and_loudly(probed: tuple[b
     told = found["told"]
     assert told["status"] is debug
     assert told["table"].startswith("WARNING: hardening.allow_debug is on") is debug
-    assert ("WARNING: hardening.allow_debug is on" in told["check"].stdout) is debug
+    assert ("WARNING: hardening.allow_debug is on" in told["check"]) is debug
     exposed = [json.loads(line) for line in told["log"].splitlines() if '"event":"worker_exposed"' in line]
     assert {line["worker"] for line in exposed} == ({"web-0#1", "cpu-0#1", "cpu-1#1"} if debug else set())
     assert all(line["level"] == "warning" and "allow_debug" in line["missing"][0] for line in exposed)
-
-
-@pytest.fixture(scope="module")
-def victim() -> Iterator[Victim]:
-    made = Victim()
-    try:
-        yield made.ready()
-    finally:
-        made.end()
 
 
 def every_exec_worker(victim: Victim) -> dict[int, dict[str, Any]]:

@@ -21,7 +21,11 @@ import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
 import pytest
+
+from ipc.control import ask
+from ipc.messages.control import AskStatus, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -249,7 +253,6 @@ class Victim:
         mode: int = 0o755,
         plant: tuple[str, Path] | None = None,
     ) -> None:
-        self.is_ordinary = user
         self.path = Path(tempfile.mkdtemp(prefix="shunter-victim-"))
         self.state = self.path / ".shunter"
         self.config = project(self.path)
@@ -336,15 +339,16 @@ class Victim:
 
     def status(self) -> dict[str, Any]:
         """What `status --json` says."""
-        asked = self.command("status", "--json", user=self.is_ordinary)
-        assert asked.returncode == 0, asked
-        return json.loads(asked.stdout)
+        answer = ask(self.state, AskStatus())  # also by root, to whom another user's service answers
+        assert isinstance(answer, Status), answer
+        return msgspec.to_builtins(answer)
 
     def pids(self) -> dict[str, int]:
         """The supervisor and its workers, by name."""
         status = self.status()
         workers = {worker["name"]: worker["pid"] for group in status["groups"] for worker in group["workers"]}
-        return {"supervisor": status["supervisor"]["pid"], **workers}
+        running = {name: pid for name, pid in workers.items() if pid is not None}
+        return {"supervisor": status["supervisor"]["pid"], **running}
 
     def end(self) -> None:
         """Nothing is left of it."""
