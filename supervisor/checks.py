@@ -5,15 +5,13 @@ from __future__ import annotations
 import ipaddress
 from typing import TYPE_CHECKING
 
-from msgspec import UNSET
-
 from ipc.scoreboard import SLOTS
 from supervisor.config import WEB, ProcessGroup
 from supervisor.decode import suggest
 from supervisor.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Container, Iterator, Mapping, Sequence
 
     from ipc.contract import Described
     from supervisor.config import Config
@@ -71,8 +69,11 @@ def _check_stages(runs: Mapping[str, str], described: Described) -> Iterator[Con
         )
 
 
-def check_links(config: Config, groups: Sequence[ProcessGroup]) -> Iterator[ConfigError]:
-    """Faults in where exec workers listen, and in what may wait for them."""
+def check_links(config: Config, groups: Sequence[ProcessGroup], users: Container[str]) -> Iterator[ConfigError]:
+    """Faults in where exec workers listen, and in what may wait for them.
+
+    Workers of the groups in `users` become somebody else.
+    """
     ipc = config.runtime.platform.execution_ipc
     if not _is_loopback(ipc.bind_host):
         yield ConfigError(
@@ -87,7 +88,7 @@ def check_links(config: Config, groups: Sequence[ProcessGroup]) -> Iterator[Conf
             key=f"{_LINKS}.transport",
             hint=f"use tcp_local, or at most {SLOTS - 1} workers",
         )
-    yield from _check_users(ipc.transport, groups)
+    yield from _check_users(ipc.transport, groups, users)
     if ipc.transport == "tcp_local" and ipc.bind_port and workers > 1:
         yield ConfigError(
             f"{workers} exec workers cannot all listen on port {ipc.bind_port}",
@@ -101,12 +102,12 @@ def check_links(config: Config, groups: Sequence[ProcessGroup]) -> Iterator[Conf
         )
 
 
-def _check_users(transport: str, groups: Sequence[ProcessGroup]) -> Iterator[ConfigError]:
+def _check_users(transport: str, groups: Sequence[ProcessGroup], users: Container[str]) -> Iterator[ConfigError]:
     """Faults in whom workers become: some carriers tie them to the supervisor's own user, or to each other."""
     usual = ProcessGroup(name=WEB)
     for n, group in enumerate(groups):
         key = f"{_GROUPS}.{n}"
-        if transport == "unix" and group.user is not UNSET:
+        if transport == "unix" and group.name in users:
             yield ConfigError(
                 f"workers of '{group.name}' cannot become user '{group.user}': with the carrier 'unix' they meet in"
                 " a directory that is open to the user who starts Shunter alone",

@@ -99,7 +99,7 @@ def make_plan(
         ConfigError(fault.what, key=named.get(_first_word(fault.what), ""), detail=fault.traceback)
         for fault in described.faults
     ]
-    faults += [*check_groups(groups, described), *check_links(config, groups), *unbound]
+    faults += [*check_groups(groups, described), *check_links(config, groups, users or {}), *unbound]
     ConfigFaults.raise_for(faults)
     sockets = str(state_dir / LINKS) if config.runtime.platform.execution_ipc.transport == "unix" else ""
     exec_groups = tuple(

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ipc.confinement import Confinement
 from ipc.contract import Body, Described, Fault, NodeContract, Parameter, Result
 from ipc.messages.lifeline import ExecSettings, WebSettings
 from supervisor.decode import decode
@@ -17,6 +18,7 @@ from supervisor.document import parse
 from supervisor.errors import ConfigError
 from supervisor.plan import Plan, make_plan
 from supervisor.summary import summary
+from supervisor.users import Identity
 
 if TYPE_CHECKING:
     from supervisor.config import Config
@@ -50,8 +52,9 @@ def config(groups: str = GROUPS, endpoints: str = "[]", *, interface: str = "", 
     return decode(parse(text, "shunter.yaml"))
 
 
-def plan(*args: Any, described: Described = DESCRIBED, **kwargs: Any) -> Plan:
-    return make_plan(config(*args, **kwargs), described, config_path=HOME / "shunter.yaml", state_dir=HOME / ".shunter")
+def plan(*args: Any, described: Described = DESCRIBED, users: dict[str, Identity] | None = None, **kwargs: Any) -> Plan:
+    made = config(*args, **kwargs)
+    return make_plan(made, described, config_path=HOME / "shunter.yaml", state_dir=HOME / ".shunter", users=users)
 
 
 def faults(*args: Any, **kwargs: Any) -> list[tuple[str, str]]:
@@ -174,6 +177,30 @@ def test_memory_puts_the_exec_groups_into_the_web_workers() -> None:
 def test_one_process_has_room_for_so_many_threads_only() -> None:
     told = fault("[{name: cpu, workers: 64, stages: [core, slow]}]", ipc="transport: memory")
     assert told.key == "runtime.platform.execution_ipc.transport"
+
+
+CONFINED = "[{name: cpu, stages: [core, slow], user: '1234', umask: 027}, {name: web, user: '1235'}]"
+USERS = {"cpu": Identity(1234, 5678), "web": Identity(1235, 1235)}
+
+
+def test_workers_are_told_whom_to_become_and_what_others_may_not_do() -> None:
+    made = plan(CONFINED, users=USERS)
+    cpu, web = made.groups
+    assert (cpu.confinement, cpu.user) == (Confinement(0o027, 1234, 5678), "1234")
+    assert (web.confinement, web.user) == (Confinement(0o077, 1235, 1235), "1235")
+    told = {group["name"]: (group["user"], group["umask"]) for group in summary(made)["groups"]}
+    assert told == {"cpu": ("1234", "027"), "web": ("1235", "077")}
+    unchanged = plan(CONFINED, users={})  # they are that user already
+    assert [group.user for group in unchanged.groups] == ["", ""]
+
+
+def test_some_transports_tie_workers_to_one_user() -> None:
+    found = faults(CONFINED, ipc="transport: unix", users=USERS)
+    assert [key for _, key in found] == [f"runtime.platform.process_groups.{n}.user" for n in (0, 1)]
+    assert "a directory that is open to the user who starts Shunter alone" in found[0][0]
+    assert plan(CONFINED, ipc="transport: unix", users={})
+    found = faults(CONFINED, ipc="transport: memory", users=USERS)
+    assert [key for _, key in found] == [f"runtime.platform.process_groups.0.{name}" for name in ("user", "umask")]
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
