@@ -15,15 +15,19 @@ import time
 from collections import Counter
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
 
-sys.path.append(str(Path(__file__).parent / "programs"))
+sys.path += [str(Path(__file__).parent / "programs"), str(Path(__file__).parents[1] / "supervisor" / "programs")]
 
+from stage import Stage
 from victim import HERE, IS_ROOT, OWNER, ROOT, STRANGER, Victim, ordinary, python
 
+import ipc.control
 from ipc.messages import control, lifeline
 from ipc.messages.calls import FROM_WEB
 from ipc.names import WorkerName
@@ -31,6 +35,9 @@ from ipc.wire.frame import Refusal, Refuse
 from ipc.wire.keys import leaf_key, root_for_epoch, server_secret, session_keys
 from ipc.wire.session import Session, Terms
 from ipc.wire.signing import Alg
+from supervisor import events
+from supervisor.plan import GroupPlan
+from supervisor.run import run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -380,6 +387,42 @@ def test_what_supervisor_and_child_say_to_each_other_is_no_frame_on_a_link(victi
     assert {tuple(sorted(line.keys() - {"time", "stream"})) for line in lines} == {
         ("event", "level", "reason", "so_far", "worker")
     }
+
+
+def test_what_a_web_worker_refuses_is_counted_and_logged_too(tmp_path: Path) -> None:
+    """A real one, called by the address of an exec worker that has turned."""
+    routes = {"shop.images.thumbnail": "cpu"}
+    web = lifeline.WebSettings(endpoints=(), nodes=(), components={}, routes=routes)
+    groups = (
+        GroupPlan("cpu", "exec", 1, (), lifeline.ExecSettings(())),
+        GroupPlan("web", "web", 1, (), web),
+    )
+    plan = Stage(tmp_path).plan(groups, environment_set=(("PYTHONPATH", str(HERE)),))
+    told: list[events.Event] = []
+
+    def refused() -> int:
+        try:
+            status = ipc.control.ask(plan.state_dir, control.AskStatus())
+        except ipc.control.ControlError:
+            return 0
+        assert isinstance(status, control.Status)
+        return sum(worker.refused for group in status.groups if group.name == "web" for worker in group.workers)
+
+    async def story() -> None:
+        async with anyio.create_task_group() as tasks:
+            options = {"on_event": told.append, "programs": {"web": "web_worker", "exec": "liar"}, "last": False}
+            tasks.start_soon(partial(run, plan, **options))
+            with anyio.fail_after(60):
+                while not await anyio.to_thread.run_sync(refused):  # noqa: ASYNC110 - another process counts
+                    await anyio.sleep(0.05)
+            tasks.cancel_scope.cancel()
+
+    anyio.run(story)
+    lines = [
+        json.loads(event.text) for event in told if isinstance(event, events.LineWritten) and '"refused"' in event.text
+    ]
+    assert {line["worker"] for line in lines} == {"web-0#1"}
+    assert {line["level"] for line in lines} == {"warning"}
 
 
 @pytest.mark.parametrize("kind", sorted(set(range(256)) - {int(kind) for kind in FROM_WEB}))
