@@ -223,8 +223,11 @@ def test_a_fault_of_ours_is_found(
     fault: Callable[[pytest.MonkeyPatch], None], broken: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fault(monkeypatch)
+    mood = MOODS.get(fault.__name__, {})
     for seed in range(200):
-        found = broken_in(seed, MOODS.get(fault.__name__, {}))
+        found = broken_in(seed, mood)
         if found:
             break
     assert found[:2] == broken
+    assert found == broken_in(seed, mood)  # to the letter
+    assert f"SHUNTER_SEED={seed} " in found
