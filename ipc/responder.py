@@ -24,6 +24,8 @@ HANDSHAKE_TIME = 5.0
 """How long somebody who connected may take to prove who it is, seconds."""
 MAX_HALF_OPEN = 128
 """How many may be proving it at once; one more closes the oldest."""
+MAX_LINKS_OF_ONE = 16
+"""How many links one web worker may have: one, another for each rotation while calls under old keys are not over."""
 MAX_EPOCHS = 2
 """How many epochs' keys are accepted at once: one, and while keys are rotated the next."""
 
@@ -121,6 +123,8 @@ class Responder:
         self._links[link] = None
         if link.session is not None and link.session.epoch not in self._secrets:
             raise Refuse(Refusal.EPOCH)  # retired while the handshake went on
+        if sum(other.peer == link.peer for other in self._links) > MAX_LINKS_OF_ONE:
+            raise Refuse(Refusal.UNAUTHORISED)
 
     def heard(self, link: Link, frame: Frame) -> None:
         """Pass on what it says."""

@@ -202,6 +202,14 @@ GUARDS: dict[str, tuple[Edit, ...]] = {
         Edit("ipc.transport.stream", "StreamCarrier._tick", "self._stalled > STALL_TICKS + late", "False"),
     ),
     "same user": (Edit("ipc.transport.unix", "_is_ours", "if credentials(sock).uid == os.geteuid():", "if True:"),),
+    "links of one": (
+        Edit(
+            _RESPONDER,
+            "Responder.established",
+            "if sum(other.peer == link.peer for other in self._links) > MAX_LINKS_OF_ONE:",
+            "if False:",
+        ),
+    ),
     "half-open bound": (
         Edit(_RESPONDER, "Responder.new_end", "if len(self._half_open) >= MAX_HALF_OPEN:", "if False:"),
     ),

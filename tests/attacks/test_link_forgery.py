@@ -198,6 +198,35 @@ def test_a_link_that_hears_it_ends_without_a_word_and_counts_why(
     assert refusals - before == {reason: 1}
 
 
+REFUSED_HELLOS: list[tuple[Refusal, Callable[[bytes], bytes]]] = [
+    (Refusal.LENGTH, lambda hello: hello[:-1]),
+    (Refusal.VERSION, lambda hello: arena.rewritten_hello(hello, version=2)),
+    (Refusal.KIND, lambda hello: arena.rewritten_hello(hello, kind=Kind.FINISH)),
+    (Refusal.ALG, lambda hello: arena.rewritten_hello(hello, alg=0)),
+    (Refusal.EPOCH, lambda hello: arena.rewritten_hello(hello, epoch=TERMS.epoch + 1)),
+    (Refusal.SESSION, lambda hello: arena.rewritten_hello(hello, server_life=bytes(16))),
+    (Refusal.HANDSHAKE, lambda hello: arena.rewritten_hello(hello, carrier=1)),
+    (Refusal.HANDSHAKE, lambda hello: arena.rewritten_hello(hello, client_role=2)),
+    (Refusal.HANDSHAKE, lambda hello: arena.rewritten_hello(hello, server_role=1)),
+    (Refusal.HANDSHAKE, lambda hello: arena.rewritten_hello(hello, max_payload=2**32 - 1)),
+    (Refusal.HANDSHAKE, lambda hello: arena.rewritten_hello(hello, ttl=2**64 - 1)),
+    (Refusal.HANDSHAKE, lambda hello: arena.rewritten_hello(hello, reserved=1)),
+    (Refusal.MAC, lambda hello: arena.rewritten_hello(hello, nonce=bytes(32))),
+    (Refusal.MAC, lambda hello: arena.rewritten_hello(hello, client_life=bytes(16))),
+]
+
+
+@pytest.mark.parametrize(("reason", "spoil"), REFUSED_HELLOS)
+def test_a_stranger_gets_no_answer_and_its_reason_is_counted(reason: Refusal, spoil: Callable[[bytes], bytes]) -> None:
+    link, side, wire = arena.stranger()
+    genuine = arena.dialer().hello()
+    before = refusals.copy()
+    link.received(spoil(genuine))
+    link.received(genuine)
+    assert (side.up, wire.aborted, wire.said) == (False, True, [])
+    assert refusals - before == {reason: 1}
+
+
 def test_errors_say_nothing_of_what_was_refused(terms: Terms) -> None:
     session = pair(terms)
     frame = seal(session.client, body=b"secret body")

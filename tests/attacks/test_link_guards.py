@@ -23,7 +23,7 @@ from ipc.link import Link, dialling, refusals
 from ipc.messages.calls import Kind, ReplyMeta, encode_meta
 from ipc.messages.lifeline import Limits, Peer, Peers
 from ipc.names import WorkerName
-from ipc.responder import MAX_HALF_OPEN, Responder
+from ipc.responder import MAX_HALF_OPEN, MAX_LINKS_OF_ONE, Responder
 from ipc.transport.stream import StreamCarrier
 from ipc.transport.unix import _is_ours
 from ipc.wire.frame import MAX_META, Refuse
@@ -470,6 +470,31 @@ async def crowd() -> bool:
     return len(responder._half_open) > MAX_HALF_OPEN
 
 
+def connect(responder: Responder, client: WorkerName = WEB) -> Wire:
+    """One web worker connects; the carrier of the other end."""
+    far, _lock = responder.new_end()
+    far_wire, near_wire = Wire(), Wire()
+    far.opened(far_wire)
+    near = dialling(Side(), client, EXEC, arena.leaf_of(client), TERMS)
+    near.opened(near_wire)
+    far.received(near_wire.sent.popleft())
+    near.received(far_wire.sent.popleft())
+    far.received(near_wire.sent.popleft())
+    if far_wire.aborted:
+        far.closed()
+    return far_wire
+
+
+async def hoard() -> bool:
+    """One web worker, authentic but no longer its own, that takes every descriptor there is."""
+    responder = Responder(EXEC, arena.secret_of(), TERMS, Side())
+    for _ in range(3 * MAX_LINKS_OF_ONE):
+        connect(responder)
+    links = responder.links
+    responder.close()
+    return links > MAX_LINKS_OF_ONE
+
+
 async def dawdle() -> bool:
     """Say nothing at all, for longer than anybody may."""
     responder = Responder(EXEC, arena.secret_of(), TERMS, Side())
@@ -611,6 +636,7 @@ CONTROLS: dict[str, Control] = {
     "frame time": Control(waits(partial=b"\0\0\1\0half of it")),
     "write stall": Control(waits(waiting=1000)),
     "same user": Control(connect_as_another_user),
+    "links of one": Control(hoard),
     "half-open bound": Control(crowd),
     "handshake time": Control(dawdle),
     "asked of this worker": Control(answer_for_another),
@@ -649,6 +675,17 @@ def test_words_that_are_gone_are_an_error(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setitem(GUARDS, "sid", (edit,))
     with pytest.raises(NoSuchWords, match="0 times"), switched_off("sid"):
         pass
+
+
+async def test_one_who_hoards_links_keeps_nobody_else_out_and_may_come_again() -> None:
+    responder = Responder(EXEC, arena.secret_of(), TERMS, Side())
+    wires = [connect(responder) for _ in range(MAX_LINKS_OF_ONE + 5)]
+    assert [wire.aborted for wire in wires] == [False] * MAX_LINKS_OF_ONE + [True] * 5
+    assert not connect(responder, OTHER_WEB).aborted
+    assert responder.links == MAX_LINKS_OF_ONE + 1
+    next(iter(responder._links)).closed()
+    assert not connect(responder).aborted
+    responder.close()
 
 
 def test_bounds_of_the_protocol_are_within_those_of_its_fields() -> None:

@@ -53,6 +53,32 @@ def test_no_frame_is_accepted_again_after_any_time(terms: Terms) -> None:
         assert refusal(session.server.open, frame, at) is Refusal.REPLAY
 
 
+class Forgetful:
+    """What is often taken for replay protection: the last so many numbers, the oldest forgotten first."""
+
+    def __init__(self, size: int) -> None:
+        self._size, self._seen = size, {}
+
+    def check(self, counter: int) -> Refusal | None:
+        return Refusal.REPLAY if counter in self._seen else None
+
+    def commit(self, counter: int) -> None:
+        self._seen[counter] = None
+        while len(self._seen) > self._size:
+            del self._seen[next(iter(self._seen))]
+
+
+def test_a_cache_in_the_place_of_the_counter_lets_old_frames_in_again(terms: Terms) -> None:
+    """The negative control of the above."""
+    session = pair(terms)
+    session.server._window = Forgetful(1000)
+    frames = [seal(session.client) for _ in range(1500)]
+    for frame in frames:
+        session.server.open(frame, NOW)
+    again = [arena.accepts(session.server, frame) for frame in frames[:500]]
+    assert all(again)
+
+
 def test_a_frame_that_was_held_back_comes_once_and_too_late_is_not_acted_on(terms: Terms) -> None:
     for delay, in_time in ((TERMS.ttl_ms, True), (TERMS.ttl_ms + 1, False)):
         session = pair(terms)
