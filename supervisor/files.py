@@ -7,7 +7,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from supervisor.errors import ConfigError
-from supervisor.trust import ANY, WRITE, check_directory, check_mode, check_owner
+from supervisor.trust import ANY, WRITE, check_directory, check_mode, check_owner, trusting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,6 +25,7 @@ MIN_DIFFERENT = 8
 
 def read_config(path: Path) -> str:
     """The text of a configuration file; ConfigError if it or its directory could be somebody else's work."""
+    trusting()  # so that a wrong answer is told, whether it is needed or not
     what = f"the configuration file {path}"
     # Who can write beside the configuration can plant a module, for that directory is importable. Of a link the
     # place of what it leads to counts as well.
@@ -76,7 +77,7 @@ def _read(path: Path, what: str, *, limit: int, forbidden: int) -> bytes:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise ConfigError(f"{what} is not a regular file")
-        check_owner(status, what, path)
+        check_owner(status, what, path, forbidden)
         check_mode(status, what, path, forbidden)
         with os.fdopen(descriptor, "rb", closefd=False) as file:
             data = file.read(limit + 1)

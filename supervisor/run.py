@@ -13,7 +13,7 @@ from ipc.messages.control import Done, Refused, Status, SupervisorStatus
 from ipc.messages.lifeline import Bootstrap
 from supervisor import control, orphans, signals, sockets, spawn, statedir
 from supervisor.environment import scrub
-from supervisor.events import Hub, LineWritten, Serving
+from supervisor.events import Hub, LineWritten, Serving, Trouble
 from supervisor.group import Group
 from supervisor.hosted import hosted
 from supervisor.keys import Keys
@@ -22,6 +22,7 @@ from supervisor.peers import Directory
 from supervisor.plan import LINKS
 from supervisor.renewal import Renewal
 from supervisor.tree import Tree
+from supervisor.trust import TRUST, trusting
 
 if TYPE_CHECKING:
     import socket
@@ -66,6 +67,8 @@ async def run(
         stack.enter_context(hub.heard_by(logbook.hear))
         stack.enter_context(orphans.adopted())
         service = _Service(plan, hub, listener, programs, policy, version)
+        if trusting():
+            hub.tell(Trouble(f"{TRUST}=1: whoever may change the configuration or the application decides what runs"))
         left_behind = orphans.Orphans(service.pids)
         stack.callback(left_behind.end)
         stack.enter_context(signals.heard(service.asked_to_stop, left_behind.reap, last=last))

@@ -22,12 +22,27 @@ ANY = stat.S_IRWXG | stat.S_IRWXO
 """What nobody but the owner may have of a secret, private group or not."""
 
 
-def check_owner(status: os.stat_result, what: str, path: Path) -> None:
+TRUST = "SHUNTER_TRUST_FILES"
+"""The environment variable by which an operator answers for all of it: in a container, say, where volumes often belong
+to somebody, or everybody, and there is nobody else to fear. Secrets are checked all the same."""
+_ELSE = f"; where nobody else can reach it, as in a container, {TRUST}=1 trusts it as it is"
+
+
+def trusting() -> bool:
+    """Whether the operator answers for files that others may change. ConfigError for anything but 1."""
+    said = os.environ.get(TRUST)
+    if said not in {None, "1"}:
+        raise ConfigError(f"the environment variable {TRUST} is {said!r}", hint="set it to 1, or leave it out")
+    return said == "1"
+
+
+def check_owner(status: os.stat_result, what: str, path: Path, forbidden: int = WRITE) -> None:
     """ConfigError if it is somebody else's."""
-    if status.st_uid not in {0, os.geteuid()}:
+    if status.st_uid not in {0, os.geteuid()} and not (forbidden == WRITE and trusting()):
+        otherwise = _ELSE if forbidden == WRITE else ""
         raise ConfigError(
             f"{what} belongs to user {status.st_uid}, who could change what runs here",
-            hint=f"start Shunter as that user, or give it away: chown {os.geteuid()} {path}",
+            hint=f"start Shunter as that user, or give it away: chown {os.geteuid()} {path}{otherwise}",
         )
 
 
@@ -36,11 +51,13 @@ def check_mode(status: os.stat_result, what: str, path: Path, forbidden: int = W
     found = status.st_mode & forbidden
     if forbidden == WRITE and found & stat.S_IWGRP and is_private(status.st_gid):
         found &= ~stat.S_IWGRP
+    if found and forbidden == WRITE and (is_read_only(path) or trusting()):
+        return
     if found:
         mend = "chmod go-w" if forbidden == WRITE else "chmod 600"
         raise ConfigError(
             f"{what} has mode {stat.S_IMODE(status.st_mode):04o}: others than its owner have access",
-            hint=f"{mend} {path}",
+            hint=f"{mend} {path}{_ELSE if forbidden == WRITE else ''}",
         )
 
 
@@ -68,6 +85,14 @@ def check_above(path: Path, what: str) -> None:
             check_owner(status, above_it, above)
         if not status.st_mode & stat.S_ISVTX:  # in /tmp everybody makes files, but nobody renames those of others
             check_mode(status, above_it, above)
+
+
+def is_read_only(path: Path) -> bool:
+    """Whether nobody can write there, whatever the mode says: so Kubernetes mounts configuration."""
+    try:
+        return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False
 
 
 def is_private(gid: int) -> bool:

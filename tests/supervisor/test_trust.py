@@ -14,7 +14,7 @@ from supervisor import trust
 from supervisor.errors import ConfigError, StartError
 from supervisor.files import check_modules
 from supervisor.statedir import bound, held
-from supervisor.trust import check_above, check_directory, check_mode, is_private
+from supervisor.trust import check_above, check_directory, check_mode, check_owner, is_private
 
 ME = os.geteuid()
 
@@ -54,6 +54,30 @@ def test_what_debian_makes_with_umask_002_is_safe_and_what_everybody_can_write_i
 def test_a_secret_is_not_even_a_private_groups(mode: int) -> None:
     with pytest.raises(ConfigError, match="chmod 600 it"):
         check_mode(stat_of(0o100000 | mode, 5000), "it", Path("it"), trust.ANY)
+
+
+@pytest.mark.usefixtures("users")
+def test_an_operator_may_answer_for_files_but_not_for_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs, everybodys = os.stat_result((0o100644, 1, 1, 1, 4711, 5001, 0, 0, 0, 0)), stat_of(0o040777, 5001)
+    for answer in ("", "0", "yes"):
+        monkeypatch.setenv(trust.TRUST, answer)
+        with pytest.raises(ConfigError, match=trust.TRUST):
+            check_owner(theirs, "it", Path("it"))
+    monkeypatch.setenv(trust.TRUST, "1")
+    check_owner(theirs, "it", Path("it"))
+    check_mode(everybodys, "it", Path("it"))
+    with pytest.raises(ConfigError, match="belongs to user 4711"):
+        check_owner(theirs, "it", Path("it"), trust.ANY)
+    with pytest.raises(ConfigError, match="mode 0777"):
+        check_mode(everybodys, "it", Path("it"), trust.ANY)
+
+
+@pytest.mark.usefixtures("users")
+def test_what_nobody_can_write_may_have_any_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "statvfs", lambda _path: SimpleNamespace(f_flag=os.ST_RDONLY))
+    check_mode(stat_of(0o040777, 5001), "it", Path("it"))
+    with pytest.raises(ConfigError, match="mode 0777"):
+        check_mode(stat_of(0o040777, 5001), "it", Path("it"), trust.ANY)
 
 
 def stat_of(mode: int, gid: int) -> os.stat_result:
