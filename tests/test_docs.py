@@ -1,5 +1,6 @@
 """Documents that are written by programs say what the program would write now."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,3 +12,13 @@ def test_the_configuration_document_is_up_to_date() -> None:
     script = ROOT / "scripts" / "configuration.py"
     done = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True, check=False, timeout=30)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_vectors_in_the_protocol_document_are_the_frozen_ones() -> None:
+    text = (ROOT / "docs" / "wire.md").read_text().partition("## Test vectors")[2]
+    shown = "".join(text.split())
+    case = json.loads((ROOT / "tests" / "golden" / "link.json").read_text())[3]
+    given, follows = case["given"], case["follows"]
+    frozen = [given["root"], given["nonce_c"], given["nonce_s"], follows["frames"][0]]
+    frozen += [value for name, value in follows.items() if name != "frames"]
+    assert [value for value in frozen if value not in shown] == []
