@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ipc.clock import boot_ms
 from ipc.stats import refusals, refuse
-from ipc.wire.frame import NO_CALL, Refusal, Refuse, Stale, max_frame
+from ipc.wire.frame import LARGE, NO_CALL, Refusal, Refuse, Stale, max_frame
 from ipc.wire.handshake import MAX_HANDSHAKE, NONCE_SIZE, Acceptor, Dialer
 from ipc.wire.session import Terms
 from ipc.wire.signing import ALG_OF
@@ -83,7 +83,11 @@ class Link:
         with self.lock:
             session, carrier = self.session, self._carrier
             if session is not None and carrier is not None:
-                carrier.write(session.seal(kind, boot_ms(), call_id, meta, body, flags, budget_ms))
+                parts = session.parts(kind, boot_ms(), call_id, meta, body, flags, budget_ms)
+                if len(body) < LARGE:
+                    carrier.write(b"".join(parts))
+                else:
+                    carrier.writelines(parts)
 
     def close(self) -> None:
         """End it once what was said is sent. Nothing more is heard; `ended` follows."""

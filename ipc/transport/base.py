@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 MAX_BACKLOG_FRAMES = 8
 """A peer that does not read may leave this many of the largest frames waiting in us; then the carrier is closed."""
@@ -49,6 +52,10 @@ class Carrier(Protocol):
         What cannot be sent at once is kept up to a bound, beyond which the carrier is closed. After the close it does
         nothing: the owner has been told, or will be.
         """
+        ...
+
+    def writelines(self, parts: Sequence[bytes | memoryview]) -> None:
+        """The same for one large frame in parts: they are not joined, and may be kept until they are sent."""
         ...
 
     def limit(self, largest: int) -> None:

@@ -10,6 +10,7 @@ from ipc.wire.frame import PREFIX
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Sequence
 
     from ipc.transport.base import End
 
@@ -39,6 +40,10 @@ class MemoryCarrier:
             self._soon(self.close)
             return
         other._soon(other._arrive, data)  # noqa: SLF001
+
+    def writelines(self, parts: Sequence[bytes | memoryview]) -> None:
+        """Hand one frame over that is in parts."""
+        self.write(b"".join(parts))
 
     def limit(self, largest: int) -> None:
         """Accept larger frames; see `Carrier`."""

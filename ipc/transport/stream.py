@@ -14,6 +14,7 @@ from ipc.wire.frame import Refusal, Refuse
 from ipc.wire.framing import Deframer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from threading import Lock
 
     from ipc.transport.base import End
@@ -38,12 +39,13 @@ class StreamCarrier(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._fd = -1
-        self._rest: list[bytes] = []
+        self._rest: list[bytes | memoryview] = []
         self._rest_size = 0
         self._behind = False
         self._closing = False
         self._turn = 0  # frames in this turn of the loop
         self._many = False
+        self._large = False  # whether there are parts of a large frame among the rest
         self._most = MAX_BACKLOG_FRAMES * largest
         self._ticker: asyncio.TimerHandle | None = None
         self._due = 0.0
@@ -123,15 +125,47 @@ class StreamCarrier(asyncio.Protocol):
                 return  # the loop will notice, and say so in its own thread
             if sent == len(data):
                 return
-            self._behind = True
-            self._rest.append(data[sent:])
-            self._rest_size = len(data) - sent
-            self._loop.call_soon_threadsafe(self._flush)
+            self._fall_behind([data[sent:]])
             return
         self._rest.append(data)
         self._rest_size += len(data)
         if self._rest_size > self._most:
             self._loop.call_soon_threadsafe(self.abort)
+
+    def writelines(self, parts: Sequence[bytes | memoryview]) -> None:
+        """Send one large frame; see `Carrier`."""
+        if self._closing:
+            return
+        if self._lock is None:
+            self._rest += map(_lasting, parts)
+            self._large = True
+            self._turn += 1
+            if self._turn == 1:
+                self._loop.call_soon(self._end_turn)
+            return
+        if self._fd < 0:
+            return
+        if not self._behind:
+            try:
+                sent = os.writev(self._fd, parts)
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                return  # as above
+            if rest := _after(parts, sent):
+                self._fall_behind(rest)
+            return
+        self._rest += map(_lasting, parts)
+        self._rest_size += sum(map(len, parts))
+        if self._rest_size > self._most:
+            self._loop.call_soon_threadsafe(self.abort)
+
+    def _fall_behind(self, rest: Sequence[bytes | memoryview]) -> None:
+        """The socket did not take everything: from now on the loop writes, until nothing is left."""
+        self._behind = True
+        self._rest += map(_lasting, rest)
+        self._rest_size = sum(map(len, rest))
+        self._loop.call_soon_threadsafe(self._flush)
 
     def _write_here(self, data: bytes) -> None:
         """In the loop's own thread: a lone frame at once, many frames of one turn of the loop together.
@@ -151,7 +185,10 @@ class StreamCarrier(asyncio.Protocol):
         transport, rest = self._transport, self._rest
         if transport is None:
             return
-        if rest:
+        if self._large:
+            self._rest, self._large = [], False
+            self._give_all(transport, rest)
+        elif rest:
             data = rest[0] if len(rest) == 1 else b"".join(rest)
             rest.clear()
             self._give(transport, data)
@@ -160,10 +197,15 @@ class StreamCarrier(asyncio.Protocol):
         if waiting > self._most:
             self.abort()
 
-    def _give(self, transport: asyncio.Transport, data: bytes) -> None:
+    def _give(self, transport: asyncio.Transport, data: bytes | memoryview) -> None:
         if self._ticker is not None:
             self._handed += len(data)
         transport.write(data)
+
+    def _give_all(self, transport: asyncio.Transport, parts: list[bytes | memoryview]) -> None:
+        if self._ticker is not None:
+            self._handed += sum(map(len, parts))
+        transport.writelines(parts)
 
     def limit(self, largest: int) -> None:
         """Accept larger frames; see `Carrier`."""
@@ -200,8 +242,8 @@ class StreamCarrier(asyncio.Protocol):
             if transport is None or transport.get_write_buffer_size():
                 return
             if self._rest:
-                data, self._rest, self._rest_size = b"".join(self._rest), [], 0
-                self._give(transport, data)
+                rest, self._rest, self._rest_size = self._rest, [], 0
+                self._give_all(transport, rest)
             if transport.get_write_buffer_size():
                 if self._ticker is None:
                     self._start_ticking()
@@ -242,3 +284,20 @@ class StreamCarrier(asyncio.Protocol):
             self.abort()
         elif partial or waiting:
             self._tick_again()
+
+
+def _lasting(part: bytes | memoryview) -> bytes | memoryview:
+    """The part itself if nobody can change it until it is sent: its tag is made already."""
+    return part if isinstance(part, bytes) or type(part.obj) is bytes else bytes(part)
+
+
+def _after(parts: Sequence[bytes | memoryview], sent: int) -> list[bytes | memoryview]:
+    """What is left of the parts once the first `sent` bytes are gone."""
+    rest: list[bytes | memoryview] = []
+    for part in parts:
+        if sent >= len(part):
+            sent -= len(part)
+        else:
+            rest.append(memoryview(part)[sent:] if sent else part)
+            sent = 0
+    return rest

@@ -19,6 +19,8 @@ MAX_META = 4096
 MAX_TAG = 32
 MIN_FRAME = HEADER_SIZE + 16
 KNOWN_FLAGS = 0x1F
+LARGE = 65_536
+"""Bodies from here on are neither copied nor joined with the rest of their frame where that can be avoided."""
 NO_CALL = bytes(16)
 """The call id of frames that are about no call."""
 

@@ -11,6 +11,7 @@ from ipc.wire.frame import (
     HEADER,
     HEADER_SIZE,
     KNOWN_FLAGS,
+    LARGE,
     MAGIC,
     MAX_META,
     MIN_FRAME,
@@ -35,8 +36,6 @@ FUTURE_MS = 3000
 if one end was busy, and a second of drift since."""
 _BEGINNINGS = frozenset({int(Kind.REQUEST)})
 _frame = tuple.__new__  # a third of the price of the constructor that NamedTuple makes
-_BIG = 65_536
-"""Bodies from here on are handed on as views instead of copies."""
 
 
 class Carrier(enum.IntEnum):
@@ -88,6 +87,7 @@ class Session:
         "_epoch",
         "_in",
         "_in_sid",
+        "_in_skips",
         "_kinds",
         "_max_payload",
         "_offset",
@@ -107,6 +107,7 @@ class Session:
             outward, inward = inward, outward
         self._out: Seal = seal_for(terms.alg, outward)
         self._in: Seal = seal_for(terms.alg, inward)
+        self._in_skips = self._in.offset
         wiped_at_fork(self)
         self._out_sid, self._in_sid = outward.sid, inward.sid
         self._kinds = frozenset(int(kind) for kind in (FROM_EXEC if client else FROM_WEB))
@@ -136,7 +137,21 @@ class Session:
         budget_ms: int = 0,
         seq: int = 0,
     ) -> bytes:
-        """The next frame of this direction with its length in front.
+        """The next frame of this direction with its length in front; see `parts`."""
+        return b"".join(self.parts(kind, now_ms, call_id, meta, body, flags, budget_ms, seq))
+
+    def parts(
+        self,
+        kind: int,
+        now_ms: int,
+        call_id: bytes = NO_CALL,
+        meta: bytes = b"",
+        body: bytes | memoryview = b"",
+        flags: int = 0,
+        budget_ms: int = 0,
+        seq: int = 0,
+    ) -> list[bytes | memoryview]:
+        """The next frame of this direction, to be sent as one; what is large in it is not copied.
 
         Raises Refuse(TOO_LARGE) without using up a number if meta or body is over its bound.
         """
@@ -151,8 +166,8 @@ class Session:
             self._out_sid, counter, now_ms, call_id, seq, budget_ms,
         )  # fmt: skip
         self._out_counter = counter + 1
-        parts = self._out.close(header, meta, body, counter)
-        return b"".join((PREFIX.pack(HEADER_SIZE + meta_size + body_size + self._tag), *parts))
+        size = PREFIX.pack(HEADER_SIZE + meta_size + body_size + self._tag)
+        return [size, *self._out.close(header, meta, body, counter)]
 
     def open(self, frame: bytes | bytearray, now_ms: int) -> Frame:  # noqa: C901, PLR0912 - the order is the point
         """What an authentic frame says; Stale if it says it too late, Refuse for everything else.
@@ -190,11 +205,13 @@ class Session:
         age = now_ms - sent - self._offset
         if age < -FUTURE_MS:
             raise Refuse(Refusal.FUTURE)
-        if body_size >= _BIG:
+        meta_at = self._in_skips
+        body_at, end = meta_at + meta_size, meta_at + meta_size + body_size
+        if body_size >= LARGE:
             view = memoryview(plain)
-            opened = Frame(kind, flags, call_id, seq, budget, view[HEADER_SIZE:body_at], view[body_at:end])
+            opened = Frame(kind, flags, call_id, seq, budget, view[meta_at:body_at], view[body_at:end])
         else:
-            meta = bytes(plain[HEADER_SIZE:body_at])
+            meta = bytes(plain[meta_at:body_at])
             opened = _frame(Frame, (kind, flags, call_id, seq, budget, meta, bytes(plain[body_at:end])))
         if age > self._ttl:
             raise Stale(opened)

@@ -112,7 +112,7 @@ GUARDS: dict[str, tuple[Edit, ...]] = {
         ),
     ),
     "seals after a fork": (Edit(_SESSION, "Session.wipe", "self._out = self._in = NoSeal()", "pass"),),
-    "outgoing counter": (Edit(_SESSION, "Session.seal", "self._out_counter = counter + 1", "pass"),),
+    "outgoing counter": (Edit(_SESSION, "Session.parts", "self._out_counter = counter + 1", "pass"),),
     # Keys: what is missing here is a key that two have.
     "root length": (Edit(_KEYS, "root_for_epoch", "if len(root) < KEY_SIZE:", "if False:"),),
     "key of an epoch": (Edit(_KEYS, "root_for_epoch", 'epoch.to_bytes(4, "big")', 'b""'),),

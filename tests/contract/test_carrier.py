@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 import uvloop
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ipc.stats import refusals
 from ipc.transport import memory, stream, tcp, unix
@@ -197,6 +199,53 @@ async def test_frames_arrive_whole_in_order_and_once(kind: str, far_loop: Far) -
             await until(lambda number=number: len(far.frames) > number - 4)
         await until(lambda: len(far.frames) >= len(frames))
         assert far.frames == frames
+
+
+def large(near: Owner, number: int, size: int) -> bytes:
+    """Write a frame in parts, of all kinds; returns it."""
+    frame = number.to_bytes(4, "big") * (size // 4)
+    changing, third = bytearray(frame[100 : size // 2]), size // 2
+    parts = [len(frame).to_bytes(4, "big"), frame[:100], memoryview(changing), b"", memoryview(frame)[third:]]
+    with near.lock:
+        near.carrier.writelines(parts)
+    changing[:] = bytes(len(changing))  # what happens to a buffer afterwards does not concern us
+    return frame
+
+
+@pytest.mark.parametrize("stalled", [False, True])
+async def test_frames_in_parts_arrive_among_others_in_order(kind: str, far_loop: Far, stalled: bool) -> None:
+    largest = 4 * 1024 * 1024
+    async with pair(kind, far_loop, largest) as (near, far):
+        if stalled:
+            far_loop.stall()
+        frames: list[bytes] = []
+        for number in range(4):
+            near.write(b"before")
+            frames += [b"before", large(near, number, largest), b"after"]
+            near.write(b"after")
+            if number == 1:
+                await asyncio.sleep(0.01)
+        far_loop.go_on()
+        await until(lambda: len(far.frames) == len(frames))
+        assert far.frames == frames
+        near.write(b"the last")
+        await until(lambda: far.frames[-1] == b"the last")
+
+
+@pytest.mark.parametrize("kind", ANY_THREAD)
+async def test_another_thread_may_write_in_parts(kind: str, far_loop: Far) -> None:
+    async with pair(kind, far_loop, 1024 * 1024) as (near, far):
+        frames = await asyncio.to_thread(lambda: [large(near, number, 1024 * 1024) for number in range(6)])
+        await until(lambda: len(far.frames) == len(frames))
+        assert far.frames == frames
+
+
+@given(st.lists(st.binary(max_size=20), max_size=6), st.integers(0, 130))
+def test_what_is_left_of_parts_is_what_was_not_sent(parts: list[bytes], sent: int) -> None:
+    whole = b"".join(parts)
+    rest = stream._after(parts, min(sent, len(whole)))
+    assert b"".join(rest) == whole[sent:]
+    assert all(rest)
 
 
 async def test_both_directions_are_open(kind: str, far_loop: Far) -> None:

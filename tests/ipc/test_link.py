@@ -65,6 +65,9 @@ class Wire:
         assert int.from_bytes(data[:4], "big") == len(data) - 4
         self.sent.append(data[4:])
 
+    def writelines(self, parts: list[bytes | memoryview]) -> None:
+        self.write(b"".join(parts))
+
     def limit(self, largest: int) -> None:
         self.largest = largest
 

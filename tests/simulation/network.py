@@ -73,6 +73,9 @@ class Side(asyncio.Transport):
             self.paused = True
             self.protocol.pause_writing()
 
+    def writelines(self, parts: Any) -> None:
+        self.write(b"".join(parts))
+
     def write_eof(self) -> None:
         self.eof_asked = True
         self._push()
@@ -298,7 +301,7 @@ class Network:
         """How long bytes take as a rule, seconds."""
         self.tamper: Callable[[Side, bytes], list[bytes] | None] = lambda _side, _data: None
         self._fd = FIRST_FD
-        self.real = os.dup, os.write, os.close
+        self.real = os.dup, os.write, os.close, os.writev
 
     def new_fd(self) -> int:
         self._fd += 1
@@ -359,6 +362,11 @@ class Network:
         if fd not in self.sides:
             raise BrokenPipeError
         return self.sides[fd].take(data)
+
+    def writev(self, fd: int, parts: Any) -> int:
+        if fd < FIRST_FD:
+            return self.real[3](fd, parts)
+        return self.write(fd, b"".join(parts))
 
     def close(self, fd: int) -> None:
         if fd < FIRST_FD:

@@ -67,6 +67,7 @@ def unreal(nemesis: Nemesis) -> Iterator[None]:
     put(os, "urandom", world.rng.randbytes)
     put(os, "dup", network.dup)
     put(os, "write", network.write)
+    put(os, "writev", network.writev)
     put(os, "close", network.close)
     put(child, "_dice", world.rng)
     put(child, "Output", Silent)

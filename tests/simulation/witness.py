@@ -74,17 +74,17 @@ class Witness:
 
     def watch(self, patch: Callable[[Any, str, Any], None]) -> None:
         """Look into every session and every link."""
-        seal, opens = Session.seal, Session.open
+        seal, opens = Session.parts, Session.open
         caller_heard, responder_heard = Caller.heard, Responder.heard
 
         def sealing(
             session: Session, kind: int, now_ms: int, call_id: bytes = bytes(16), meta: bytes = b"",
             body: Any = b"", flags: int = 0, budget_ms: int = 0, seq: int = 0,
-        ) -> bytes:  # fmt: skip
-            data = seal(session, kind, now_ms, call_id, meta, body, flags, budget_ms, seq)
+        ) -> Any:  # fmt: skip
+            parts = seal(session, kind, now_ms, call_id, meta, body, flags, budget_ms, seq)
             said = (kind, flags, call_id, seq, budget_ms, bytes(meta), bytes(body))
-            self.was_sealed(data[PREFIX.size :], said)
-            return data
+            self.was_sealed(b"".join(parts)[PREFIX.size :], said)
+            return parts
 
         def opening(session: Session, frame: Any, now_ms: int) -> Any:
             data = bytes(frame)
@@ -105,7 +105,7 @@ class Witness:
 
             return heard
 
-        patch(Session, "seal", sealing)
+        patch(Session, "parts", sealing)
         patch(Session, "open", opening)
         patch(Caller, "heard", hearing(caller_heard))
         patch(Responder, "heard", hearing(responder_heard))

@@ -366,6 +366,15 @@ def test_whatever_an_attacker_does_each_frame_is_accepted_once_in_order_or_never
     assert attacker.accepted == list(range(len(attacker.accepted)))
 
 
+@pytest.mark.parametrize("size", [0, 65_535, 65_536, 100_000])
+def test_the_parts_of_a_frame_are_the_frame(terms: Terms, size: int) -> None:
+    body = bytes(size)
+    whole, parts = pair(terms)[0].seal(Kind.REQUEST, NOW, body=body), pair(terms)[0].parts(Kind.REQUEST, NOW, body=body)
+    assert b"".join(parts) == whole
+    if terms.alg is Alg.HMAC_SHA256:
+        assert any(part is body for part in parts)  # not a copy
+
+
 def test_every_flag_passes() -> None:
     client, server = pair()
     for flag in Flag:

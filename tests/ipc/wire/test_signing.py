@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hmac
+
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipc.wire.frame import HEADER_SIZE, Refusal, Refuse
+from ipc.wire.frame import HEADER_SIZE, LARGE, Refusal, Refuse
 from ipc.wire.keys import DirectionKeys
 from ipc.wire.signing import ALG_OF, AeadSeal, Alg, HmacSeal, Seal, seal_for
 
@@ -66,8 +68,8 @@ def test_what_was_closed_opens(meta: bytes, body: bytes, counter: int) -> None:
         frame = closed(seal, HEADER, meta, memoryview(body), counter)
         assert len(frame) == HEADER_SIZE + len(meta) + len(body) + seal.tag_size
         plain = seal.open(frame, counter)
-        assert bytes(plain[HEADER_SIZE : HEADER_SIZE + len(meta) + len(body)]) == meta + body
-        assert bytes(seal.open(bytearray(frame), counter)[HEADER_SIZE:])[: len(meta) + len(body)] == meta + body
+        assert bytes(plain[seal.offset : seal.offset + len(meta) + len(body)]) == meta + body
+        assert bytes(seal.open(bytearray(frame), counter)[seal.offset :])[: len(meta) + len(body)] == meta + body
 
 
 def test_the_iv_is_salt_and_counter_and_the_header_is_authenticated() -> None:
@@ -120,3 +122,19 @@ def test_another_counter_opens_nothing_where_it_is_the_iv() -> None:
 def test_there_are_two_and_no_third() -> None:
     assert set(ALG_OF) == {"hmac", "aead"}
     assert set(ALG_OF.values()) == set(Alg) == {1, 2}
+
+
+@pytest.mark.parametrize("alg", Alg)
+@pytest.mark.parametrize("meta", [b"", b"meta", bytes(4096)])
+@pytest.mark.parametrize("size", [LARGE - 1, LARGE, LARGE + 1, 3 * LARGE])
+def test_a_large_body_is_sealed_as_a_small_one_is(alg: Alg, meta: bytes, size: int) -> None:
+    """Though it takes another way: in parts."""
+    body = bytes(range(251)) * (size // 251) + bytes(size % 251)
+    seal = seal_for(alg, KEYS)
+    frame = closed(seal, HEADER, meta, body, 258)
+    if alg is Alg.HMAC_SHA256:
+        assert frame == HEADER + meta + body + hmac.digest(KEYS.key, HEADER + meta + body, "sha256")
+    else:
+        assert frame[64:] == AESGCM(KEYS.key).encrypt(b"salt" + (258).to_bytes(8, "big"), meta + body, HEADER)
+    plain = seal.open(bytearray(frame), 258)
+    assert bytes(plain[seal.offset : seal.offset + len(meta) + size]) == meta + body
