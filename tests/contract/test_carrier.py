@@ -129,11 +129,11 @@ async def until(happened: Callable[[], object]) -> None:
 
 
 async def listening(
-    kind: str, new_end: Callable[[], tuple[Owner, threading.Lock]], largest: int
+    kind: str, directory: str, new_end: Callable[[], tuple[Owner, threading.Lock]], largest: int
 ) -> tuple[asyncio.AbstractServer, Callable[[Owner], Awaitable[None]]]:
     """A listener of this kind, and how to dial it."""
     if kind.startswith("unix"):
-        path = f"{tempfile.mkdtemp(prefix='shunter-')}/cpu-0.sock"
+        path = f"{directory}/cpu-0.sock"
         server = await unix.listen(path, new_end, largest)
         return server, lambda end: unix.dial(f"unix://{path}", end, largest)
     server = await tcp.listen("127.0.0.1", 0, new_end, largest)
@@ -144,15 +144,24 @@ async def listening(
 @asynccontextmanager
 async def pair(kind: str, far_loop: Far, largest: int = LARGEST) -> AsyncIterator[tuple[Owner, Owner]]:
     """Near, far."""
+    with tempfile.TemporaryDirectory(prefix="shunter-") as directory:
+        async with _pair(kind, directory, far_loop, largest) as ends:
+            yield ends
+
+
+@asynccontextmanager
+async def _pair(kind: str, directory: str, far_loop: Far, largest: int) -> AsyncIterator[tuple[Owner, Owner]]:
     near, far = Owner(), Owner()
     server: asyncio.AbstractServer | None = None
     if kind == "memory":
         memory.connect(near, asyncio.get_running_loop(), far, far_loop.loop, largest)
     elif kind.endswith("accepted"):
-        server, dialling = await listening(kind, lambda: (near, near.lock), largest)
+        server, dialling = await listening(kind, directory, lambda: (near, near.lock), largest)
         await asyncio.to_thread(far_loop.run, dialling(far))
     else:
-        there, dialling = await asyncio.to_thread(far_loop.run, listening(kind, lambda: (far, far.lock), largest))
+        there, dialling = await asyncio.to_thread(
+            far_loop.run, listening(kind, directory, lambda: (far, far.lock), largest)
+        )
         await dialling(near)
         far_loop.do(there.close)
     await until(lambda: near.carrier and far.carrier)
