@@ -14,7 +14,6 @@ import textwrap
 import time
 from collections import Counter
 from contextlib import suppress
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,9 +56,7 @@ def needles(victim: Victim) -> dict[str, str]:
     """Every key that is in some process: the operator's secret, and what follows from it whenever it has begun."""
     web, servers = WorkerName("web", 0, 1), [WorkerName("cpu", slot, 1) for slot in (0, 1)]
     found = {"root": victim.secret}
-    serving = next(json.loads(line) for line in victim.said().splitlines() if '"event":"serving"' in line)
-    served = datetime.fromisoformat(serving["time"]).timestamp()
-    for epoch in range(int(served - serving["seconds"]) - 1, int(served) + 1):
+    for epoch in victim.epochs:
         root = root_for_epoch(victim.secret, epoch)
         found[f"epoch root {epoch}"] = root
         for server in servers:

@@ -9,7 +9,6 @@ import os
 import signal
 import socket
 import sys
-import time
 import traceback
 import urllib.error
 import urllib.request
@@ -86,11 +85,11 @@ def search(said: dict[str, bytes], keys: dict[str, bytes]) -> list[str]:
     ]
 
 
-def derived(secret: bytes, since: float) -> dict[str, bytes]:
-    """Every key that may have followed from a secret since then, rotated ones too."""
+def derived(secret: bytes, epochs: Iterable[int]) -> dict[str, bytes]:
+    """Every key that may have followed from a secret in one of these epochs."""
     found = {"secret": secret}
     workers = [WorkerName("cpu", slot, life) for slot in (0, 1) for life in range(1, 5)]
-    for epoch in range(int(since), int(time.time()) + 4):
+    for epoch in epochs:
         found[f"root {epoch}"] = root = root_for_epoch(secret, epoch)
         for worker in workers:
             found[f"server {worker} {epoch}"] = key = server_secret(root, worker)
@@ -109,7 +108,6 @@ def test_the_search_finds_what_is_there() -> None:
 @pytest.mark.timeout(180)
 def test_no_key_is_in_anything_a_service_says_or_leaves_behind() -> None:
     """At its most talkative, through success and every kind of failure."""
-    since = time.time()
     victim = Victim(
         f"runtime.platform.environment.set.SHOP_TOKEN={TOKEN}", "runtime.platform.execution_ipc.auth.ttl_seconds=1"
     )
@@ -130,7 +128,7 @@ def test_no_key_is_in_anything_a_service_says_or_leaves_behind() -> None:
             assert status in {code, None}, (path, code, said[path])
         crash(victim)
         garbage(victim)
-        victim.until(lambda: len(victim.pids()) == 4, "they do not come back")
+        victim.until(victim.is_whole, "they do not come back")
         for command in (
             *(["status"], ["status", "--json"], ["check", "--json"], ["keys", "rotate"], ["restart", "cpu"]),
             *(["start"], ["logs"]),
@@ -143,11 +141,12 @@ def test_no_key_is_in_anything_a_service_says_or_leaves_behind() -> None:
         assert "it broke on purpose" in victim.said()
         left = {str(path): path.read_bytes() for path in victim.state.rglob("*") if path.is_file()}
         assert any(name.endswith("cpu.log") for name in left)
+        keys = derived(victim.secret, victim.epochs)
         said |= {"output": victim.output.read_bytes(), **left}
     finally:
         victim.end()
     assert sum(map(len, said.values())) > 10_000
-    assert search(said, derived(victim.secret, since)) == []
+    assert search(said, keys) == []
     assert [where for where, data in said.items() if TOKEN.encode() in data] == []
 
 
@@ -162,7 +161,7 @@ def fetch(url: str) -> tuple[int, bytes]:
 
 def crash(victim: Victim) -> None:
     """In C, as a library would: the frames are printed, and the worker is replaced."""
-    victim.until(lambda: len(victim.pids()) == 4, "the one that was killed does not come back")
+    victim.until(victim.is_whole, "the one that was killed does not come back")
     worker = next(pid for name, pid in victim.pids().items() if name.startswith("cpu"))
     os.kill(worker, signal.SIGSEGV)
     victim.until(lambda: "Segmentation fault" in victim.said(), "no frames were printed")

@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -342,6 +343,17 @@ class Victim:
         answer = ask(self.state, AskStatus())  # also by root, to whom another user's service answers
         assert isinstance(answer, Status), answer
         return msgspec.to_builtins(answer)
+
+    @property
+    def epochs(self) -> range:
+        """The numbers that its keys may have, those of two rotations too: with a secret the first is a time."""
+        line = next(json.loads(line) for line in self.said().splitlines() if '"event":"serving"' in line)
+        served = datetime.fromisoformat(line["time"]).timestamp()
+        return range(int(served - line["seconds"]) - 1, int(served) + 3)
+
+    def is_whole(self) -> bool:
+        """Whether every worker is up."""
+        return all(group["state"] == "up" for group in self.status()["groups"])
 
     def pids(self) -> dict[str, int]:
         """The supervisor and its workers, by name."""
