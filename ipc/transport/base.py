@@ -11,10 +11,11 @@ MAX_BACKLOG_FRAMES = 8
 """A peer that does not read may leave this many of the largest frames waiting in us; then the carrier is closed."""
 
 FRAME_TIME = 10.0
-"""A frame that was begun must be whole after so many seconds."""
+"""A frame that a peer that dialled has begun must be whole after so many seconds."""
 
 WRITE_STALL = 10.0
-"""A peer for which something waits must take some of it within so many seconds."""
+"""A peer that dialled and for which something waits must take some of it within so many seconds. One that was dialled
+may run what lets nothing else in its process run: it is judged by the deadlines of its calls, here and above."""
 
 CLOSE_TIME = 5.0
 """How long the peer of a carrier that is being closed may take to read what is left, seconds."""

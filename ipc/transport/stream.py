@@ -84,7 +84,7 @@ class StreamCarrier(asyncio.Protocol):
             refuse(refused.reason)
             self.abort()
         else:
-            if self._ticker is None and self._deframer.partial:
+            if self._ticker is None and self._lock is not None and self._deframer.partial:
                 self._start_ticking()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - however it ended, it ended
@@ -192,9 +192,7 @@ class StreamCarrier(asyncio.Protocol):
             data = rest[0] if len(rest) == 1 else b"".join(rest)
             rest.clear()
             self._give(transport, data)
-        if (waiting := transport.get_write_buffer_size()) and self._ticker is None:
-            self._start_ticking()
-        if waiting > self._most:
+        if transport.get_write_buffer_size() > self._most:
             self.abort()
 
     def _give(self, transport: asyncio.Transport, data: bytes | memoryview) -> None:
@@ -253,6 +251,9 @@ class StreamCarrier(asyncio.Protocol):
                     transport.write_eof()
 
     # -- peers that leave us waiting
+    #
+    # Only who was dialled asks this of the other end. An exec worker is not asked: a node may keep the interpreter from
+    # everything else in its process for as long as its call may take, in the middle of a frame too.
 
     def _start_ticking(self) -> None:
         self._reading = self._stalled = self._taken = 0

@@ -37,6 +37,7 @@ STREAMS = ["tcp_dialled", "tcp_accepted", "unix_dialled", "unix_accepted"]
 The two ends are not alike: the one that accepts may be written to by other threads.
 """
 CARRIERS = ["memory", *STREAMS]
+ACCEPTED, DIALLED = ["tcp_accepted", "unix_accepted"], ["tcp_dialled", "unix_dialled"]
 ANY_THREAD = ["memory", "tcp_accepted", "unix_accepted"]
 
 
@@ -431,7 +432,7 @@ async def turns(ticks: float) -> None:
 
 
 @pytest.mark.usefixtures("_ticking")
-@pytest.mark.parametrize("kind", STREAMS)
+@pytest.mark.parametrize("kind", ACCEPTED)
 @pytest.mark.parametrize("begun", [1, 3, 4, 60])
 async def test_a_frame_that_is_never_finished_ends_the_link(kind: str, far_loop: Far, begun: int) -> None:
     before = refusals[Refusal.TIMEOUT]
@@ -443,7 +444,7 @@ async def test_a_frame_that_is_never_finished_ends_the_link(kind: str, far_loop:
 
 
 @pytest.mark.usefixtures("_ticking")
-@pytest.mark.parametrize("kind", STREAMS)
+@pytest.mark.parametrize("kind", ACCEPTED)
 async def test_a_frame_that_comes_byte_by_byte_ends_the_link(kind: str, far_loop: Far) -> None:
     async with pair(kind, far_loop) as (near, far):
         for byte in framed(bytes(1000)):
@@ -469,7 +470,7 @@ async def test_each_frame_has_a_time_of_its_own(kind: str, far_loop: Far) -> Non
         assert near.frames == frames
 
 
-@pytest.mark.parametrize("kind", STREAMS)
+@pytest.mark.parametrize("kind", ACCEPTED)
 async def test_nobody_is_ended_for_the_time_in_which_we_slept(
     kind: str, far_loop: Far, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -489,7 +490,35 @@ async def test_nobody_is_ended_for_the_time_in_which_we_slept(
 
 
 @pytest.mark.usefixtures("_ticking")
-@pytest.mark.parametrize("kind", STREAMS)
+@pytest.mark.parametrize("kind", DIALLED)
+async def test_who_was_dialled_may_take_nothing_for_as_long_as_a_node_runs(kind: str, far_loop: Far) -> None:
+    largest = 4 * 1024 * 1024
+    frames = numbered(MAX_BACKLOG_FRAMES - 1, largest)
+    async with pair(kind, far_loop, largest) as (near, far):
+        far_loop.stall()
+        near.write(*frames)
+        await turns(3 * stream.STALL_TICKS)
+        assert not near.over.is_set()
+        far_loop.go_on()
+        await until(lambda: len(far.frames) == len(frames))
+        assert far.frames == frames
+
+
+@pytest.mark.usefixtures("_ticking")
+@pytest.mark.parametrize("kind", DIALLED)
+async def test_nor_is_it_hurried_in_the_middle_of_a_frame(kind: str, far_loop: Far) -> None:
+    whole = framed(bytes(range(100)))
+    async with pair(kind, far_loop) as (near, far):
+        raw(far, far_loop, whole[:50])
+        await turns(3 * stream.FRAME_TICKS)
+        assert not near.over.is_set()
+        raw(far, far_loop, whole[50:])
+        await until(lambda: near.frames)
+        assert near.frames == [bytes(range(100))]
+
+
+@pytest.mark.usefixtures("_ticking")
+@pytest.mark.parametrize("kind", ACCEPTED)
 async def test_a_peer_that_takes_nothing_ends_the_link(kind: str, far_loop: Far) -> None:
     before = refusals[Refusal.TIMEOUT]
     largest = 4 * 1024 * 1024
@@ -517,7 +546,7 @@ async def test_a_peer_that_takes_a_little_now_and_then_is_waited_for(kind: str, 
 
 
 @pytest.mark.usefixtures("_ticking")
-@pytest.mark.parametrize("kind", STREAMS)
+@pytest.mark.parametrize("kind", ACCEPTED)
 async def test_no_timer_runs_on_a_carrier_that_waits_for_nothing(kind: str, far_loop: Far) -> None:
     async with pair(kind, far_loop) as (near, far):
         raw(far, far_loop, framed(b"one") + framed(b"two")[:5])
