@@ -91,10 +91,9 @@ class Renewal:
 
     def look(self) -> None:
         """See who is still there. To be called whenever a worker's state is new."""
-        if self.rotation.left:
-            servers = set(self._named(self._servers(), _SERVE))
-            clients = set(self._named(self._clients(), _LIVE))
-            self._act(self.rotation.seen(servers, clients, self._loop.time()))
+        servers = set(self._named(self._servers(), _SERVE))
+        clients = set(self._named(self._clients(), _LIVE))
+        self._act(self.rotation.seen(servers, clients, self._loop.time()))
 
     def _act(self, actions: Iterable[rotation.Action]) -> None:
         epoch = self._keys.epoch
