@@ -94,13 +94,16 @@ class Protocol(HttpToolsProtocol):
         self._idle_since = self.loop.time()
 
     def shutdown(self) -> None:
-        """This worker leaves. Hang up if the client is quiet, else after the next answer; to be called until it is."""
+        """This worker leaves. Hang up if the client is quiet, else after the next answer; to be called until it is.
+
+        A head that has begun has `HEAD_TIME` to become whole, as ever.
+        """
         self._leaving = True
         if self.transport.is_closing():
             return
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.keep_alive = False
-        elif self.loop.time() - self._idle_since >= QUIET and not self._unread():
+        elif not self._in_head and self.loop.time() - self._idle_since >= QUIET and not self._unread():
             self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:

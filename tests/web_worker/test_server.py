@@ -330,6 +330,37 @@ async def test_nobody_hangs_up_on_what_was_sent_but_not_yet_read(
             assert answer.startswith(b"HTTP/1.1 200")
 
 
+async def begun(server: Server) -> None:
+    while not any(connection._head_timer for connection in server.server_state.connections):  # noqa: ASYNC110
+        await asyncio.sleep(0.001)  # there is no event for it
+
+
+async def test_a_drain_lets_a_head_that_has_begun_become_whole(
+    make_site: Any, declare: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "QUIET", 0.0)
+    site = make_site(declare("/store", store, "POST"), nodes=[store])
+    async with serving(site.front, drain_timeout=60.0) as server, connected(server.port) as client:
+        await client.say(b"POST /store HTTP/1.1\r\nhost:")
+        await begun(server)
+        server.drain()
+        await asyncio.sleep(0.3)  # it has looked at its clients by then
+        await client.say(b" x\r\ncontent-length: 1\r\n\r\nx")
+        status, headers, body = await client.answer()
+        assert (status, headers["connection"], body) == (200, "close", b"x")
+        assert await client.ended()
+
+
+async def test_a_head_that_never_ends_holds_no_drain(make_site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "QUIET", 0.0)
+    monkeypatch.setattr(protocol, "HEAD_TIME", 0.3)
+    async with serving(make_site().front, drain_timeout=3600.0) as server, connected(server.port) as client:
+        await client.say(b"GET / HTTP/1.1\r\nhost:")
+        await begun(server)
+        server.drain()
+        assert await client.ended()
+
+
 async def test_what_the_app_does_not_finish_is_answered_too(make_site: Any) -> None:
     app = FastAPI()
     asked = asyncio.Event()
