@@ -43,8 +43,8 @@ class End(Protocol):
 class Carrier(Protocol):
     """A two-way channel for whole frames. Keeps order; loses a suffix or nothing.
 
-    A peer in another process that does not finish a frame, or does not take what waits for it, is closed after
-    `FRAME_TIME` and `WRITE_STALL`. Time in which this process did not run is not held against the peer.
+    A peer in another process that dialled and does not finish a frame, or does not take what waits for it, is closed
+    after `FRAME_TIME` and `WRITE_STALL`. Time in which this process did not run is not held against the peer.
     """
 
     def write(self, data: bytes) -> None:
