@@ -25,6 +25,7 @@ ANY = stat.S_IRWXG | stat.S_IRWXO
 TRUST = "SHUNTER_TRUST_FILES"
 """The environment variable by which an operator answers for all of it: in a container, say, where volumes often belong
 to somebody, or everybody, and there is nobody else to fear. Secrets are checked all the same."""
+_UID_MAP, _OVERFLOW_UID = Path("/proc/self/uid_map"), Path("/proc/sys/kernel/overflowuid")
 _ALL_USERS = 2**32 - 1
 _ELSE = f"; where nobody else can reach it, as in a container, {TRUST}=1 trusts it as it is"
 
@@ -112,9 +113,8 @@ def is_private(gid: int) -> bool:
 def _nobody() -> int | None:
     """The number that stands for users of another namespace; None where there are none: it is a user like others."""
     try:
-        mapped = Path("/proc/self/uid_map").read_text(encoding="ascii").split()[2::3]
-        if sum(map(int, mapped)) >= _ALL_USERS:
-            return None
-        return int(Path("/proc/sys/kernel/overflowuid").read_text(encoding="ascii"))
+        mapped = _UID_MAP.read_text(encoding="ascii").split()[2::3]
+        whole = sum(map(int, mapped)) >= _ALL_USERS
+        return None if whole else int(_OVERFLOW_UID.read_text(encoding="ascii"))
     except (OSError, ValueError):
-        return 65_534
+        return None

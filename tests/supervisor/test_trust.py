@@ -97,6 +97,41 @@ def test_a_directory_that_others_can_rename_is_no_place_for_anything(tmp_path: P
     check_directory(inner, "it")
 
 
+@pytest.mark.parametrize(
+    ("uid_map", "trusted"),
+    [
+        ("         0          0 4294967295\n", False),
+        ("0 0 1000\n1000 1000 4294966295\n", False),
+        ("         0     100000      65536\n", True),
+        ("      1000       1000          1\n", True),
+        ("what is this", False),
+        (None, False),
+    ],
+)
+def test_nobody_is_a_stranger_but_where_he_stands_for_those_outside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uid_map: str | None, trusted: bool
+) -> None:
+    inner, proc = tmp_path / "theirs" / "inner", tmp_path / "uid_map"
+    inner.mkdir(parents=True, mode=0o755)
+    if uid_map is not None:
+        proc.write_text(uid_map)
+    monkeypatch.setattr(trust, "_UID_MAP", proc)
+    monkeypatch.setattr(trust, "_OVERFLOW_UID", overflow := tmp_path / "overflowuid")
+    overflow.write_text("65534\n")
+    stat = Path.stat
+
+    def of_nobody(path: Path, **options: bool) -> os.stat_result:
+        found = stat(path, **options)
+        return os.stat_result([*found[:4], 65534, *found[5:10]]) if path == inner.parent else found
+
+    monkeypatch.setattr(Path, "stat", of_nobody)
+    if trusted:
+        check_directory(inner, "it")
+    else:
+        with pytest.raises(ConfigError, match="theirs, above it, belongs to user 65534"):
+            check_directory(inner, "it")
+
+
 def test_a_state_directory_that_others_could_write_into_is_refused_and_not_mended(tmp_path: Path) -> None:
     state = tmp_path / "state"
     state.mkdir()
