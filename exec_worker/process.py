@@ -91,7 +91,7 @@ async def _open(parent: Parent, bootstrap: Bootstrap, settings: ExecSettings, se
     where = f"{settings.bind_host}:{settings.bind_port}"
     try:
         if bootstrap.carrier == "unix":
-            where = f"{settings.socket_dir}/{name.seat}.sock"
+            where = f"{settings.socket_dir}/{name.socket}"
             address = await responder.listen_at(where)
         else:
             address = await responder.listen(settings.bind_host, settings.bind_port)

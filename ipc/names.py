@@ -29,6 +29,11 @@ class WorkerName(NamedTuple):
         return f"{self.group}-{self.slot}"
 
     @property
+    def socket(self) -> str:
+        """The file it listens at, of this life alone: a successor that fails costs its predecessor nothing."""
+        return f"{self.seat}.{self.incarnation}.sock"
+
+    @property
     def wire_id(self) -> bytes:
         """16 bytes that stand for the seat in a handshake."""
         return hashlib.sha256(self.seat.encode()).digest()[:16]

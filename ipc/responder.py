@@ -56,6 +56,7 @@ class Responder:
         self._half_open: dict[Link, asyncio.TimerHandle] = {}
         self._links: dict[Link, None] = {}  # in the order in which they came
         self._server: asyncio.AbstractServer | None = None
+        self._path = ""
         wiped_at_fork(self)
 
     def wipe(self) -> None:
@@ -71,6 +72,7 @@ class Responder:
     async def listen_at(self, path: str) -> str:
         """The same at a Unix socket. Raises OSError."""
         self._server = await unix.listen(path, self.new_end, MAX_HANDSHAKE)
+        self._path = path
         return f"{unix.SCHEME}{path}"
 
     def install(self, epoch: int, secret: bytes) -> None:
@@ -103,6 +105,8 @@ class Responder:
         """Accept nobody any more and end every link."""
         if self._server is not None:
             self._server.close()
+        if self._path:
+            unix.remove(self._path)
         for link in (*self._half_open, *self._links):
             link.close()
 

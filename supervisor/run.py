@@ -17,6 +17,7 @@ from supervisor.events import Hub, LineWritten, Serving, Trouble
 from supervisor.group import Group
 from supervisor.hosted import hosted
 from supervisor.keys import Keys
+from supervisor.life import RUNNING
 from supervisor.logbook import Logbook
 from supervisor.peers import Directory
 from supervisor.plan import LINKS
@@ -213,6 +214,9 @@ class _Service:
         """A worker's state is new."""
         self._directory.refresh()
         self.renewal.look()
+        if self._plan.transport == "unix":
+            running = (worker.name for worker in self._of("exec") if worker.state in RUNNING)
+            statedir.sweep(self._plan.state_dir / LINKS, {name.socket for name in running if name is not None})
 
     def _bootstrap(self, plan: GroupPlan, name: WorkerName) -> Bootstrap:
         epoch = self._keys.epoch

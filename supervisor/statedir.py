@@ -14,7 +14,7 @@ from supervisor.errors import StartError
 from supervisor.trust import check_above, check_mode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator
     from pathlib import Path
 
 _BACKLOG = 64
@@ -102,9 +102,15 @@ def links(directory: Path) -> Iterator[None]:
             directory.rmdir()
 
 
-def _remove_sockets(directory: Path) -> None:
+def sweep(directory: Path, living: Container[str]) -> None:
+    """Remove the sockets that dead workers left; those with the names in `living` stay."""
+    with suppress(OSError):  # they are in nobody's way, and the next sweep takes them
+        _remove_sockets(directory, living)
+
+
+def _remove_sockets(directory: Path, living: Container[str] = ()) -> None:
     for path in directory.iterdir():
-        if path.is_socket():
+        if path.name not in living and path.is_socket():
             path.unlink(missing_ok=True)
 
 

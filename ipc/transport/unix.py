@@ -66,7 +66,7 @@ def _connect(sock: socket.socket, address: str) -> None:
 
 
 async def listen(path: str, new_end: Callable[[], tuple[End, Lock]], largest: int) -> asyncio.AbstractServer:
-    """Accept connections at `path`, in the place of whoever listened there before. Raises OSError."""
+    """Accept connections at `path`, which no living worker has. Raises OSError."""
     loop = asyncio.get_running_loop()
 
     def accepted() -> _Accepted:
@@ -88,6 +88,6 @@ async def listen(path: str, new_end: Callable[[], tuple[End, Lock]], largest: in
 def remove(path: str) -> None:
     """Remove a socket that is there; nothing else, so that a path that was mistaken costs nobody a file."""
     found = Path(path)
-    with suppress(FileNotFoundError):
+    with suppress(OSError):  # `bind` says it of what could not be removed
         if stat.S_ISSOCK(found.lstat().st_mode):
             found.unlink()

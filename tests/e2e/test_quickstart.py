@@ -332,14 +332,15 @@ def test_over_unix_sockets_everything_is_said_the_same_way(tmp_path: Path) -> No
     )
     try:
         assert made.http.post("/thumbnails", params={"width": 64}, content=PHOTO).status_code == 200
-        assert [path.name for path in (state / "links").iterdir()] == ["cpu_sync-0.sock"]
+        assert [path.name for path in (state / "links").iterdir()] == ["cpu_sync-0.1.sock"]
         assert (state / "links").stat().st_mode & 0o777 == 0o700
         os.kill(made.workers("cpu_sync")[0]["pid"], signal.SIGKILL)
         until(lambda: [worker["incarnation"] for worker in made.workers("cpu_sync")] == [2])
         assert made.http.get("/mandelbrot", params={"width": 64, "height": 64}).status_code == 200
-        assert [path.name for path in (state / "links").iterdir()] == ["cpu_sync-0.sock"]
+        assert [path.name for path in (state / "links").iterdir()] == ["cpu_sync-0.2.sock"]
         assert shunter("restart", *made.state).returncode == 0
         assert made.http.get("/mandelbrot", params={"width": 64, "height": 64}).status_code == 200
+        assert [path.name for path in (state / "links").iterdir()] == ["cpu_sync-0.3.sock"]
         assert shunter("stop", *made.state).returncode == 0
         assert not [path for path in state.rglob("*") if path.is_socket()]
     finally:

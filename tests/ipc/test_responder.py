@@ -16,7 +16,7 @@ from ipc.link import Link, dialling, refusals
 from ipc.messages.calls import Kind
 from ipc.names import WorkerName
 from ipc.responder import MAX_HALF_OPEN, Responder
-from ipc.transport import stream
+from ipc.transport import stream, unix
 from ipc.transport.tcp import dial
 from ipc.wire.frame import Refusal
 from ipc.wire.handshake import MAX_HANDSHAKE
@@ -26,6 +26,7 @@ from ipc.wire.signing import Alg
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from ipc.wire.frame import Frame
 
@@ -89,6 +90,10 @@ async def until(happened: Callable[[], object]) -> None:
             await asyncio.sleep(0.001)
 
 
+def names(directory: Path) -> list[str]:
+    return [path.name for path in directory.iterdir()]
+
+
 def client(name: WorkerName = WEB, secret: bytes = SECRET) -> tuple[Side, Link]:
     side = Side()
     return side, dialling(side, name, EXEC, leaf_key(secret, name), TERMS)
@@ -119,6 +124,22 @@ async def test_close_ends_every_link_and_the_listener() -> None:
     await until(lambda: responder.links == 0 and all(side.over for side, _ in ends))
     with pytest.raises(ConnectionRefusedError):
         await dial(address, client()[1], MAX_HANDSHAKE)
+
+
+async def test_a_successor_that_fails_takes_nothing_from_its_predecessor(tmp_path: Path) -> None:
+    successor = EXEC._replace(incarnation=8)
+    first, second = (Responder(name, SECRET, TERMS, Service()) for name in (EXEC, successor))
+    address = await first.listen_at(f"{tmp_path}/{EXEC.socket}")
+    await second.listen_at(f"{tmp_path}/{successor.socket}")
+    second.close()
+    assert names(tmp_path) == ["cpu_sync-1.7.sock"]
+    side, link = client()
+    await unix.dial(address, link, MAX_HANDSHAKE)
+    await until(lambda: side.up)
+    link.close()
+    await until(lambda: side.over)
+    first.close()
+    assert not names(tmp_path)
 
 
 async def test_between_install_and_retire_both_keys_open_the_door() -> None:
