@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from supervisor.errors import ConfigError
@@ -11,10 +12,12 @@ from supervisor.trust import ANY, WRITE, check_directory, check_mode, check_owne
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
 MAX_CONFIG = 1024 * 1024
 """The largest configuration file, bytes."""
+MAX_FILES = 65_536
+"""How many files and directories an application's package may have."""
+_IMPORTED = (".py", ".pyc", ".so")
 MIN_SECRET = 32
 """The shortest root secret, bytes."""
 MAX_SECRET = 4096
@@ -47,11 +50,55 @@ def check_modules(directory: Path, names: Iterable[str]) -> None:
     for top in dict.fromkeys(name.partition(".")[0] for name in names):
         package, module = directory / top, directory / f"{top}.py"
         if package.is_dir():
-            check_directory(package.resolve(), f"the application's package {package}")
+            what = f"the application's package {package}"
+            check_directory(package.resolve(), what)
+            _check_below(package.resolve(), what)
         elif module.exists():
             what = f"the application's module {module}"
             check_owner(module.stat(), what, module)
             check_mode(module.stat(), what, module)
+            if (compiled := directory / "__pycache__").is_dir():
+                check_directory(compiled.resolve(), f"the directory {compiled}")
+                _check_below(compiled, f"the directory {compiled}")
+
+
+def _check_below(package: Path, what: str) -> None:
+    """ConfigError if others could have written what is imported below a package, or could plant it there.
+
+    What Python compiled before counts: it runs instead of the source. A directory that a link leads to is looked at,
+    what lies in it is not: it may be anything.
+    """
+    if trusting():
+        return
+    waiting, count = [package], 0
+    fine: set[tuple[int, ...]] = set()  # who is in a group is dear to find out, and most files have the same
+    try:
+        while waiting:
+            with os.scandir(waiting.pop()) as entries:
+                for entry in entries:
+                    count += 1
+                    if count > MAX_FILES:
+                        raise ConfigError(
+                            f"{what} has more than {MAX_FILES} files, too many to look at",
+                            hint="keep data, and environments of Python, out of packages that are imported",
+                        )
+                    path = Path(entry.path)
+                    part = f"{path}, in {what},"
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(path)
+                    elif entry.is_dir():
+                        check_directory(path.resolve(), part)
+                        continue
+                    elif not entry.name.endswith(_IMPORTED) or not entry.is_file():
+                        continue
+                    status = entry.stat()
+                    alike = (status.st_uid, status.st_gid, status.st_mode, status.st_dev)
+                    if alike not in fine:
+                        check_owner(status, part, path)
+                        check_mode(status, part, path)
+                        fine.add(alike)
+    except OSError as error:
+        raise ConfigError(f"{what} cannot be read: {error.strerror}") from None
 
 
 def read_secret(path: Path) -> bytes:

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from supervisor import trust
+from supervisor import files, trust
 from supervisor.errors import ConfigError, StartError
 from supervisor.files import check_modules
 from supervisor.statedir import bound, held
@@ -154,6 +154,68 @@ def test_packages_and_modules_of_the_application_are_looked_at(tmp_path: Path) -
     (tmp_path / "linked").symlink_to("shop")
     with pytest.raises(ConfigError, match=r"package .*linked has mode 0777"):
         check_modules(tmp_path, ["linked"])
+
+
+@pytest.mark.parametrize(
+    "planted",
+    ["inner", "inner/part.py", "inner/fast.abi3.so", "inner/__pycache__", "inner/__pycache__/part.cpython-311.pyc"],
+)
+@pytest.mark.parametrize("name", ["shop", "linked"])
+def test_all_that_is_imported_of_a_package_is_looked_at(tmp_path: Path, planted: str, name: str) -> None:
+    package = tmp_path / "shop"
+    (package / "inner" / "__pycache__").mkdir(parents=True, mode=0o755)
+    (tmp_path / "linked").symlink_to("shop")
+    for file in ("part.py", "fast.abi3.so", "__pycache__/part.cpython-311.pyc", "data.json"):
+        (package / "inner" / file).touch(mode=0o644)
+    (package / "inner" / "data.json").chmod(0o666)
+    (package / "inner" / "upwards").symlink_to("..")
+    (package / "inner" / "lost.py").symlink_to("nowhere")
+    check_modules(tmp_path, [f"{name}.inner"])
+    (package / planted).chmod(0o777)
+    with pytest.raises(ConfigError, match=rf"shop/{planted}, in the application's package .*{name}, has mode 0777"):
+        check_modules(tmp_path, [f"{name}.inner"])
+
+
+def test_a_link_in_a_package_does_not_hide_whose_it_is(tmp_path: Path) -> None:
+    (tmp_path / "shop").mkdir(mode=0o755)
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "part.py").touch()
+    (tmp_path / "theirs" / "part.py").chmod(0o666)
+    (tmp_path / "shop" / "more").symlink_to(tmp_path / "theirs")
+    check_modules(tmp_path, ["shop"])  # it is not entered
+    (tmp_path / "theirs").chmod(0o777)
+    with pytest.raises(ConfigError, match=r"more, in .* has mode 0777"):
+        check_modules(tmp_path, ["shop"])
+    (tmp_path / "shop" / "more").unlink()
+    (tmp_path / "shop" / "part.py").symlink_to(tmp_path / "theirs" / "part.py")
+    with pytest.raises(ConfigError, match=r"part\.py, in .* has mode 0666"):
+        check_modules(tmp_path, ["shop"])
+
+
+def test_a_module_that_was_compiled_before_is_looked_at(tmp_path: Path) -> None:
+    (tmp_path / "plain.py").touch(mode=0o644)
+    (tmp_path / "__pycache__").mkdir(mode=0o755)
+    (tmp_path / "__pycache__" / "plain.cpython-311.pyc").touch()
+    check_modules(tmp_path, ["plain"])
+    (tmp_path / "__pycache__" / "plain.cpython-311.pyc").chmod(0o666)
+    with pytest.raises(ConfigError, match=r"plain\.cpython-311\.pyc, in .* has mode 0666"):
+        check_modules(tmp_path, ["plain"])
+    (tmp_path / "__pycache__").chmod(0o777)
+    with pytest.raises(ConfigError, match=r"__pycache__ has mode 0777"):
+        check_modules(tmp_path, ["plain"])
+
+
+def test_a_package_has_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "MAX_FILES", 2)
+    (tmp_path / "shop").mkdir(mode=0o755)
+    for name in ("a.py", "b.py"):
+        (tmp_path / "shop" / name).touch(mode=0o644)
+    check_modules(tmp_path, ["shop"])
+    (tmp_path / "shop" / "data").touch()
+    with pytest.raises(ConfigError, match="more than 2 files"):
+        check_modules(tmp_path, ["shop"])
+    monkeypatch.setenv(trust.TRUST, "1")
+    check_modules(tmp_path, ["shop"])
 
 
 @pytest.mark.parametrize("kind", ["directory", "file", "link", "pipe"])
