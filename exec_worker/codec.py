@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from exec_worker.finite import check_finite, has_floats
 from ipc import shape
 from ipc.decoding.jsontext import json_value
 from ipc.decoding.msgpacked import inspect_msgpack, msgpack_value
@@ -144,6 +145,7 @@ class PydanticCodec:
         except Exception as error:
             raise Unsupported(str(error).split("\n", 1)[0]) from error
         self._kind = kind
+        self._floats = has_floats(self._adapter.core_schema)
         parts = (kind, *typing.get_args(kind))
         self.modules = {part.__name__: part.__module__ for part in parts if isinstance(part, type)}
         self._invalid = pydantic.ValidationError
@@ -172,16 +174,24 @@ class PydanticCodec:
         data = data if type(data) is bytes else bytes(data)  # pydantic reads no memoryview
         json_value(data)
         try:
-            return self._adapter.validate_json(data)
+            value = self._adapter.validate_json(data)
         except self._invalid as error:
             raise msgspec.ValidationError(_sentence(error)) from error
+        if self._floats:  # it takes "NaN" and "1e999", which are text in JSON, for numbers
+            check_finite(value, ever=True)
+        return value
 
     def from_msgpack(self, data: Any) -> Any:
         """The value of a msgpack document."""
-        return self.convert(msgpack_value(data))
+        return self._validate(msgpack_value(data))
 
     def convert(self, value: Any) -> Any:
-        """The value that plain data stand for."""
+        """The value of one parameter: numbers and the like may be written as text, and are finite."""
+        value = self._validate(value)
+        check_finite(value, ever=False)
+        return value
+
+    def _validate(self, value: Any) -> Any:
         try:
             return self._adapter.validate_python(value)
         except self._invalid as error:

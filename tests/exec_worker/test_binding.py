@@ -2,6 +2,7 @@ import dataclasses
 import datetime as dt
 import decimal
 import enum
+import math
 import uuid
 from typing import Annotated, Any
 
@@ -368,6 +369,87 @@ def test_run_lets_everything_through() -> None:
 
     with pytest.raises(OwnError):
         bind(function).run({})
+
+
+Weight = Annotated[float, pydantic.Field(description="kg")]
+
+
+class Measured(pydantic.BaseModel):
+    f: float = math.inf
+    fs: list[dict[str, float]] = []
+    inner: "Measured | None" = None
+
+
+@pydantic.dataclasses.dataclass
+class Weighed:
+    f: float = math.inf
+
+
+class Open(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(allow_inf_nan=True)
+    f: float
+    inner: Measured | None = None
+
+
+class OpenInOne(pydantic.BaseModel):
+    f: Annotated[float, pydantic.Field(allow_inf_nan=True)]
+    fs: list[Annotated[float, pydantic.Field(allow_inf_nan=True)]] = []
+    g: float = 0.0
+
+
+class OpenRoot(pydantic.RootModel[float]):
+    model_config = pydantic.ConfigDict(allow_inf_nan=True)
+
+
+def weighs(
+    x: Weight | None = math.inf,
+    xs: list[Weight] = [],  # noqa: B006 - nobody changes it
+    y: Annotated[float, pydantic.Field(allow_inf_nan=True)] = 0.0,
+    z: OpenRoot = OpenRoot(0.0),  # noqa: B008 - nor this one
+) -> None: ...
+
+
+@pytest.mark.parametrize("endless", ["1e999", "inf", "+Infinity", math.inf])
+@pytest.mark.parametrize(("name", "many"), [("x", False), ("xs", True), ("y", False), ("z", False)])
+def test_a_number_of_a_request_has_an_end_whoever_reads_it(name: str, many: bool, endless: Any) -> None:
+    told = refusal(weighs, pack({name: [endless] if many else endless}))
+    assert told == f"Expected a finite number - at `$.{name}{'[0]' if many else ''}`"
+    assert bind(weighs).decode(pack({"xs": ["1.5"]}), NONE, b"") == {"xs": [1.5]}
+
+
+@pytest.mark.parametrize("endless", [b'"NaN"', b'"-inf"', b'"1e999"'])
+@pytest.mark.parametrize(
+    ("kind", "body", "path"),
+    [
+        (Measured, b'{"f":%b}', ".f"),
+        (Measured, b'{"f":1,"inner":{"fs":[{"a":1},{"b":%b}]}}', ".inner.fs[1].b"),
+        (Weighed, b'{"f":%b}', ".f"),
+        (Open, b'{"f":1,"inner":{"f":%b}}', ".inner.f"),
+        (OpenInOne, b'{"f":1,"g":%b}', ".g"),
+        (dict[str, Weight], b'{"f":%b}', ".f"),
+    ],
+)
+def test_text_is_no_way_to_a_number_without_end(kind: Any, body: bytes, path: str, endless: bytes) -> None:
+    def function(body: kind) -> None: ...
+
+    assert refusal(function, b"", JSON, body % endless) == f"Expected a finite number - at `${path}`"
+    assert bind(function).decode(b"", JSON, body % b'"1.5"')
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        (Measured, b"{}"),
+        (Weighed, b"{}"),
+        (Open, b'{"f":"inf"}'),
+        (OpenInOne, b'{"f":"inf"}'),
+        (OpenInOne, b'{"f":1,"fs":["inf"]}'),
+    ],
+)
+def test_a_model_has_the_numbers_without_end_that_it_asks_for(kind: Any, body: bytes) -> None:
+    def function(body: kind) -> None: ...
+
+    assert "inf" in str(bind(function).decode(b"", JSON, body)["body"])
 
 
 def test_a_late_parameter_has_its_path_in_every_complaint() -> None:
