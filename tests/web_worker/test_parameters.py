@@ -1,3 +1,4 @@
+import decimal
 import enum
 from datetime import date
 from typing import Annotated, Any, Literal
@@ -57,6 +58,18 @@ def weigh(
     word: str = "",
     any_: float | str = 0,
 ) -> None: ...
+
+
+def price(amount: decimal.Decimal, others: list[decimal.Decimal] | None = None) -> None: ...
+
+
+@pytest.mark.parametrize("text", ["NaN", "-sNaN", "nan12", "Infinity", "%2Binf", "%20nan", "i_nf"])
+def test_an_exact_number_is_finite_too(text: str) -> None:
+    with pytest.raises(InvalidRequest, match=r"finite number - at `\$.amount`"):
+        taken(price, f"amount={text}")
+    with pytest.raises(InvalidRequest, match=r"finite number - at `\$.others`"):
+        taken(price, f"amount=1&others=2&others={text}")
+    assert taken(price, "amount=1e999")
 
 
 @pytest.mark.parametrize("text", ["nan", "NaN", "inf", "-inf", "%2BInfinity", "-INFINITY"])

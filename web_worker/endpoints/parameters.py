@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
@@ -22,7 +23,7 @@ MAX_FIELDS = 256
 MAX_PACKED = MAX_META - 1024
 """Bytes all parameters may take when packed: they travel beside the body, in a frame's meta."""
 NONE = b""
-_ENDLESS = frozenset({"nan", "inf", "infinity"})
+_ENDLESS = re.compile(r"[+-]?(s?nan\d*|inf(inity)?)", re.IGNORECASE)
 _pack = msgspec.msgpack.Encoder().encode
 
 
@@ -34,7 +35,7 @@ class Parameters:
         self._names = frozenset(p.name for p in parameters)
         kinds = {p.name: _kinds(p.shape["root"]) for p in parameters if p.shape is not None}
         self._numbers = frozenset(
-            name for name, made_of in kinds.items() if "float" in made_of and "str" not in made_of
+            name for name, made_of in kinds.items() if made_of & {"float", "decimal"} and "str" not in made_of
         )
         self._required = any(p.required for p in parameters)
         self._model = _model(parameters)
@@ -83,7 +84,7 @@ def _kinds(part: Mapping[str, Any]) -> set[str]:
 def _refuse_endless(name: str, given: str | list[str]) -> None:
     """What no JSON can say is no number in a query either."""
     for text in given if isinstance(given, list) else (given,):
-        if text.lstrip("+-").lower() in _ENDLESS:
+        if _ENDLESS.fullmatch(text.strip().replace("_", "")):  # as `Decimal` reads it
             raise InvalidRequest(f"Expected a finite number - at `$.{name}`")
 
 
