@@ -63,6 +63,7 @@ def main() -> int:
         sys.stderr.write(f"no such guard: {', '.join(sorted(unknown))}; there are: {', '.join(sorted(GUARDS))}\n")
         return 2
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        Path(folder).chmod(0o755)  # some tests start services as other users, who must reach the copy
         fates = []
         for fate in pool.map(lambda guard: _try(guard, Path(folder)), given or GUARDS):
             fates.append(fate)

@@ -64,24 +64,14 @@ PROCESS_GUARDS: dict[str, tuple[Edit, ...]] = {
     ),
     # Files that say what runs.
     "owner of a file": (
-        Edit("supervisor.trust", "check_owner", "if status.st_uid not in {0, os.geteuid()}:", "if False:"),
+        Edit(
+            "supervisor.trust",
+            "check_owner",
+            "if status.st_uid not in {0, os.geteuid()} and not (forbidden == WRITE and trusting()):",
+            "if False:",
+        ),
     ),
     "mode of a file": (Edit("supervisor.trust", "check_mode", "if found:", "if False:"),),
-    # What is decoded.
-    "elements of JSON": (Edit("ipc.decoding.jsontext", "weigh_json", "if total > elements:", "if False:"),),
-    "depth of JSON": (Edit("ipc.decoding.jsontext", "_read_deep", "if level:", "if False:"),),
-    "keys of JSON": (Edit("ipc.decoding.jsontext", "_items", "if len(one) > MAX_KEYS:", "if False:"),),
-    "key twice in JSON": (
-        Edit(
-            "ipc.decoding.jsontext",
-            "json_value",
-            'elif _write_json(value).count(b":") != data.count(b":"):',
-            "elif False:",
-        ),
-        Edit("ipc.decoding.jsontext", "_once", "if len(dict(pairs)) != len(pairs):", "if False:"),
-    ),
-    "elements of msgpack": (Edit("ipc.decoding.msgpacked", "_walk", "if total > elements:", "if False:"),),
-    "depth of msgpack": (Edit("ipc.decoding.msgpacked", "_walk", "if len(around) > depth:", "if False:"),),
     # One answer for each call, and keys that are there before they are used.
     "one answer a call": (
         Edit("ipc.flow.pending", "Pending.settle", "self._waiting.pop(call_id, None)", "self._waiting.get(call_id)"),
