@@ -9,6 +9,7 @@ import threading
 import traceback
 from typing import TYPE_CHECKING
 
+import anyio
 import uvloop
 
 from exec_worker.engine import Engine
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from ipc.messages.lifeline import Bootstrap
     from ipc.parent import Parent
 
+FAREWELL = 2.0
+"""How long web workers may take to hang up on a worker that has no more to do and has said so, seconds."""
 SWITCH_INTERVAL = 0.0005
 """How long a node may keep the interpreter from the I/O thread, seconds: it answers in 0.6 ms instead of 5."""
 
@@ -112,7 +115,11 @@ async def _open(parent: Parent, bootstrap: Bootstrap, settings: ExecSettings, se
 
 
 async def _leave(responder: Responder) -> None:
-    """Let what was answered reach its reader."""
+    """Let what was answered reach its reader, and give back what was sent before its sender knew better."""
+    responder.dismiss()
+    with anyio.move_on_after(FAREWELL):
+        while responder.links:  # noqa: ASYNC110 - once in a life
+            await asyncio.sleep(0.005)
     responder.close()
     while responder.links:  # noqa: ASYNC110 - each ends in CLOSE_TIME at most, once in a life
         await asyncio.sleep(0.005)

@@ -64,7 +64,10 @@ class Service:
 
     def heard(self, link: Link, frame: Frame) -> None:
         """A web worker says something."""
-        if frame.kind == _REQUEST:
+        if frame.kind == _REQUEST and link.ending:
+            _not_started(link, frame.call_id, NotStarted.DRAINING)
+            self._declined(link)
+        elif frame.kind == _REQUEST:
             self._clients.add(link)
             try:
                 self._request(link, frame)

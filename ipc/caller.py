@@ -169,9 +169,9 @@ class Caller:
         if peer.withdrawn and not peer.outstanding:
             link.close()
 
-    def stale(self, link: Link, _frame: Frame) -> None:
-        """This process was away for longer than anybody waits: begin anew."""
-        link.abort()
+    def stale(self, link: Link, frame: Frame) -> None:
+        """This process was away. An answer that came meanwhile is one all the same, if somebody still waits for it."""
+        self.heard(link, frame)
 
     def ended(self, link: Link) -> None:
         """A link is gone: what was outstanding on it has an unknown outcome."""

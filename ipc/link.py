@@ -46,10 +46,11 @@ class Side(Protocol):
 class Link:
     """One end. Refuses in silence: the peer is told nothing, the link is closed, the reason is counted."""
 
-    __slots__ = ("_carrier", "_over", "_shaking", "_side", "_terms", "lock", "peer", "session", "state")
+    __slots__ = ("_carrier", "_over", "_shaking", "_side", "_terms", "ending", "lock", "peer", "session", "state")
 
     def __init__(self, side: Side, terms: Terms, shaking: Dialer | Acceptor) -> None:
-        self._side, self._terms, self._shaking = side, terms, shaking
+        self._side, self._terms = side, terms
+        self._shaking: Dialer | Acceptor | None = shaking
         self._carrier: Carrier | None = None
         self._over = False
         self.session: Session | None = None
@@ -57,6 +58,8 @@ class Link:
         """Held while a frame is numbered, sealed and written: the order of the numbers is that of the bytes."""
         self.peer = b""
         """Seat and incarnation of the other end as the handshake proved them, 32 bytes."""
+        self.ending = False
+        """What was begun on it may end there; nothing is begun any more."""
         self.state: object = None
         """Whatever its user wants to remember with it."""
 
@@ -153,6 +156,8 @@ class Link:
             finish, session = shaking.accept(message, boot_ms())
             self._say(finish)
             self._establish(session)
+        elif shaking is None:
+            raise Refuse(Refusal.HANDSHAKE)
         elif not shaking.client:
             self._say(shaking.hello(message, boot_ms()))
         else:
@@ -164,6 +169,7 @@ class Link:
         if self._carrier is not None:
             self._carrier.limit(max_frame(self._terms.max_payload))
         self.session = session
+        self._shaking = None  # and with it the leaf, which outlives no rotation
         self._side.established(self)
 
     def _say(self, message: bytes) -> None:

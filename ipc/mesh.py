@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
 REDIAL = 0.1
 """Pause before a worker that should be up is dialled again, seconds."""
-HANDSHAKE_TIME = 5.0
-"""How long a worker that was dialled may take to prove who it is, seconds: whoever has its port may not even try."""
+HANDSHAKE_TIME = 60.0
+"""How long a worker that was dialled may take to prove who it is, seconds. It may run what lets nothing else in its
+process run; but it may also be somebody else who has its port, for as long as nobody has noticed that it died."""
 
 
 class Connect(Protocol):
@@ -54,11 +55,25 @@ class Group:
 class Peer:
     """One exec worker we were told of, under the keys of one epoch, until its link has ended."""
 
-    __slots__ = ("__weakref__", "before", "group", "link", "name", "outstanding", "seat", "spec", "task", "withdrawn")
+    __slots__ = (
+        "__weakref__",
+        "before",
+        "dialled",
+        "group",
+        "link",
+        "name",
+        "outstanding",
+        "seat",
+        "spec",
+        "task",
+        "withdrawn",
+    )
 
     def __init__(self, spec: Spec, group: Group) -> None:
         self.spec, self.group = spec, group
         self.name: WorkerName = parse_worker(spec.name)
+        self.dialled: Link | None = None
+        """A link that is being made."""
         self.link: Link | None = None
         self.seat: Seat | None = None
         self.outstanding: dict[bytes, Call] = {}
@@ -116,6 +131,7 @@ class Mesh:
 
     def established(self, peer: Peer, link: Link) -> list[Send[Call]]:
         """It has proved that it is the one we were told of; returns what is to be sent now that it is up."""
+        peer.dialled = None
         if peer.withdrawn:
             link.close()
             return []
@@ -135,6 +151,8 @@ class Mesh:
             self.withdraw(peer.before)
         if peer.task is not None:
             peer.task.cancel()
+        if peer.dialled is not None:
+            peer.dialled.abort()
         if peer.seat is not None:
             _down(peer.group, peer.seat)
         if peer.link is not None and not peer.outstanding:
@@ -142,7 +160,7 @@ class Mesh:
 
     def ended(self, peer: Peer, side: Side) -> None:
         """Its link is gone. If it should be up, it is dialled again."""
-        peer.link = None
+        peer.link = peer.dialled = None
         if peer.seat is not None:
             _down(peer.group, peer.seat)
             peer.seat = None
@@ -160,6 +178,8 @@ class Mesh:
             while peer is not None:
                 if peer.task is not None:
                     peer.task.cancel()
+                if peer.dialled is not None:
+                    peer.dialled.abort()
                 if peer.link is not None:
                     peer.link.close()
                 peer = peer.before
@@ -173,9 +193,11 @@ class Mesh:
         while not self._closed:
             link = dialling(side, self._me, peer.name, peer.spec.key, terms)
             link.state = peer
+            peer.dialled = link
             try:
-                await self._connect(peer.spec.address, link, MAX_HANDSHAKE)
-            except OSError:
+                async with asyncio.timeout(HANDSHAKE_TIME):
+                    await self._connect(peer.spec.address, link, MAX_HANDSHAKE)
+            except OSError:  # of which TimeoutError is one
                 await asyncio.sleep(REDIAL)
             else:
                 self._loop.call_later(HANDSHAKE_TIME, link.expire)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from ipc.errors import Misuse
 from ipc.fork import wiped_at_fork
 from ipc.link import MAX_HANDSHAKE, Link, accepting
+from ipc.messages.calls import Kind
 from ipc.stats import refuse
 from ipc.transport import tcp, unix
 from ipc.wire.frame import Refusal, Refuse
@@ -22,12 +23,17 @@ if TYPE_CHECKING:
 
 HANDSHAKE_TIME = 5.0
 """How long somebody who connected may take to prove who it is, seconds."""
+LATE = 0.5
+"""By so much too late, seconds, a timer says that this process did not run: a node kept the interpreter to itself."""
 MAX_HALF_OPEN = 128
 """How many may be proving it at once; one more closes the oldest."""
 MAX_LINKS_OF_ONE = 16
 """How many links one web worker may have: one, another for each rotation while calls under old keys are not over."""
 MAX_EPOCHS = 2
 """How many epochs' keys are accepted at once: one, and while keys are rotated the next."""
+
+
+_CLOSED = int(Kind.CLOSED)
 
 
 class Service(Protocol):
@@ -93,13 +99,18 @@ class Responder:
         for old in [old for old in self._secrets if old < epoch]:
             del self._secrets[old]
         for link in self._links:
-            if link.session is not None and link.session.epoch < epoch:
-                link.session.finish()
+            link.ending = link.ending or (link.session is not None and link.session.epoch < epoch)
 
     @property
     def links(self) -> int:
         """How many web workers are connected."""
         return len(self._links)
+
+    def dismiss(self) -> None:
+        """Ask everybody to call somebody else, and to end its link when it has its answers."""
+        for link in self._links:
+            link.ending = True
+            link.send(_CLOSED)
 
     def close(self) -> None:
         """Accept nobody any more and end every link."""
@@ -115,9 +126,9 @@ class Responder:
         link = accepting(self, self._me, self._secrets, self._terms)
         if len(self._half_open) >= MAX_HALF_OPEN:
             oldest = next(iter(self._half_open))
-            self._late(oldest)
+            self._let_go(oldest)
         loop = asyncio.get_running_loop()
-        self._half_open[link] = loop.call_later(HANDSHAKE_TIME, self._late, link)
+        self._half_open[link] = loop.call_later(HANDSHAKE_TIME, self._expire, link)
         return link, link.lock
 
     def established(self, link: Link) -> None:
@@ -147,7 +158,16 @@ class Responder:
             del self._links[link]
             self._service.ended(link)
 
-    def _late(self, link: Link) -> None:
+    def _expire(self, link: Link) -> None:
+        """Its time is over; or it is we who had none, and what it said meanwhile is read first."""
+        loop = asyncio.get_running_loop()
+        timer = self._half_open.get(link)
+        if timer is not None and loop.time() - timer.when() > LATE:
+            self._half_open[link] = loop.call_later(LATE, self._expire, link)
+        else:
+            self._let_go(link)
+
+    def _let_go(self, link: Link) -> None:
         timer = self._half_open.pop(link, None)
         if timer is not None:
             timer.cancel()

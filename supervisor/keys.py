@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from ipc.wire.keys import KEY_SIZE, leaf_key, root_for_epoch, server_secret
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from ipc.names import WorkerName
 
 
@@ -29,14 +31,14 @@ class Keys:
         return f"Keys(epoch={self.epoch})"
 
     def renew(self) -> int:
-        """Begin a new epoch; returns its number. The keys of the one before can still be derived until `forget`."""
+        """Begin a new epoch; returns its number. Those before can still be derived until `forget`."""
         self.epoch += 1
         self._roots[self.epoch] = self._root()
         return self.epoch
 
-    def forget(self) -> None:
-        """Only the newest epoch's keys can be derived from now on."""
-        self._roots = {self.epoch: self._roots[self.epoch]}
+    def forget(self, all_but: Collection[int]) -> None:
+        """Only the keys of these epochs, and the newest, can be derived from now on."""
+        self._roots = {epoch: root for epoch, root in self._roots.items() if epoch in all_but or epoch == self.epoch}
 
     def of_server(self, worker: WorkerName, epoch: int) -> bytes:
         """What one life of an exec worker is given: it derives the key of every client from it. KeyError."""

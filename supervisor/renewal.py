@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from supervisor.events import Event
     from supervisor.keys import Keys
 
-PATIENCE = 30.0
-"""How long an order to rotate waits for workers that are too busy to take new keys, seconds. They take them later."""
+PATIENCE = 10.0
+"""How much longer than envelopes are good an order to rotate waits for who is too busy for new keys, seconds."""
 _LATER = 0.1
 _SERVE = frozenset({State.STARTING, State.UP})
 _LIVE = _SERVE | {State.DRAINING}
 
 
 class Renewal:
-    """One rotation at a time, asked for or by the clock."""
+    """Rotates when asked, and by the clock."""
 
     def __init__(
         self,
@@ -45,36 +45,36 @@ class Renewal:
         self.announce: Callable[[], None] = lambda: None
         """Has web workers told of what is new; set by whoever keeps them informed."""
         self._keys, self._servers, self._clients, self._tell, self._ttl = keys, servers, clients, tell, ttl
+        self._patience = ttl + PATIENCE
         self._loop = asyncio.get_running_loop()
         self._began = 0.0
         self._over = anyio.Event()
 
     async def order(self) -> Done | Refused:
-        """Rotate because somebody asks; returns when it is done, or has not been for `PATIENCE`."""
-        if self.rotation.left:
-            return Refused(f"keys are being rotated already; {self._waiting_for()}")
-        if not any(True for _ in self._named(self._servers(), _SERVE)):
+        """Rotate because somebody asks; returns when it is done, or has not been for too long."""
+        if not self._anybody():
             return Refused("there is no worker that has keys: exec groups live in the web workers or are down")
         self.begin()
-        with anyio.move_on_after(PATIENCE):
-            await self._over.wait()
-            return Done(f"every worker has the keys of epoch {self._keys.epoch}, and nobody those before")
-        return Refused(f"epoch {self._keys.epoch} is in use where it can be; {self._waiting_for()}")
+        with anyio.move_on_after(self._patience):
+            while self.rotation.left:
+                await self._over.wait()
+        if left := [str(name) for name in self.rotation.left]:
+            has = f"{', '.join(left)} still {'has' if len(left) == 1 else 'have'} keys before that"
+            return Refused(f"{has}, for somebody is busy; epoch {self._keys.epoch} follows by itself")
+        return Done(f"every worker has the keys of epoch {self._keys.epoch}, and nobody those before")
 
     async def every(self, seconds: float) -> None:
         """Rotate again and again, until cancelled."""
         while True:
             await anyio.sleep(seconds)
-            if not self.rotation.left:
+            if self._anybody():
                 self.begin()
 
     def begin(self) -> None:
-        """Make new keys and hand them out."""
+        """Make new keys and hand them out; whoever has not done with the last ones will take these afterwards."""
         self._began = self._loop.time()
-        self._over = anyio.Event()
         self._act(self.rotation.begin(self._keys.renew()))
-        if not self.rotation.left:
-            self._finish()
+        self._keys.forget(self.rotation.epochs)
 
     def heard(self, worker: Worker, message: FromChild) -> None:
         """What a worker said about keys."""
@@ -82,8 +82,9 @@ class Renewal:
         match message:
             case said.Installed(epoch):
                 clients = self._named(self._clients(), _LIVE)
-                self._act(self.rotation.installed(worker.name, epoch, clients, self._loop.time()))
-                self._loop.call_later(self._ttl + _LATER, self.look)
+                if actions := self.rotation.installed(worker.name, epoch, clients, self._loop.time()):
+                    self._act(actions)
+                    self._loop.call_later(self._ttl + _LATER, self.look)
             case said.Moved(server, epoch):
                 for name in list(self._named(self._servers(), _LIVE)):
                     if str(name) == server:
@@ -96,22 +97,23 @@ class Renewal:
         self._act(self.rotation.seen(servers, clients, self._loop.time()))
 
     def _act(self, actions: Iterable[rotation.Action]) -> None:
-        epoch = self._keys.epoch
         for action in actions:
             match action:
-                case rotation.Install(server):
+                case rotation.Install(server, epoch):
                     self._say(server, said.Install(epoch, self._keys.of_server(server, epoch)))
                 case rotation.Announce():
                     self.announce()
-                case rotation.Retire(server):
+                case rotation.Retire(server, epoch):
                     self._say(server, said.Retire(epoch))
                 case rotation.Over():
-                    self._finish()
+                    self._tell(events.KeysRotated(self._keys.epoch, self._loop.time() - self._began))
+                    over, self._over = self._over, anyio.Event()
+                    over.set()
+        self._keys.forget(self.rotation.epochs)
 
-    def _finish(self) -> None:
-        self._keys.forget()
-        self._tell(events.KeysRotated(self._keys.epoch, self._loop.time() - self._began))
-        self._over.set()
+    def _anybody(self) -> bool:
+        """Whether any worker has keys of the supervisor's."""
+        return any(True for _ in self._named(self._servers(), _SERVE))
 
     def _say(self, server: WorkerName, message: said.Install | said.Retire) -> None:
         for worker in self._servers():
@@ -122,7 +124,3 @@ class Renewal:
         for worker in workers:
             if worker.name is not None and worker.life.hardened and worker.state in states:
                 yield worker.name
-
-    def _waiting_for(self) -> str:
-        names = [str(name) for name in self.rotation.left]
-        return f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} busy and will follow"

@@ -6,8 +6,9 @@ For each exec worker by itself, because no two share a key:
     announce    it has said so: web workers are told the new keys, dial anew, and let old links finish
     retire      no web worker has an old link any more: it forgets the old key
 
-So nobody ever uses a key that its peer does not have yet or has no more, and one worker that is busy for long keeps
-no other waiting. A worker that dies on the way drops out; its successor is born with the newest keys.
+So nobody ever uses a key that its peer does not have yet or has no more. One worker that is busy for long keeps no
+other waiting, nor the next rotation: it goes on to that when it is through with this one. A worker that dies on the way
+drops out; its successor is born with the newest keys.
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Install:
-    """Give `server` the newest epoch's key beside the one it has."""
+    """Give `server` the key of `epoch` beside the one it has."""
 
     server: WorkerName
+    epoch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +37,10 @@ class Announce:
 
 @dataclass(frozen=True, slots=True)
 class Retire:
-    """Have `server` forget all keys but the newest."""
+    """Have `server` forget all keys before those of `epoch`."""
 
     server: WorkerName
+    epoch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,62 +53,71 @@ Action: TypeAlias = Install | Announce | Retire | Over
 
 @dataclass(slots=True)
 class _Server:
-    """One life of an exec worker. `waiting`: the web workers that may still have a link under the old key."""
+    """One life of an exec worker."""
 
     epoch: int
-    accepts: int
+    """Under which it is called."""
+    asked: int
+    """The newest it was given; until it says that it has it, the same as `epoch` or one after it."""
+    moving: bool = False
+    """Whether it is called under `epoch` and may still have links under the one before."""
     waiting: set[WorkerName] = field(default_factory=set)
+    """The web workers that may still have such a link."""
     deadline: float = 0.0
-    settled: bool = True
 
 
 class Rotation:
     """Which epoch each exec worker is called under, and what is left to do until that is the newest.
 
     `patience` is how long web workers may keep links under an old key, seconds: what they sent before that would be
-    too old to be accepted by then.
+    too old to be begun by then.
     """
 
     def __init__(self, epoch: int, patience: float) -> None:
-        self._epoch = epoch
+        self._newest = epoch
         self._patience = patience
         self._servers: dict[WorkerName, _Server] = {}
 
     @property
     def left(self) -> tuple[WorkerName, ...]:
         """Exec workers that do not have the newest keys alone yet."""
-        return tuple(name for name, server in self._servers.items() if not server.settled)
+        return tuple(name for name, server in self._servers.items() if server.moving or server.epoch != self._newest)
+
+    @property
+    def epochs(self) -> set[int]:
+        """Those of which keys are in use or under way."""
+        used = {self._newest}
+        for server in self._servers.values():
+            used |= {server.epoch, server.asked}
+        return used
 
     def epoch_of(self, server: WorkerName) -> int:
         """Under which epoch's key it is to be called."""
         known = self._servers.get(server)
-        return self._epoch if known is None else known.epoch
+        return self._newest if known is None else known.epoch
 
     def born(self, server: WorkerName) -> None:
         """A new life of an exec worker was given the newest key."""
-        self._servers[server] = _Server(self._epoch, self._epoch)
+        self._servers[server] = _Server(self._newest, self._newest)
 
     def begin(self, epoch: int) -> list[Action]:
-        """There are new keys. To be called only when nothing is `left`."""
-        self._epoch = epoch
-        for server in self._servers.values():
-            server.settled = False
-        return [*(Install(name) for name in self._servers), *self._over(bool(self._servers))]
+        """There are new keys."""
+        self._newest = epoch
+        return [action for name, server in self._servers.items() for action in self._next(name, server)]
 
     def installed(self, server: WorkerName, epoch: int, clients: Iterable[WorkerName], now: float) -> list[Action]:
         """`server` accepts the key of `epoch`; `clients` are all web workers there are."""
         known = self._servers.get(server)
-        if known is None or epoch != self._epoch or known.accepts == epoch:
+        if known is None or epoch != known.asked or known.epoch == epoch:
             return []
-        known.epoch = known.accepts = epoch
-        known.waiting = set(clients)
-        known.deadline = now + self._patience
+        known.epoch, known.moving = epoch, True
+        known.waiting, known.deadline = set(clients), now + self._patience
         return [Announce(), *self._settle(server, known)]
 
     def moved(self, server: WorkerName, client: WorkerName, epoch: int) -> list[Action]:
         """`client` has a link to `server` under `epoch` and none under older keys."""
         known = self._servers.get(server)
-        if known is None or epoch != self._epoch:
+        if known is None or epoch != known.epoch:
             return []
         known.waiting.discard(client)
         return self._settle(server, known)
@@ -119,13 +131,21 @@ class Rotation:
         for name, server in self._servers.items():
             server.waiting = set() if server.deadline <= now else server.waiting.intersection(clients)
             actions += self._settle(name, server)
-        return actions if Over() in actions else [*actions, *self._over(was_left)]
+        if was_left and not self.left and Over() not in actions:
+            actions.append(Over())
+        return actions
 
     def _settle(self, name: WorkerName, server: _Server) -> list[Action]:
-        if server.settled or server.accepts != self._epoch or server.waiting:
+        """It has done with its older key if no web worker has a link under it any more."""
+        if not server.moving or server.waiting:
             return []
-        server.settled = True
-        return [Retire(name), *self._over(was_left=True)]
+        server.moving = False
+        following = self._next(name, server)
+        return [Retire(name, server.epoch), *following, *([] if self.left else [Over()])]
 
-    def _over(self, was_left: bool) -> list[Action]:
-        return [Over()] if was_left and not self.left else []
+    def _next(self, name: WorkerName, server: _Server) -> list[Action]:
+        """One key at a time: the next is given only when it is through with the last."""
+        if server.moving or server.asked != server.epoch or server.epoch == self._newest:
+            return []
+        server.asked = self._newest
+        return [Install(name, self._newest)]

@@ -6,7 +6,7 @@ import enum
 from typing import TYPE_CHECKING, NamedTuple
 
 from ipc.fork import wiped_at_fork
-from ipc.messages.calls import FROM_EXEC, FROM_WEB, Kind
+from ipc.messages.calls import FROM_EXEC, FROM_WEB
 from ipc.wire.frame import (
     HEADER,
     HEADER_SIZE,
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 FUTURE_MS = 3000
 """How far ahead of us a peer's clock may seem: what the handshake may take, all of which may be its measuring error
 if one end was busy, and a second of drift since."""
-_BEGINNINGS = frozenset({int(Kind.REQUEST)})
 _frame = tuple.__new__  # a third of the price of the constructor that NamedTuple makes
 
 
@@ -50,6 +49,8 @@ class Carrier(enum.IntEnum):
 
 IN_ORDER = frozenset({Carrier.MEMORY, Carrier.TCP_LOCAL, Carrier.UNIX})
 """Carriers that keep order: on these a frame must be the very next one. On all others the window decides."""
+ONE_CLOCK = frozenset({Carrier.MEMORY, Carrier.TCP_LOCAL, Carrier.UNIX})
+"""Carriers that end at the host: both ends read the same CLOCK_BOOTTIME."""
 
 
 class Terms(NamedTuple):
@@ -117,10 +118,6 @@ class Session:
         self.epoch = terms.epoch
         self._out_counter = 0
         self._window = replay_for(terms)
-
-    def finish(self) -> None:
-        """The keys this session came from are retired: the peer may end what it began, and begin nothing."""
-        self._kinds -= _BEGINNINGS
 
     def wipe(self) -> None:
         """Seal and open nothing any more; see `ipc.fork`."""

@@ -171,8 +171,15 @@ GUARDS: dict[str, tuple[Edit, ...]] = {
     ),
     "client's nonce": (Edit(_LINK, "dialling", "os.urandom(NONCE_SIZE)", "bytes(NONCE_SIZE)"),),
     "server's nonce": (Edit(_LINK, "accepting", "os.urandom(NONCE_SIZE)", "bytes(NONCE_SIZE)"),),
-    "client's round trip": (Edit(_HANDSHAKE, "Dialer.accept", "if round_trip > ROUND_TRIP_MS:", "if False:"),),
-    "server's round trip": (Edit(_HANDSHAKE, "Acceptor.finish", "if now_ms - began > ROUND_TRIP_MS:", "if False:"),),
+    "client's round trip": (Edit(_HANDSHAKE, "Dialer.accept", "server_ms, round_trip)", "server_ms, 0)"),),
+    "server's round trip": (
+        Edit(
+            _HANDSHAKE,
+            "Acceptor.finish",
+            "_FINISH.unpack_from(said)[3], now_ms - began)",
+            "_FINISH.unpack_from(said)[3], 0)",
+        ),
+    ),
     # The link and who may connect.
     "length bound": (
         Edit(
@@ -187,7 +194,6 @@ GUARDS: dict[str, tuple[Edit, ...]] = {
     "nothing after the end": (Edit(_LINK, "Link.received", "if self._over:", "if False:"),),
     "dialler's patience": (Edit(_LINK, "Link.expire", "self._refuse(Refusal.TIMEOUT)", "pass"),),
     "retired keys": (Edit(_RESPONDER, "Responder.retire", "del self._secrets[old]", "pass"),),
-    "retired link": (Edit(_SESSION, "Session.finish", "self._kinds -= _BEGINNINGS", "pass"),),
     "retired handshake": (
         Edit(
             _RESPONDER,

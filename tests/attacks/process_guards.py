@@ -86,7 +86,7 @@ PROCESS_GUARDS: dict[str, tuple[Edit, ...]] = {
     ),
     "old links end first": (Edit("supervisor.rotation", "Rotation.installed", "set(clients)", "set()"),),
     "nothing begins under an old key": (
-        Edit("ipc.wire.session", "Session.finish", "self._kinds -= _BEGINNINGS", "pass"),
+        Edit("exec_worker.service", "Service.heard", "frame.kind == _REQUEST and link.ending", "False"),
     ),
     "older keys": (
         Edit("ipc.mesh", "Mesh.update", "known.spec.epoch >= spec.epoch", "known.spec.epoch == spec.epoch"),

@@ -138,8 +138,9 @@ def test_a_recorded_accept_convinces_no_other_client(terms: Terms) -> None:
     assert (side.up, wire.aborted, len(wire.said), side.frames) == (False, True, 1, [])
 
 
-def test_a_handshake_cannot_be_held_back_to_make_frames_look_young() -> None:
-    near, far = arena.dialer(), arena.acceptor()
+def test_a_handshake_between_hosts_cannot_be_held_back_to_make_frames_look_young() -> None:
+    terms = TERMS._replace(carrier="redis")
+    near, far = arena.dialer(terms=terms), arena.acceptor(terms=terms)
     hello = near.hello()
     later = NOW + 60_000
     accept = far.hello(hello, later)  # HELLO waited for a minute in the attacker's hands
@@ -252,11 +253,12 @@ async def test_a_recorded_connection_over_tcp_is_worth_nothing(restarted: bool, 
 
 async def test_the_same_bytes_reach_an_honest_worker_when_nothing_is_recorded() -> None:
     """The negative control of the above: a link under a nonce that was used already hears everything again."""
-    ends = Ends().move()
+    ends = Ends()
+    nonce = ends.far._shaking._nonce
+    ends.move()
     ends.near.send(Kind.REQUEST, CALL)
     side, wire = Side(), Wire()
     with pytest.MonkeyPatch.context() as patch:
-        nonce = ends.far._shaking._nonce
         patch.setattr("os.urandom", lambda _size: nonce)
         link = accepting(side, EXEC, {TERMS.epoch: arena.secret_of()}, TERMS)
     link.opened(wire)

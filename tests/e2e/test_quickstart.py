@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
 ROTATIONS = 3
+RESTARTS = 4
 ROOT = Path(__file__).parents[2]
 QUICKSTART = ROOT / "examples/quickstart/shunter.yaml"
 PHOTO = (ROOT / "examples/quickstart/photo.jpg").read_bytes()
@@ -367,6 +368,26 @@ def test_a_restart_under_load_loses_nothing(own: Service) -> None:
     assert set(statuses) == {200}
     after = {worker["pid"] for group in ("web", "cpu_sync") for worker in own.workers(group)}
     assert not before & after
+
+
+def test_restarts_of_exec_workers_under_quick_calls_lose_nothing(own: Service) -> None:
+    """Short calls, so that one is nearly always on its way when its worker leaves."""
+    ended = False
+    statuses: list[int] = []
+
+    def load() -> None:
+        with httpx.Client(base_url=own.url, timeout=30) as http:
+            while not ended:
+                statuses.append(http.post("/report", json={"text": "It rains."}).status_code)
+
+    with ThreadPoolExecutor(8) as threads:
+        loads = [threads.submit(load) for _ in range(8)]
+        for _ in range(RESTARTS):
+            assert shunter("restart", "cpu_sync", *own.state).returncode == 0
+        ended = True
+    for done in loads:
+        done.result()
+    assert set(statuses) == {200}
 
 
 def test_new_keys_under_load_lose_nothing(own: Service) -> None:

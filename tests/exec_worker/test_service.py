@@ -641,3 +641,15 @@ def test_an_engine_has_what_a_service_asks_of_it() -> None:
     engine = Engine({}, Log("cpu-0#7", LogSettings()))
     assert not engine.knows("shop.render")
     assert set(vars(Nodes)) - {"__init__"} >= {"knows", "run", "explain_too_large"}
+
+
+async def test_on_a_link_that_ends_nothing_begins_and_what_was_begun_is_answered(stage: Stage) -> None:
+    (client,) = stage.clients(1)
+    first = client.ask()
+    await stage.begun(1)
+    client.far.ending = True
+    second = client.ask()
+    assert ("DRAINING", second) in client.exchange()
+    stage.finish()
+    await until(lambda: any(call_id == first and what.startswith("REPLY") for what, call_id in client.exchange()))
+    assert len(stage.nodes.begun) == 1

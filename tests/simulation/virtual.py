@@ -42,6 +42,8 @@ class World:
         self.processes: list[Process] = []
         self.network: Network
         self.violation: Violation | None = None
+        self.boot = self.rng.uniform(10, 1e6)
+        """How long ago the machine was started, seconds."""
         self.suspended = 0.0
         """How long the machine has slept, seconds: boot clocks count it, monotonic ones do not."""
         self._heap: list[tuple[float, int, Process | None, Any, bool]] = []
@@ -153,7 +155,6 @@ class Process:
         self.missed: list[tuple[int, asyncio.Handle, bool]] = []
         self.rate = 1 + world.rng.uniform(-5e-4, 5e-4)
         self._skew = world.rng.uniform(10, 1e6)
-        self._boot_skew = world.rng.uniform(10, 1e6)
         self.loop = VirtualLoop(self)
         self.sockets: list[Any] = []
         self.on_exit: list[Callable[[], object]] = []
@@ -163,7 +164,8 @@ class Process:
         return self._skew + self.world.now * self.rate
 
     def boot_ms(self) -> int:
-        return int((self._boot_skew + self.world.now * self.rate + self.world.suspended) * 1000)
+        """All processes of a host read one clock here."""
+        return int((self.world.boot + self.world.now + self.world.suspended) * 1000)
 
     def when(self, local: float) -> float:
         """The world's time at one of `now`."""

@@ -42,7 +42,9 @@ def test_a_new_epoch_has_other_keys_and_the_old_ones_can_be_forgotten(secret: by
     old = keys.of_server(server, first)
     assert keys.renew() == keys.epoch == first + 1
     assert keys.of_server(server, first) == old != keys.of_server(server, first + 1)
-    keys.forget()
+    keys.forget({first, first + 1})
+    assert keys.of_server(server, first) == old
+    keys.forget(set())
     with pytest.raises(KeyError):
         keys.of_server(server, first)
     assert keys.of_server(server, first + 1)

@@ -8,7 +8,7 @@ import pytest
 
 from ipc.messages.calls import Kind
 from ipc.names import WorkerName
-from ipc.wire.frame import Refusal, Refuse
+from ipc.wire.frame import Refusal, Refuse, Stale
 from ipc.wire.handshake import (
     ACCEPT_SIZE,
     FINISH_SIZE,
@@ -25,6 +25,8 @@ from ipc.wire.signing import Alg
 ROOT = bytes(range(32))
 WEB, EXEC = WorkerName("web", 0, 3), WorkerName("cpu", 1, 7)
 TERMS = Terms("tcp_local", Alg.HMAC_SHA256, 0, 1_048_576, 30_000)
+FAR = TERMS._replace(carrier="redis")
+"""Between hosts clocks differ, and are compared."""
 NOW = 1_000_000
 
 
@@ -176,8 +178,8 @@ def test_finish_comes_after_hello() -> None:
     assert refused.value.reason is Refusal.HANDSHAKE
 
 
-def test_who_takes_too_long_is_refused_by_either() -> None:
-    client, server = dialer(), acceptor()
+def test_between_hosts_who_takes_too_long_is_refused_by_either() -> None:
+    client, server = dialer(terms=FAR), acceptor(terms=FAR)
     accept = server.hello(client.hello(), NOW)
     with pytest.raises(Refuse) as refused:
         client.accept(accept, NOW + ROUND_TRIP_MS + 1)
@@ -189,9 +191,24 @@ def test_who_takes_too_long_is_refused_by_either() -> None:
     server.finish(finish, NOW + ROUND_TRIP_MS)
 
 
+@pytest.mark.parametrize("carrier", ["memory", "tcp_local", "unix"])
+def test_on_one_host_nobody_is_too_slow_and_no_frame_looks_younger_for_it(carrier: str) -> None:
+    terms = TERMS._replace(carrier=carrier)
+    client, server = dialer(terms=terms), acceptor(terms=terms)
+    accept = server.hello(client.hello(), NOW + 100_000)
+    finish, client_session = client.accept(accept, NOW + 100_000)
+    server_session = server.finish(finish, NOW + 200_000)
+    frame = client_session.seal(Kind.REQUEST, NOW + 200_000)[4:]
+    server_session.open(frame, NOW + 200_000 + TERMS.ttl_ms)
+    frame = client_session.seal(Kind.REQUEST, NOW + 200_000)[4:]
+    with pytest.raises(Stale):
+        server_session.open(frame, NOW + 200_001 + TERMS.ttl_ms)
+    client_session.open(server_session.seal(Kind.REPLY, NOW + 200_000)[4:], NOW + 200_000)
+
+
 @pytest.mark.parametrize("theirs", [0, 7_000_000, 500])
-def test_clocks_need_not_agree(theirs: int) -> None:
-    client, server = dialer(), acceptor()
+def test_between_hosts_clocks_need_not_agree(theirs: int) -> None:
+    client, server = dialer(terms=FAR), acceptor(terms=FAR)
     accept = server.hello(client.hello(), theirs)
     finish, client_session = client.accept(accept, NOW + 10)
     server_session = server.finish(finish, theirs + 10)
