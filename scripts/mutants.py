@@ -30,15 +30,21 @@ from process_guards import PROCESS_GUARDS  # noqa: E402 - as above
 GUARDS = LINK_GUARDS | PROCESS_GUARDS
 DOCUMENT = ROOT / "docs" / "mutants.md"
 _LEFT_BEHIND = shutil.ignore_patterns(".git", ".venv", ".*_cache", ".hypothesis", "__pycache__", ".shunter")
+_QUIETLY = ("-p", "no:cacheprovider", "-p", "no:randomly")  # the quickest tests first
 _TIME = 900.0
 """How long the tests may take to notice, seconds."""
 TESTS = {
-    "ipc.wire": ("tests/golden", "tests/ipc/wire", "tests/attacks", "tests/ipc", "tests/simulation"),
+    "ipc.wire": ("tests/golden", "tests/ipc/wire", "tests/attacks/test_link_*.py", "tests/ipc", "tests/simulation"),
+    "ipc.decoding": (
+        "tests/attacks/test_decoding_guards.py",
+        "tests/ipc/decoding",
+        "tests/attacks",
+        "tests/web_worker",
+    ),
     "ipc.flow": ("tests/ipc", "tests/simulation", "tests/attacks"),
     "ipc.hardening": ("tests/ipc/test_hardening.py", "tests/attacks", "tests/faults", "tests/supervisor"),
-    "ipc.decoding": ("tests/attacks/test_bombs.py", "tests/attacks", "tests/exec_worker", "tests/web_worker"),
-    "ipc": ("tests/ipc", "tests/contract", "tests/attacks", "tests/simulation"),
-    "exec_worker": ("tests/exec_worker", "tests/attacks", "tests/simulation"),
+    "ipc": ("tests/ipc", "tests/contract", "tests/attacks/test_link_*.py", "tests/simulation", "tests/attacks"),
+    "exec_worker": ("tests/exec_worker", "tests/attacks/test_decoding_guards.py", "tests/simulation", "tests/attacks"),
     "web_worker": ("tests/web_worker", "tests/attacks"),
     "supervisor.lifeline": ("tests/supervisor/test_child.py", "tests/supervisor", "tests/attacks"),
     "supervisor": ("tests/supervisor", "tests/attacks", "tests/faults"),
@@ -97,7 +103,7 @@ def _try(guard: str, folder: Path) -> Fate:
 
 def _first_failure(guard: str, tree: Path, python: str, arguments: list[str]) -> str:
     ran = subprocess.run(
-        [python, "-m", "pytest", "-x", "-q", "--no-header", "--tb=no", "-p", "no:cacheprovider", *arguments],
+        [python, "-m", "pytest", "-x", "-q", "--no-header", "--tb=no", *_QUIETLY, *arguments],
         cwd=tree,
         capture_output=True,
         text=True,
@@ -115,7 +121,7 @@ def _tests(guard: str) -> tuple[str, ...]:
     module = GUARDS[guard][0].module
     while module not in TESTS:
         module = module.rpartition(".")[0]
-    return tuple(path for path in TESTS[module] if (ROOT / path).exists())
+    return tuple(str(path.relative_to(ROOT)) for pattern in TESTS[module] for path in sorted(ROOT.glob(pattern)))
 
 
 def _python(tree: Path) -> str:
