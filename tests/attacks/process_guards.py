@@ -79,9 +79,9 @@ PROCESS_GUARDS: dict[str, tuple[Edit, ...]] = {
     "keys there first": (
         Edit(
             "supervisor.rotation",
-            "Rotation.begin",
-            "server.settled = False",
-            "server.settled, server.epoch = False, epoch",
+            "Rotation._next",
+            "server.asked = self._newest",
+            "server.asked = server.epoch = self._newest",
         ),
     ),
     "old links end first": (Edit("supervisor.rotation", "Rotation.installed", "set(clients)", "set()"),),
