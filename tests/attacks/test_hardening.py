@@ -49,7 +49,7 @@ LOOKS = {"environ", "memory", "process_vm", "ptrace", "descriptors", "pidfd_getf
 
 
 def prober() -> tuple[str, str]:
-    return python().executable, str(HERE / "prober.py")
+    return python().executable, str(python().root / HERE.relative_to(ROOT) / "prober.py")
 
 
 def needles(victim: Victim) -> dict[str, str]:

@@ -184,17 +184,18 @@ def can_reach(path: Path) -> bool:
 
 
 class Python(NamedTuple):
-    """An interpreter that the ordinary user can run, and the environment in which it finds everything."""
+    """An interpreter that the ordinary user can run, the environment in which it finds everything, and our sources."""
 
     executable: str
     environment: dict[str, str]
+    root: Path
 
 
 @functools.cache
 def python() -> Python:
     """This one; where only root can reach it, its files under other names."""
     if can_reach(Path(os.__file__)) and can_reach(ROOT / "shunter.py"):
-        return Python(sys.executable, dict(os.environ))
+        return Python(sys.executable, dict(os.environ), ROOT)
     public = Path(tempfile.mkdtemp(prefix="shunter-python-"))
     atexit.register(shutil.rmtree, public, ignore_errors=True)
     public.chmod(0o755)
@@ -211,8 +212,12 @@ def python() -> Python:
         else:
             paths.append(public / str(n))
             link(path, paths[-1], ".*")
+            for found in (paths[-1], *paths[-1].rglob("*")):
+                if found.is_dir():  # it took over the mode of the one that could not be entered
+                    found.chmod(0o755)
     environment = {**os.environ, "PYTHONHOME": str(public), "LD_LIBRARY_PATH": str(public / "lib")}
-    return Python(str(public / "bin" / executable.name), {**environment, "PYTHONPATH": ":".join(map(str, paths))})
+    environment["PYTHONPATH"] = ":".join(map(str, paths))
+    return Python(str(public / "bin" / executable.name), environment, paths[0])
 
 
 def link(source: Path, target: Path, *without: str) -> None:
@@ -266,8 +271,7 @@ class Victim:
         else:
             self.path.chmod(mode)
         self.output = self.path / "output"
-        executable, environment = python()
-        root = environment.get("PYTHONPATH", str(ROOT)).split(":")[0] if executable != sys.executable else str(ROOT)
+        executable, environment, root = python()
         self.shunter = [executable, f"{root}/shunter.py"]
         argv = [*self.shunter, "start", "-c", str(self.config)]
         for setting in settings:
