@@ -134,9 +134,9 @@ def test_long_files_are_read_from_their_end(folder: Path) -> None:
 def test_follow_goes_on_with_new_lines_new_files_and_new_groups(folder: Path) -> None:
     write(folder / "web.log", line(1, "web-0#1"))
     command = [sys.executable, "-m", "shunter", "logs", "-f", "--state-dir", str(folder.parent)]
-    # Whoever runs the tests in the background of a shell has SIGINT ignored, and so have all that are started from there.
-    listening = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=listening) as follower:
+    # Who runs the tests in the background of a shell has SIGINT ignored, and so have all that are started from there.
+    told = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=told) as follower:  # noqa: PLW1509 - it calls no Python of ours
         assert follower.stdout is not None
         assert fields(follower.stdout.readline().strip())["time"] == 1
         write(folder / "web.log", line(2, "web-0#1"))
