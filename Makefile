@@ -34,7 +34,7 @@ bench: setup
 soak: setup
 	SHUNTER_SOAK=14 $(BIN)/pytest -n 2 --dist worksteal -q -m "fault or soak" --timeout 1800
 
-# Without each guard in turn: the tests must notice. About half an hour.
+# Without each guard in turn: the tests must notice. The better part of an hour.
 mutants: setup
 	$(BIN)/python scripts/mutants.py
 

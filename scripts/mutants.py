@@ -16,7 +16,7 @@ import sys
 import sysconfig
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,7 +31,7 @@ GUARDS = LINK_GUARDS | PROCESS_GUARDS
 DOCUMENT = ROOT / "docs" / "mutants.md"
 _LEFT_BEHIND = shutil.ignore_patterns(".git", ".venv", ".*_cache", ".hypothesis", "__pycache__", ".shunter")
 # The quickest tests first. A loop full of what a failed test left open may not close: then the process is ended.
-_QUIETLY = ("-p", "no:cacheprovider", "-p", "no:randomly", "--timeout", "45", "--timeout-method", "thread")
+_QUIETLY = ("-p", "no:cacheprovider", "-p", "no:randomly", "--timeout", "120", "--timeout-method", "thread")
 _TIME = 900.0
 """How long the tests may take to notice, seconds."""
 TESTS = {
@@ -81,17 +81,19 @@ def main() -> int:
     if unknown := set(given) - GUARDS.keys():
         sys.stderr.write(f"no such guard: {', '.join(sorted(unknown))}; there are: {', '.join(sorted(GUARDS))}\n")
         return 2
+    fates: dict[str, Fate] = {}
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         Path(folder).chmod(0o755)  # some tests start services as other users, who must reach the copy
-        fates = []
-        for fate in pool.map(lambda guard: _try(guard, Path(folder)), given or GUARDS):
-            fates.append(fate)
+        tried = {pool.submit(_try, guard, Path(folder)): guard for guard in given or GUARDS}
+        for done in as_completed(tried):
+            fate = done.result()
+            fates[fate.guard] = fate
             sys.stdout.write(f"{fate.guard:<32} {fate.caught or 'NOBODY NOTICES'}  ({fate.seconds:.0f} s)\n")
             sys.stdout.flush()
-    survivors = [fate.guard for fate in fates if not fate.caught]
+    survivors = [guard for guard, fate in fates.items() if not fate.caught]
     sys.stdout.write(f"{len(fates) - len(survivors)} of {len(fates)} guards are missed when they are gone\n")
     if not given:
-        DOCUMENT.write_text(_document(fates))
+        DOCUMENT.write_text(_document([fates[guard] for guard in GUARDS]))
     return 1 if survivors else 0
 
 
@@ -122,11 +124,12 @@ def _first_failure(guard: str, tree: Path, python: str, arguments: list[str]) ->
         text=True,
         check=False,
         timeout=_TIME,
-        env={**os.environ, WITHOUT: guard},
+        env={**os.environ, WITHOUT: guard, "PYTHONUNBUFFERED": "1"},
     )
     failed = re.search(r"^(?:FAILED|ERROR) (\S+\.py(?:::.*?)?)(?: - |$)", ran.stdout, re.MULTILINE)
     if failed is None and ran.returncode != 0 and "+++ Timeout +++" in ran.stdout + ran.stderr:
-        return re.findall(r"^(tests/\S+\.py::.*?) *(?:PASSED|$)", ran.stdout, re.MULTILINE)[-1]
+        begun = re.findall(r"^(tests/\S+\.py::.*?) *(?:PASSED|$)", ran.stdout, re.MULTILINE)
+        return begun[-1] if begun else arguments[0]
     if failed is None and ran.returncode != 0:
         raise RuntimeError(f"{guard}: the tests could not run\n{ran.stdout[-2000:]}{ran.stderr[-2000:]}")
     return failed[1] if failed else ""
