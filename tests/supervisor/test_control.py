@@ -284,3 +284,22 @@ def test_a_real_worker_and_its_daemon_are_refused(stage: Stage) -> None:
     (note,) = stage.notes(said="asked")
     assert "workers may not give orders" in note["own"]
     assert "workers may not give orders" in note["daemon"]
+
+
+def test_a_lock_that_is_another_file_too_is_refused_and_left_alone(tmp_path: Path) -> None:
+    state, precious = tmp_path / "state", tmp_path / "precious"
+    state.mkdir(mode=0o700)
+    precious.write_text("worth keeping")
+    os.link(precious, state / "lock")
+    with pytest.raises(StartError, match="plain file"), held(state):
+        pass
+    assert precious.read_text() == "worth keeping"
+
+
+def test_what_is_no_socket_in_its_place_is_refused_and_left_alone(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.mkdir(mode=0o700)
+    (state / "control.sock").write_text("worth keeping")
+    with held(state), pytest.raises(StartError, match="should be a socket"), bound(state):
+        pass
+    assert (state / "control.sock").read_text() == "worth keeping"
