@@ -118,8 +118,12 @@ async def _leave(responder: Responder) -> None:
     """Let what was answered reach its reader, and give back what was sent before its sender knew better."""
     responder.dismiss()
     with anyio.move_on_after(FAREWELL):
-        while responder.links:  # noqa: ASYNC110 - once in a life
-            await asyncio.sleep(0.005)
+        await _deserted(responder)
     responder.close()
-    while responder.links:  # noqa: ASYNC110 - each ends in CLOSE_TIME at most, once in a life
+    await _deserted(responder)  # each link ends in CLOSE_TIME at most
+
+
+async def _deserted(responder: Responder) -> None:
+    """Wait until no web worker is connected."""
+    while responder.links:  # noqa: ASYNC110 - twice in a life
         await asyncio.sleep(0.005)

@@ -66,7 +66,7 @@ class Caller:
         self._loop = asyncio.get_running_loop()
         self._groups = {name: Group(name, limits) for name in sorted(set(routes.values()))}
         self._routes = {node: self._groups[group] for node, group in routes.items()}
-        self._mesh = Mesh(me, terms, self._groups, connect, on_moved)
+        self._mesh = Mesh(self, me, terms, self._groups, connect, on_moved)
         self._pending: Pending[Call] = Pending()
         self._sweeper: asyncio.TimerHandle | None = None
 
@@ -127,7 +127,7 @@ class Caller:
 
     def update(self, peers: Peers) -> None:
         """Take the newest list of workers."""
-        self._mesh.update(peers, self)
+        self._mesh.update(peers)
 
     async def close(self) -> None:
         """End every link; what still waits fails."""
@@ -177,7 +177,7 @@ class Caller:
         """A link is gone: what was outstanding on it has an unknown outcome."""
         peer = peer_of(link)
         lost, peer.outstanding = peer.outstanding, {}
-        self._mesh.ended(peer, self)
+        self._mesh.ended(peer)
         for call in lost.values():
             if self._pending.leave(call.id) is not None:
                 self._leave(call, LinkLost(f"{peer.spec.name} was gone before it answered"))

@@ -101,19 +101,21 @@ class Mesh:
 
     def __init__(
         self,
+        side: Side,
         me: WorkerName,
         terms: Terms,
         groups: Mapping[str, Group],
         connect: Connect,
         on_moved: Callable[[str, int], None] | None,
     ) -> None:
-        self._me, self._terms, self._groups, self._connect = me, terms, groups, connect
+        """`side` hears what the links say; `on_moved` is the caller's."""
+        self._side, self._me, self._terms, self._groups, self._connect = side, me, terms, groups, connect
         self._on_moved = on_moved
         self._loop = asyncio.get_running_loop()
         self._peers: dict[str, Peer] = {}
         self._closed = False
 
-    def update(self, peers: Peers, side: Side) -> None:
+    def update(self, peers: Peers) -> None:
         """Take the newest list of workers: dial who is new or has new keys, let go of who is gone."""
         told = {peer.name: peer for peer in peers.workers}
         for name in [name for name in self._peers if name not in told]:
@@ -127,7 +129,7 @@ class Mesh:
             if known is not None and known.link is None:  # its own dialling is in vain
                 peer.before, known.before = known.before, None
                 self.withdraw(known)
-            peer.task = self._loop.create_task(self._dial(peer, side))
+            peer.task = self._loop.create_task(self._dial(peer))
 
     def established(self, peer: Peer, link: Link) -> list[Send[Call]]:
         """It has proved that it is the one we were told of; returns what is to be sent now that it is up."""
@@ -158,7 +160,7 @@ class Mesh:
         if peer.link is not None and not peer.outstanding:
             peer.link.close()
 
-    def ended(self, peer: Peer, side: Side) -> None:
+    def ended(self, peer: Peer) -> None:
         """Its link is gone. If it should be up, it is dialled again."""
         peer.link = peer.dialled = None
         if peer.seat is not None:
@@ -166,7 +168,7 @@ class Mesh:
             peer.seat = None
         current = self._peers.get(peer.spec.name)
         if current is peer and not self._closed:
-            peer.task = self._loop.create_task(self._dial_again(peer, side))
+            peer.task = self._loop.create_task(self._dial_again(peer))
         elif current is not None:
             self._look_if_moved(current)
 
@@ -184,14 +186,14 @@ class Mesh:
                     peer.link.close()
                 peer = peer.before
 
-    async def _dial_again(self, peer: Peer, side: Side) -> None:
+    async def _dial_again(self, peer: Peer) -> None:
         await asyncio.sleep(REDIAL)
-        await self._dial(peer, side)
+        await self._dial(peer)
 
-    async def _dial(self, peer: Peer, side: Side) -> None:
+    async def _dial(self, peer: Peer) -> None:
         terms = self._terms._replace(epoch=peer.spec.epoch)
         while not self._closed:
-            link = dialling(side, self._me, peer.name, peer.spec.key, terms)
+            link = dialling(self._side, self._me, peer.name, peer.spec.key, terms)
             link.state = peer
             peer.dialled = link
             try:

@@ -5,22 +5,22 @@ from __future__ import annotations
 import os
 import select
 import socket
-import struct
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from ipc.sockname import credentials
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
 _MAX_ANCESTORS = 1000
 _SO_PEERPIDFD = 77  # since Linux 6.5
-_CREDENTIALS = struct.Struct("3i")
 
 
 def refusal(client: socket.socket, managed: Collection[int]) -> str | None:
     """Why this client may not ask anything; None if it may."""
-    pid, uid, _gid = _CREDENTIALS.unpack(client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+    pid, uid, _gid = credentials(client)
     if uid not in {0, os.geteuid()}:
         return "this is another user's service"
     try:

@@ -11,7 +11,7 @@ from supervisor.errors import ConfigError
 from supervisor.trust import ANY, WRITE, check_directory, check_mode, check_owner, trusting
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 MAX_CONFIG = 1024 * 1024
 """The largest configuration file, bytes."""
@@ -70,35 +70,41 @@ def _check_below(package: Path, what: str) -> None:
     """
     if trusting():
         return
-    waiting, count = [package], 0
     fine: set[tuple[int, ...]] = set()  # who is in a group is dear to find out, and most files have the same
     try:
-        while waiting:
-            with os.scandir(waiting.pop()) as entries:
-                for entry in entries:
-                    count += 1
-                    if count > MAX_FILES:
-                        raise ConfigError(
-                            f"{what} has more than {MAX_FILES} files, too many to look at",
-                            hint="keep data, and environments of Python, out of packages that are imported",
-                        )
-                    path = Path(entry.path)
-                    part = f"{path}, in {what},"
-                    if entry.is_dir(follow_symlinks=False):
-                        waiting.append(path)
-                    elif entry.is_dir():
-                        check_directory(path.resolve(), part)
-                        continue
-                    elif not entry.name.endswith(_IMPORTED) or not entry.is_file():
-                        continue
-                    status = entry.stat()
-                    alike = (status.st_uid, status.st_gid, status.st_mode, status.st_dev)
-                    if alike not in fine:
-                        check_owner(status, part, path)
-                        check_mode(status, part, path)
-                        fine.add(alike)
+        for entry in _below(package, what):
+            path = Path(entry.path)
+            part = f"{path}, in {what},"
+            if entry.is_symlink() and entry.is_dir():
+                check_directory(path.resolve(), part)
+                continue
+            if not entry.is_dir() and not (entry.name.endswith(_IMPORTED) and entry.is_file()):
+                continue
+            status = entry.stat()
+            alike = (status.st_uid, status.st_gid, status.st_mode, status.st_dev)
+            if alike not in fine:
+                check_owner(status, part, path)
+                check_mode(status, part, path)
+                fine.add(alike)
     except OSError as error:
         raise ConfigError(f"{what} cannot be read: {error.strerror}") from None
+
+
+def _below(package: Path, what: str) -> Iterator[os.DirEntry[str]]:
+    """Everything below a directory, links not followed; ConfigError for more than `MAX_FILES`. Raises OSError."""
+    waiting, count = [os.fspath(package)], 0
+    while waiting:
+        with os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                count += 1
+                if count > MAX_FILES:
+                    raise ConfigError(
+                        f"{what} has more than {MAX_FILES} files, too many to look at",
+                        hint="keep data, and environments of Python, out of packages that are imported",
+                    )
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+                yield entry
 
 
 def read_secret(path: Path) -> bytes:

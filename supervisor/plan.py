@@ -111,7 +111,7 @@ def make_plan(
         if group.embedded and isinstance(group.settings, ExecSettings)
     )
     platform, web = config.runtime.platform, config.runtime.web
-    confined = partial(_confined, config, users or {})
+    confined = partial(_confined, config, {group.name: group for group in groups}, users or {})
     ipc = platform.execution_ipc
     return Plan(
         config_path=config_path,
@@ -146,10 +146,11 @@ def make_plan(
     )
 
 
-def _confined(config: Config, users: Mapping[str, Identity], plan: GroupPlan) -> GroupPlan:
+def _confined(
+    config: Config, groups: Mapping[str, ProcessGroup], users: Mapping[str, Identity], plan: GroupPlan
+) -> GroupPlan:
     """The group with what its workers are told to do to themselves."""
-    group = next((found for found in _groups(config) if found.name == plan.name), ProcessGroup(name=plan.name))
-    identity = users.get(plan.name)
+    group, identity = groups[plan.name], users.get(plan.name)
     uid, gid = (None, None) if identity is None else identity
     debug = config.runtime.platform.hardening.allow_debug
     named = "" if identity is None or group.user is UNSET else group.user

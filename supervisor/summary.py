@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ipc.messages.lifeline import ExecSettings, WebSettings
+from ipc.wire.replay import rounded
 from supervisor.config import ExecutionIpc
 from supervisor.environment import HARMLESS
 
@@ -14,9 +15,6 @@ if TYPE_CHECKING:
     from ipc.contract import NodeContract
     from ipc.messages.lifeline import EndpointSettings
     from supervisor.plan import GroupPlan, Plan
-
-
-_WORD = 64
 
 
 def summary(plan: Plan) -> dict[str, Any]:
@@ -107,11 +105,6 @@ def _links(plan: Plan) -> dict[str, Any]:
 
 
 _UNBOUND = (ExecutionIpc().bind_host, ExecutionIpc().bind_port)
-
-
-def rounded(window: int) -> int:
-    """How many numbers a window really holds: whole words of bits."""
-    return -(-window // _WORD) * _WORD
 
 
 def _notes(plan: Plan, web: WebSettings) -> Iterator[str]:

@@ -45,6 +45,11 @@ class StrictCounter:
         self._next = counter + 1
 
 
+def rounded(size: int) -> int:
+    """How many counters a window of `size` really holds: whole words of bits."""
+    return -(-size // _WORD) * _WORD
+
+
 class BitmapWindow:
     """For carriers that may reorder: each number is accepted once, none that is over `size` behind the newest.
 
@@ -58,10 +63,9 @@ class BitmapWindow:
         """`size` is rounded up to a whole word. Raises ValueError for one that is next to none."""
         if size < LEAST_WINDOW:
             raise ValueError(f"a window of {size} counters; at least {LEAST_WINDOW} are needed")
-        words = -(-size // _WORD)
-        self._size = words * _WORD
+        self._size = rounded(size)
         self._top = -1
-        self._words = array("Q", bytes(8 * (words + 1)))
+        self._words = array("Q", bytes(8 * (self._size // _WORD + 1)))
 
     def check(self, counter: int) -> Refusal | None:
         """Why `counter` is no good, or None. Changes nothing."""

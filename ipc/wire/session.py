@@ -85,7 +85,6 @@ class Session:
     __slots__ = (
         "__weakref__",
         "_alg",
-        "_epoch",
         "_in",
         "_in_sid",
         "_in_skips",
@@ -113,7 +112,7 @@ class Session:
         self._out_sid, self._in_sid = outward.sid, inward.sid
         self._kinds = frozenset(int(kind) for kind in (FROM_EXEC if client else FROM_WEB))
         self._alg, self._tag = int(terms.alg), self._out.tag_size
-        self._epoch, self._max_payload, self._ttl = terms.epoch, terms.max_payload, terms.ttl_ms
+        self._max_payload, self._ttl = terms.max_payload, terms.ttl_ms
         self._offset = offset_ms
         self.epoch = terms.epoch
         self._out_counter = 0
@@ -159,7 +158,7 @@ class Session:
         if counter >= LAST:
             raise Refuse(Refusal.EXHAUSTED)
         header = HEADER.pack(
-            MAGIC, VERSION, kind, flags, self._alg, meta_size, body_size, self._epoch,
+            MAGIC, VERSION, kind, flags, self._alg, meta_size, body_size, self.epoch,
             self._out_sid, counter, now_ms, call_id, seq, budget_ms,
         )  # fmt: skip
         self._out_counter = counter + 1
@@ -193,7 +192,7 @@ class Session:
             raise Refuse(Refusal.KIND)
         if sid != self._in_sid:
             raise Refuse(Refusal.SESSION)
-        if epoch != self._epoch:
+        if epoch != self.epoch:
             raise Refuse(Refusal.EPOCH)
         if (reason := self._window.check(counter)) is not None:
             raise Refuse(reason)

@@ -67,7 +67,7 @@ GUARDS: dict[str, tuple[Edit, ...]] = {
     "exact length": _opening("end + self._tag != size"),
     "kind": _opening("kind not in self._kinds"),
     "sid": _opening("sid != self._in_sid"),
-    "epoch": _opening("epoch != self._epoch"),
+    "epoch": _opening("epoch != self.epoch"),
     "counter check": _opening("(reason := self._window.check(counter)) is not None"),
     "hmac tag": (
         Edit(

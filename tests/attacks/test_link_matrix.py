@@ -66,7 +66,7 @@ def test_no_rewriting_of_what_is_in_the_clear_moves_a_frame_to_another_session(a
             genuine.append(Said(frame, to))
             for victim in sessions:
                 for end, heard in ((victim.server, FROM_WEB), (victim.client, FROM_EXEC)):
-                    moved = rewritten(frame, sid=end._in_sid, epoch=end._epoch, kind=min(heard), counter=0)
+                    moved = rewritten(frame, sid=end._in_sid, epoch=end.epoch, kind=min(heard), counter=0)
                     if end is not to:
                         assert refusal(end.open, moved, NOW) is Refusal.MAC
     assert all(arena.accepts(to, frame) for frame, to in genuine)

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -348,67 +348,58 @@ def test_over_unix_sockets_everything_is_said_the_same_way(tmp_path: Path) -> No
         made.end()
 
 
-def test_a_restart_under_load_loses_nothing(own: Service) -> None:
-    before = {worker["pid"] for group in ("web", "cpu_sync") for worker in own.workers(group)}
+@contextmanager
+def under_load(service: Service, clients: int, ask: Callable[[httpx.Client], httpx.Response]) -> Iterator[None]:
+    """Requests without a pause meanwhile, each of which must have been answered with 200."""
     ended = False
     statuses: list[int] = []
 
     def load() -> None:
-        with httpx.Client(base_url=own.url, timeout=30) as http:
+        with httpx.Client(base_url=service.url, timeout=30) as http:
             while not ended:
-                statuses.append(http.get("/mandelbrot", params={"width": 32, "height": 32}).status_code)
+                statuses.append(ask(http).status_code)
 
-    with ThreadPoolExecutor(4) as threads:
-        loads = [threads.submit(load) for _ in range(4)]
-        restarted = shunter("restart", *own.state)
-        ended = True
-    assert restarted.returncode == 0, restarted
+    with ThreadPoolExecutor(clients) as threads:
+        loads = [threads.submit(load) for _ in range(clients)]
+        try:
+            yield
+        finally:
+            ended = True
     for done in loads:
         done.result()
     assert set(statuses) == {200}
+
+
+def computes(http: httpx.Client) -> httpx.Response:
+    return http.get("/mandelbrot", params={"width": 32, "height": 32})
+
+
+def reports(http: httpx.Client) -> httpx.Response:
+    return http.post("/report", json={"text": "It rains."})
+
+
+def test_a_restart_under_load_loses_nothing(own: Service) -> None:
+    before = {worker["pid"] for group in ("web", "cpu_sync") for worker in own.workers(group)}
+    with under_load(own, 4, computes):
+        restarted = shunter("restart", *own.state)
+    assert restarted.returncode == 0, restarted
     after = {worker["pid"] for group in ("web", "cpu_sync") for worker in own.workers(group)}
     assert not before & after
 
 
 def test_restarts_of_exec_workers_under_quick_calls_lose_nothing(own: Service) -> None:
     """Short calls, so that one is nearly always on its way when its worker leaves."""
-    ended = False
-    statuses: list[int] = []
-
-    def load() -> None:
-        with httpx.Client(base_url=own.url, timeout=30) as http:
-            while not ended:
-                statuses.append(http.post("/report", json={"text": "It rains."}).status_code)
-
-    with ThreadPoolExecutor(8) as threads:
-        loads = [threads.submit(load) for _ in range(8)]
+    with under_load(own, 8, reports):
         for _ in range(RESTARTS):
             assert shunter("restart", "cpu_sync", *own.state).returncode == 0
-        ended = True
-    for done in loads:
-        done.result()
-    assert set(statuses) == {200}
 
 
 def test_new_keys_under_load_lose_nothing(own: Service) -> None:
-    ended = False
-    statuses: list[int] = []
-
-    def load() -> None:
-        with httpx.Client(base_url=own.url, timeout=30) as http:
-            while not ended:
-                statuses.append(http.post("/report", json={"text": "It rains."}).status_code)
-
-    with ThreadPoolExecutor(4) as threads:
-        loads = [threads.submit(load) for _ in range(4)]
+    with under_load(own, 4, reports):
         for epoch in range(2, 2 + ROTATIONS):
             rotated = shunter("keys", "rotate", *own.state)
             assert rotated.returncode == 0, rotated
             assert f"epoch {epoch}" in rotated.stdout
-        ended = True
-    for done in loads:
-        done.result()
-    assert set(statuses) == {200}
 
 
 def test_new_keys_while_workers_are_killed(own: Service) -> None:

@@ -31,6 +31,7 @@ from ipc.messages.control import (
     decode_answer,
     encode,
 )
+from ipc.sockname import Credentials
 from supervisor import callers, control, events
 from supervisor.control import Control
 from supervisor.errors import StartError
@@ -219,15 +220,8 @@ def test_another_user_may_not_ask(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(os, "geteuid", lambda: 4_000_000)
         found = callers.refusal(ours, ())
         assert found == ("this is another user's service" if os.getuid() else None)
-        monkeypatch.setattr(callers, "_CREDENTIALS", Stranger())
+        monkeypatch.setattr(callers, "credentials", lambda _client: Credentials(os.getpid(), 12345, 12345))
         assert callers.refusal(ours, ()) == "this is another user's service"
-
-
-class Stranger:
-    size = 12
-
-    def unpack(self, _data: bytes) -> tuple[int, int, int]:
-        return os.getpid(), 12345, 12345
 
 
 def test_only_this_user_can_reach_the_socket(tmp_path: Path) -> None:
