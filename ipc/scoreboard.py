@@ -18,10 +18,10 @@ SLOTS = PAGE // _SLOT
 """Workers that one page has room for: the process itself, and those that are threads of it."""
 
 
-def create(name: str) -> int:
-    """A new zeroed page; returns its descriptor, close-on-exec."""
+def create(name: str, size: int = PAGE) -> int:
+    """A new zeroed memfd of `size` bytes, at least a page; returns its descriptor, close-on-exec."""
     fd = os.memfd_create(f"shunter-{name}", os.MFD_CLOEXEC)
-    os.ftruncate(fd, PAGE)
+    os.ftruncate(fd, size)
     return fd
 
 

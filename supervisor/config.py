@@ -99,6 +99,10 @@ class ProcessGroup(_Section, frozen=True):
     """How long a worker may take from its start until it is ready, imports included, seconds."""
     drain_timeout_seconds: Seconds | UnsetType = UNSET
     """How long a worker may take to finish what it has, seconds; 30, or for `web` what `runtime.web` says."""
+    kill_grace_seconds: Seconds = 0.25
+    """How long after its deadline a call may go on before its worker is killed, seconds. Its caller is not waiting."""
+    cancel_grace_seconds: Seconds = 0.1
+    """The same for a call whose caller has left, seconds."""
     user: UserName | UnsetType = UNSET
     """The user its workers become, by name or number, with that user's own group and no other; not root.
 

@@ -47,6 +47,8 @@ class GroupPlan:
     """Whether its workers are threads of each web worker (`transport: memory`) instead of processes."""
     confinement: Confinement = field(default_factory=Confinement)
     """What its workers do to themselves before they hold a secret."""
+    calls_at_once: int = 1
+    """How many calls one worker runs at the same time: room in its ledger."""
     user: str = ""
     """Whom its workers become, as it was written; empty if they stay who the supervisor is."""
 
@@ -198,6 +200,8 @@ def _exec_group(
         socket_dir=sockets,
         sys_path=(str(config_path.parent),),
         drain_timeout=drain,
+        kill_grace=group.kill_grace_seconds,
+        cancel_grace=group.cancel_grace_seconds,
     )
     embedded = ipc.transport == "memory"
     return GroupPlan(

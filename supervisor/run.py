@@ -193,7 +193,7 @@ class _Service:
 
     def _group(self, plan: GroupPlan, policy: RestartPolicy | None) -> Group:
         def launch(name: WorkerName) -> Process:
-            return self._launcher.launch(name, plan.role, plan.confinement)
+            return self._launcher.launch(name, plan.role, plan.confinement, plan.calls_at_once)
 
         def greeting(name: WorkerName) -> Iterator[FromSupervisor]:
             yield self._bootstrap(plan, name)

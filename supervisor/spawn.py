@@ -13,9 +13,10 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ipc import scoreboard
+from ipc import ledger, scoreboard
 from ipc.confinement import Confinement
 from ipc.errors import Misuse
+from ipc.ledger import Ledger
 from ipc.scoreboard import Scoreboard
 from supervisor.environment import without_us
 from supervisor.errors import SpawnError
@@ -51,6 +52,7 @@ class Process:
     stdout: int
     stderr: int
     page: Scoreboard
+    ledger: Ledger
     _popen: subprocess.Popen[bytes]
     _out_of_memory: OutOfMemory
 
@@ -67,6 +69,7 @@ class Process:
         code = self._popen.wait(_REAPING)
         os.close(self.pidfd)
         self.page.close()
+        self.ledger.close()
         return in_words(code, out_of_memory=code == -signal.SIGKILL and self._out_of_memory.struck())
 
 
@@ -91,13 +94,15 @@ class Launcher:
         self._out_of_memory = OutOfMemory()
         self._pipe_size = max(_LEAST_PIPE, min(PIPE_SIZE, PIPE_BUDGET // (2 * max(1, workers))))
 
-    def launch(self, name: WorkerName, role: Role, confinement: Confinement = _USUAL) -> Process:
+    def launch(
+        self, name: WorkerName, role: Role, confinement: Confinement = _USUAL, calls_at_once: int = 1
+    ) -> Process:
         """Make a process; it is neither hardened nor ready. Raises SpawnError."""
         if threading.current_thread() is not threading.main_thread():
             raise Misuse("children are made in the main thread, or the kernel ends them with another")
         try:
             with ExitStack() as undo:
-                process = self._launch(name, role, confinement, undo)
+                process = self._launch(name, role, confinement, calls_at_once, undo)
                 undo.pop_all()
                 return process
         except (OSError, ValueError) as error:  # the latter if the listener was closed meanwhile
@@ -111,15 +116,19 @@ class Launcher:
             argv += ["--listener-fd", str(self._listener.fileno())]
         return [*argv, "--parent", str(os.getpid()), *confinement.arguments()]
 
-    def _launch(self, name: WorkerName, role: Role, confinement: Confinement, undo: ExitStack) -> Process:
+    def _launch(
+        self, name: WorkerName, role: Role, confinement: Confinement, calls_at_once: int, undo: ExitStack
+    ) -> Process:
         ours, theirs = socket.socketpair()
         undo.callback(ours.close)
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        page_fd = scoreboard.create(str(name))
+        page_fd = scoreboard.create(str(name), ledger.size(calls_at_once))
         with theirs, ExitStack() as handed_over:
             handed_over.callback(os.close, page_fd)
             page = Scoreboard(page_fd)
             undo.callback(page.close)
+            begun = Ledger(page_fd)
+            undo.callback(begun.close)
             stdout, their_stdout = self._pipe(undo, handed_over)
             stderr, their_stderr = self._pipe(undo, handed_over)
             environment = self._environment
@@ -146,7 +155,7 @@ class Launcher:
             popen.kill()
             popen.wait(_REAPING)
             raise
-        return Process(name, popen.pid, pidfd, ours, stdout, stderr, page, popen, self._out_of_memory)
+        return Process(name, popen.pid, pidfd, ours, stdout, stderr, page, begun, popen, self._out_of_memory)
 
     def _pipe(self, undo: ExitStack, handed_over: ExitStack) -> tuple[int, int]:
         reader, writer = os.pipe()

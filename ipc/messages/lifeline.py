@@ -1,7 +1,7 @@
 """What a supervisor and its child say to each other over the inherited socket pair.
 
-    child       -> supervisor   Hardened, Ready | Broken, Installed, Moved, Drained
-    supervisor  -> child        Bootstrap, Peers, Install, Retire, Drain
+    child       -> supervisor   Hardened, Ready | Broken, Installed, Moved, Abandoned, Suspected, Drained
+    supervisor  -> child        Bootstrap, Peers, Install, Retire, Ended, Quarantined, Drain
 
 Possession of the descriptor is the authentication: nobody else can connect to it. A child says HARDENED before any
 secret is sent to it, and READY only when it can serve.
@@ -56,11 +56,24 @@ class Moved(Struct, frozen=True, tag="moved"):
     epoch: int
 
 
+class Abandoned(Struct, frozen=True, tag="abandoned"):
+    """Nobody waits any more for a call that `server` was sent and does not give up: it may be ended by force."""
+
+    server: str
+    call_id: bytes
+
+
+class Suspected(Struct, frozen=True, tag="suspected"):
+    """A call was running when its worker crashed. `mark` stands for what was asked, and says nothing of it."""
+
+    mark: bytes
+
+
 class Drained(Struct, frozen=True, tag="drained"):
     """The child has finished what it had and leaves."""
 
 
-FromChild = Hardened | Ready | Broken | Installed | Moved | Drained
+FromChild = Hardened | Ready | Broken | Installed | Moved | Abandoned | Suspected | Drained
 
 
 class Limits(Struct, frozen=True):
@@ -114,6 +127,10 @@ class ExecSettings(Struct, frozen=True, tag="exec"):
     """Where its Unix socket is made (`transport: unix`)."""
     sys_path: tuple[str, ...] = ()
     drain_timeout: float = 30.0
+    kill_grace: float = 0.25
+    """How long after its deadline a call may go on before its worker is killed, seconds."""
+    cancel_grace: float = 0.1
+    """The same for a call whose caller has left."""
 
 
 class EmbeddedGroup(Struct, frozen=True):
@@ -213,13 +230,31 @@ class Retire(Struct, frozen=True, tag="retire"):
     epoch: int
 
 
+class Ended(Struct, frozen=True, tag="ended"):
+    """An exec worker is dead. A call that was sent to it after `since` and is not among `begun` was not begun."""
+
+    server: str
+    begun: tuple[bytes, ...]
+    since: float
+    """Monotonic seconds; 0 if `begun` is whole."""
+    crashed: bool
+    """Whether it died of itself, and not because it was told to or was ended by force."""
+
+
+class Quarantined(Struct, frozen=True, tag="quarantined"):
+    """What `mark` stands for has killed too many workers: it is refused for so many seconds."""
+
+    mark: bytes
+    seconds: float
+
+
 class Drain(Struct, frozen=True, tag="drain"):
     """Finish what you have, take nothing new, leave within `grace` seconds."""
 
     grace: float
 
 
-FromSupervisor = Bootstrap | Peers | Install | Retire | Drain
+FromSupervisor = Bootstrap | Peers | Install | Retire | Ended | Quarantined | Drain
 
 _encoder = msgspec.msgpack.Encoder()
 _from_child: msgspec.msgpack.Decoder[FromChild] = msgspec.msgpack.Decoder(FromChild)
