@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
+from exec_worker import hooks
 from exec_worker.engine import Engine
 from exec_worker.loader import load
 from exec_worker.service import Service
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from ipc.wire.session import Terms
 
 _SCHEME = "memory://"
+_GLANCE = 0.01
 
 
 class _Worker:
@@ -59,6 +61,7 @@ class Embedded:
         self._epoch = terms.epoch
         self._loop = uvloop.new_event_loop()
         self._io = threading.Thread(target=self._loop.run_forever, name="io", daemon=True)
+        self._log = log
         self._workers: dict[str, _Worker] = {}
         for group in groups:
             engine = Engine(load(group.settings.nodes, group.settings.sys_path), log)
@@ -66,6 +69,7 @@ class Embedded:
                 name = WorkerName(group.name, slot, self._host.incarnation)
                 board = Scoreboard(page, len(self._workers) + 1)
                 self._workers[str(name)] = _Worker(name, engine, board, terms)
+        hooks.begin()  # once in the process, for all workers that live in it
 
     def start(self) -> None:
         """Be ready for calls."""
@@ -98,3 +102,16 @@ class Embedded:
             self._loop.call_soon_threadsafe(worker.service.drain)
         for worker in self._workers.values():
             await asyncio.to_thread(worker.thread.join)
+        if hooks.registered("on_worker_stop"):
+            await self._say_goodbye()
+
+    async def _say_goodbye(self) -> None:
+        """Run the stop hooks, in a thread: the server of this process has its last answers to send."""
+        departure = hooks.Departure(hooks.STOP_TIMEOUT)
+        thread = threading.Thread(target=departure.run, args=(self._log,), name="stop-hooks", daemon=True)
+        thread.start()
+        for _ in range(round(hooks.STOP_TIMEOUT / _GLANCE)):
+            if not thread.is_alive():
+                return
+            await asyncio.sleep(_GLANCE)
+        departure.give_up(self._log)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import sys
 import threading
 import traceback
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 import anyio
 import uvloop
 
+from exec_worker import hooks, limits
 from exec_worker.engine import Engine
 from exec_worker.loader import LoadError, load
 from exec_worker.node import current
@@ -27,7 +29,7 @@ from ipc.scoreboard import Scoreboard
 from ipc.stats import report_to
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from ipc.hardening import Termination
     from ipc.messages.lifeline import Bootstrap
@@ -56,7 +58,12 @@ def run(parent: Parent, page: int, termination: Termination) -> int:
     log = Log(bootstrap.name, bootstrap.log)
     install(log, bootstrap.log.level, context)
     try:
+        limits.apply(settings, parse_worker(bootstrap.name).slot)
         nodes = load(settings.nodes, settings.sys_path)
+        hooks.begin()
+    except limits.Refused as error:
+        parent.say(Broken(str(error)))
+        return 1
     except LoadError as error:
         parent.say(Broken(str(error), error.traceback or traceback.format_exc()))
         return 1
@@ -66,28 +73,46 @@ def run(parent: Parent, page: int, termination: Termination) -> int:
     scoreboard = Scoreboard(page)
     report_to(log, scoreboard)
     service = Service(Engine(nodes, log), scoreboard)
+    departure = hooks.Departure(settings.drain_timeout)
+
+    def drain() -> None:
+        departure.begin()
+        service.drain()
+
     loop = uvloop.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="io", daemon=True)
     thread.start()
-    responder = asyncio.run_coroutine_threadsafe(_open(parent, bootstrap, settings, service), loop).result()
+    responder = asyncio.run_coroutine_threadsafe(_open(parent, bootstrap, settings, service, drain), loop).result()
     del bootstrap  # it has the secret in it, and a child that a node forks can look through this frame
     if responder is None:
         return 1
 
     def leave() -> None:
-        loop.call_soon_threadsafe(service.drain)
+        loop.call_soon_threadsafe(drain)
 
     termination.then(leave)
     log.debug("ready", nodes=len(nodes))
     service.run()
     asyncio.run_coroutine_threadsafe(_leave(responder), loop).result()
+    if hooks.registered("on_worker_stop"):
+        loop.call_soon_threadsafe(loop.call_later, departure.left(), _give_up, departure, parent, log)
+        departure.run(log)
     parent.say(Drained())
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
     return 0
 
 
-async def _open(parent: Parent, bootstrap: Bootstrap, settings: ExecSettings, service: Service) -> Responder | None:
+def _give_up(departure: hooks.Departure, parent: Parent, log: Log) -> None:
+    """A stop hook keeps the main thread: leave without it."""
+    departure.give_up(log)
+    parent.say(Drained())
+    os._exit(0)
+
+
+async def _open(
+    parent: Parent, bootstrap: Bootstrap, settings: ExecSettings, service: Service, drain: Callable[[], None]
+) -> Responder | None:
     """Listen, and say so."""
     terms, name = terms_of(bootstrap, bootstrap.carrier), parse_worker(bootstrap.name)
     responder = Responder(name, bootstrap.server_key, terms, service)
@@ -109,7 +134,7 @@ async def _open(parent: Parent, bootstrap: Bootstrap, settings: ExecSettings, se
             responder.install(keys.epoch, keys.key)
             parent.say(Installed(keys.epoch))
 
-    parent.listen(asyncio.get_running_loop(), on_drain=lambda _drain: service.drain(), on_keys=rotate)
+    parent.listen(asyncio.get_running_loop(), on_drain=lambda _drain: drain(), on_keys=rotate)
     parent.say(Ready(address))
     return responder
 

@@ -116,6 +116,18 @@ class EndpointSettings(Struct, frozen=True):
     status: int = 200
 
 
+class ResourceLimits(Struct, frozen=True):
+    """What the kernel allows one exec worker at most; None: whatever it allows the supervisor."""
+
+    address_space: int | None = None
+    """Bytes of virtual memory."""
+    open_files: int | None = None
+    processes: int | None = None
+    """Processes and threads of the worker's whole user."""
+    file_size: int | None = None
+    """Bytes of one file that it writes."""
+
+
 class ExecSettings(Struct, frozen=True, tag="exec"):
     """What an exec worker is told."""
 
@@ -131,6 +143,13 @@ class ExecSettings(Struct, frozen=True, tag="exec"):
     """How long after its deadline a call may go on before its worker is killed, seconds."""
     cancel_grace: float = 0.1
     """The same for a call whose caller has left."""
+    nice: int = 0
+    """By how much less than its supervisor the worker insists on being run."""
+    cores: tuple[int, ...] = ()
+    """The cores it may run on; none: those of its supervisor."""
+    spread: bool = False
+    """Whether each worker of the group has one of these to itself, in turn."""
+    limits: ResourceLimits = ResourceLimits()
 
 
 class EmbeddedGroup(Struct, frozen=True):

@@ -10,66 +10,26 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx2 as httpx
 import psutil
 import pytest
+from detached import ROOT, Service, living, shunter, under_load, until
 from PIL import Image
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
 ROTATIONS = 3
 RESTARTS = 4
-ROOT = Path(__file__).parents[2]
 QUICKSTART = ROOT / "examples/quickstart/shunter.yaml"
 PHOTO = (ROOT / "examples/quickstart/photo.jpg").read_bytes()
-
-
-def shunter(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    """One command, as a person would give it."""
-    command = [sys.executable, str(ROOT / "shunter.py"), *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=90)
-
-
-class Service:
-    """A service that was started with `--detach`, and how to ask it."""
-
-    def __init__(self, config: Path, state_dir: Path, *more: str) -> None:
-        self.state = ["--state-dir", str(state_dir)]
-        self.state_dir = state_dir
-        self.config = ["-c", str(config)]
-        self.started = shunter("start", "--detach", *self.config, *self.state, "--set", "runtime.web.port=0", *more)
-        assert self.started.returncode == 0, self.started
-        self.url = re.search(r"http://[\d.]+:\d+", self.started.stdout)[0]
-        self.http = httpx.Client(base_url=self.url, timeout=30)
-
-    def status(self) -> dict[str, Any]:
-        asked = shunter("status", "--json", *self.state)
-        assert asked.returncode == 0, asked
-        return json.loads(asked.stdout)
-
-    @property
-    def pid(self) -> int:
-        return self.status()["supervisor"]["pid"]
-
-    def workers(self, group: str) -> list[dict[str, Any]]:
-        return next(found for found in self.status()["groups"] if found["name"] == group)["workers"]
-
-    def processes(self) -> list[psutil.Process]:
-        supervisor = psutil.Process(self.pid)
-        return [supervisor, *supervisor.children(recursive=True)]
-
-    def end(self) -> None:
-        self.http.close()
-        shunter("stop", "--force", *self.state)
 
 
 @pytest.fixture(scope="module")
@@ -93,19 +53,6 @@ def own(tmp_path: Path) -> Iterator[Service]:
     )
     yield made
     made.end()
-
-
-def until(true: Callable[[], object], patience: float = 10.0) -> None:
-    """Wait until it is; the assertion that fails otherwise is the caller's own condition."""
-    deadline = time.monotonic() + patience
-    while not true() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert true()
-
-
-def living(processes: list[psutil.Process]) -> list[psutil.Process]:
-    """Those that still run; what is left of one until somebody asks for its exit code does not."""
-    return [process for process in processes if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
 
 
 def is_free(url: str) -> bool:
@@ -346,28 +293,6 @@ def test_over_unix_sockets_everything_is_said_the_same_way(tmp_path: Path) -> No
         assert not [path for path in state.rglob("*") if path.is_socket()]
     finally:
         made.end()
-
-
-@contextmanager
-def under_load(service: Service, clients: int, ask: Callable[[httpx.Client], httpx.Response]) -> Iterator[None]:
-    """Requests without a pause meanwhile, each of which must have been answered with 200."""
-    ended = False
-    statuses: list[int] = []
-
-    def load() -> None:
-        with httpx.Client(base_url=service.url, timeout=30) as http:
-            while not ended:
-                statuses.append(ask(http).status_code)
-
-    with ThreadPoolExecutor(clients) as threads:
-        loads = [threads.submit(load) for _ in range(clients)]
-        try:
-            yield
-        finally:
-            ended = True
-    for done in loads:
-        done.result()
-    assert set(statuses) == {200}
 
 
 def computes(http: httpx.Client) -> httpx.Response:

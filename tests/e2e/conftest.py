@@ -1,0 +1,8 @@
+"""A service for every test of a whole one."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parent / "programs"))

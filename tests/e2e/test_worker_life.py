@@ -1,0 +1,123 @@
+"""What an application may do at the beginning and the end of a worker, in whole services."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from detached import Service, application, shunter, until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+
+SHOP = """
+import os, threading, time
+from pathlib import Path
+from exec_worker import node, on_worker_start, on_worker_stop
+
+model = None
+
+def note(what: str) -> None:
+    with Path(__file__).with_name("notes").open("a") as notes:
+        main = threading.current_thread() is threading.main_thread()
+        notes.write(f"{os.getpid()} {what} {'main' if main else 'other'}\\n")
+
+@on_worker_start
+def load() -> None:
+    global model
+    model = os.getpid()
+    note("load")
+
+@on_worker_stop
+def close() -> None:
+    note("close")
+
+@on_worker_stop
+def fails() -> None:
+    raise OSError("the pool is gone")
+
+@node
+def ask() -> int | None:
+    return model
+"""
+CONFIG = """
+runtime:
+  platform:
+    execution_ipc: {transport: TRANSPORT}
+    process_groups:
+      - {name: cpu, workers: 2, stages: [core], drain_timeout_seconds: 2}
+  web:
+    interfaces: [{kind: http, endpoints: [{path: /ask, node: shop.ask}]}]
+"""
+
+
+def notes(directory: Path, pid: int) -> list[str]:
+    lines = [line.split(" ", 1) for line in (directory / "notes").read_text().splitlines()]
+    return [what for who, what in lines if int(who) == pid]
+
+
+def logged(service: Service, event: str) -> list[dict[str, object]]:
+    lines = shunter("logs", *service.state, "-n", "1000").stdout.splitlines()
+    return [line for line in map(json.loads, lines) if line.get("event") == event]
+
+
+def test_hooks_run_in_each_worker_before_its_first_call_and_after_its_last(tmp_path: Path) -> None:
+    config = application(tmp_path, SHOP, CONFIG.replace("TRANSPORT", "tcp_local"))
+    service = Service(config, tmp_path / "state")
+    try:
+        pids = [worker["pid"] for worker in service.workers("cpu")]
+        assert service.http.get("/ask").json() in pids
+        assert [notes(tmp_path, pid) for pid in pids] == [["load main"]] * 2
+        os.kill(pids[0], signal.SIGKILL)
+        until(lambda: service.workers("cpu")[0]["incarnation"] == 2 and service.workers("cpu")[0]["state"] == "up")
+        assert shunter("restart", "cpu", *service.state).returncode == 0
+        assert notes(tmp_path, pids[0]) == ["load main"]  # a worker that is killed says no goodbye
+        assert notes(tmp_path, pids[1]) == ["load main", "close main"]
+        (failed, _) = logged(service, "stop_hook_failed")
+        assert failed["hook"] == "shop.fails"
+    finally:
+        service.end()
+
+
+def test_hooks_run_once_for_all_workers_that_are_threads_of_one_process(tmp_path: Path) -> None:
+    config = application(tmp_path, SHOP, CONFIG.replace("TRANSPORT", "memory"))
+    service = Service(config, tmp_path / "state")
+    try:
+        (web,) = service.workers("web")
+        assert service.http.get("/ask").json() == web["pid"]
+        assert shunter("stop", *service.state).returncode == 0
+        assert notes(tmp_path, web["pid"]) == ["load main", "close other"]
+    finally:
+        service.end()
+
+
+def test_a_start_hook_that_raises_is_told_with_its_traceback(tmp_path: Path) -> None:
+    broken = SHOP.replace("model = os.getpid()", "raise FileNotFoundError('model.bin')")
+    config = application(tmp_path, broken, CONFIG.replace("TRANSPORT", "tcp_local"))
+    started = shunter("start", "-c", str(config), "--state-dir", str(tmp_path / "state"), "--set", "runtime.web.port=0")
+    assert started.returncode == 2, started
+    said = started.stdout + started.stderr
+    assert "shop.load (on_worker_start) raised FileNotFoundError: model.bin" in said
+    assert "in load" in said
+
+
+def test_a_stop_hook_that_never_ends_keeps_nobody(tmp_path: Path) -> None:
+    endless = SHOP.replace('raise OSError("the pool is gone")', "time.sleep(600)")
+    config = application(tmp_path, endless, CONFIG.replace("TRANSPORT", "tcp_local"))
+    service = Service(config, tmp_path / "state")
+    try:
+        pids = [worker["pid"] for worker in service.workers("cpu")]
+        began = time.monotonic()
+        assert shunter("restart", "cpu", *service.state).returncode == 0
+        assert time.monotonic() - began < 30
+        assert {event["hook"] for event in logged(service, "stop_hooks_unfinished")} == {"shop.fails"}
+        assert [notes(tmp_path, pid) for pid in pids] == [["load main"]] * 2
+        assert [worker["reason"] for worker in service.workers("cpu")] == ["replaced"] * 2
+    finally:
+        service.end()
