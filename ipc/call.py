@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from ipc.messages.calls import ReplyMeta  # noqa: TC001 - a named tuple's fields are looked at
+from ipc.priority import NORMAL
 
 if TYPE_CHECKING:
     import asyncio
@@ -25,11 +26,15 @@ class Answer(NamedTuple):
 class Call:
     """`future` gives its Answer, or the IpcError that says what may be done next."""
 
-    __slots__ = ("body", "deadline", "future", "group", "id", "left", "link", "meta", "seat", "since", "size", "slow")
+    __slots__ = (
+        *("body", "deadline", "future", "group", "id", "left", "link", "meta", "node", "priority", "seat", "sent"),
+        *("since", "size", "slow"),
+    )
 
     def __init__(
         self,
         group: Group,
+        node: str,
         call_id: bytes,
         meta: bytes,
         body: bytes | memoryview,
@@ -37,10 +42,11 @@ class Call:
         timeout: float,
         slow: Callable[[Call], None] | None,
         future: asyncio.Future[Answer],
+        priority: int = NORMAL,
     ) -> None:
         self.id = call_id
-        self.group = group
-        self.since = since
+        self.group, self.node, self.priority = group, node, priority
+        self.since = self.sent = since
         self.meta, self.body, self.size = meta, body, len(body)
         self.deadline = since + timeout
         self.slow = slow

@@ -21,12 +21,14 @@ from ipc.messages.calls import (
     decode_not_started,
     decode_reply,
 )
+from ipc.priority import NORMAL
 from ipc.transport.tcp import dial
 from ipc.wire.frame import MAX_META, Frame, Refusal, Refuse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from ipc.errors import Rejected
     from ipc.flow.dispatch import Seat, Send
     from ipc.link import Link
     from ipc.mesh import Connect
@@ -64,7 +66,7 @@ class Caller:
         self.me = me
         self._terms = terms
         self._loop = asyncio.get_running_loop()
-        self._groups = {name: Group(name, limits) for name in sorted(set(routes.values()))}
+        self._groups = {name: Group(name, limits, self._turned_away) for name in sorted(set(routes.values()))}
         self._routes = {node: self._groups[group] for node, group in routes.items()}
         self._mesh = Mesh(self, me, terms, self._groups, connect, on_moved)
         self._pending: Pending[Call] = Pending()
@@ -80,6 +82,7 @@ class Caller:
         body: bytes | memoryview,
         timeout: float,
         slow: Callable[[Call], None] | None = None,
+        priority: int = NORMAL,
     ) -> Call:
         """Send a call on its way, or let it wait for a worker; await its `future`.
 
@@ -96,11 +99,11 @@ class Caller:
         time = now()
         if group.empty_since is not None and time - group.empty_since > NO_WORKER_PATIENCE:
             raise NoWorker(f"no worker of {group.name} is up")
-        call = Call(group, call_id, meta, body, time, timeout, slow, self._loop.create_future())
-        send = group.dispatch.submit(call)
+        call = Call(group, node, call_id, meta, body, time, timeout, slow, self._loop.create_future(), priority)
+        send = group.dispatch.submit(call, time)
         self._pending.open(call.id, call)
         if send is not None and not self._send(send, time):
-            self._send_all(group.dispatch.answered(send.seat, send.seat.room))
+            self._send_all(group.dispatch.answered(send.seat, send.seat.room, None, time))
         if self._sweeper is None:
             self._sweeper = self._loop.call_later(SWEEP, self._sweep)
         return call
@@ -151,7 +154,7 @@ class Caller:
         assert peer.seat is not None  # noqa: S101 - set when established
         kind = frame.kind
         if kind == _READY:
-            send = peer.group.dispatch.offered(peer.seat)
+            send = peer.group.dispatch.offered(peer.seat, now())
             if send is None or not self._send_all([send], peer.seat):
                 link.send(_DECLINE)
             return
@@ -190,21 +193,21 @@ class Caller:
             meta = decode_reply(frame.meta)
             if (waiter := self._pending.settle(call.id)) is not None and not waiter.future.done():
                 waiter.future.set_result(Answer(meta, frame.body))
-            self._over(peer, link, frame.flags, meta.room)
+            self._over(peer, link, call, frame.flags, meta.room)
         elif frame.kind == _FAILURE:
             failure = decode_failure(frame.meta)
             if self._pending.settle(call.id) is not None:
                 self._leave(call, from_code(failure.code, failure.detail))
-            self._over(peer, link, frame.flags, failure.room)
+            self._over(peer, link, call, frame.flags, failure.room)
         else:
             self._not_started(peer, call, decode_not_started(frame.meta))
 
-    def _over(self, peer: Peer, link: Link, flags: int, room: int) -> None:
+    def _over(self, peer: Peer, link: Link, call: Call, flags: int, room: int) -> None:
         """A call left its slot: who comes next?"""
         seat = peer.seat
         if seat is None:
             return
-        sends = peer.group.dispatch.answered(seat, room)
+        sends = peer.group.dispatch.answered(seat, room, call, now())
         if not (sends and self._send_all(sends, seat)) and flags & _SLOT_KEPT:
             link.send(_DECLINE)
 
@@ -215,13 +218,13 @@ class Caller:
             # Proved not begun: it may go anywhere else, whether it is idempotent or not.
             call.seat = None
             if peer.seat is not None:
-                self._send_all(peer.group.dispatch.given_back(peer.seat, call if waits else None))
+                self._send_all(peer.group.dispatch.given_back(peer.seat, call if waits else None, now()))
             return
         if waits:
             self._pending.settle(call.id)
             self._leave(call, ERROR_OF[reason](_NOT_STARTED[reason]))
         if peer.seat is not None:
-            self._send_all(peer.group.dispatch.answered(peer.seat, peer.seat.room))
+            self._send_all(peer.group.dispatch.answered(peer.seat, peer.seat.room, None, now()))
 
     def _send_all(self, sends: list[Send[Call]], seat: Seat | None = None) -> bool:
         """Send what is still wanted, and what follows in the place of the rest; returns whether `seat` got any."""
@@ -233,7 +236,7 @@ class Caller:
             if self._send(send, time):
                 served = served or send.seat is seat
             else:
-                sends += send.call.group.dispatch.answered(send.seat, send.seat.room)
+                sends += send.call.group.dispatch.answered(send.seat, send.seat.room, None, time)
         return served
 
     def _send(self, send: Send[Call], time: float) -> bool:
@@ -247,11 +250,16 @@ class Caller:
         link = call.group.links[seat]
         peer = link.state
         assert isinstance(peer, Peer)  # noqa: S101 - set when it was dialled
-        call.seat, call.link = seat, link
+        call.seat, call.link, call.sent = seat, link, time
         peer.outstanding[call.id] = call
         flags = _LAST_RESORT if last_resort else 0
         link.send(_REQUEST, call.id, call.meta, call.body, flags, min(budget, MAX_BUDGET_MS))
         return True
+
+    def _turned_away(self, call: Call, error: Rejected) -> None:
+        """It waited, and the dispatch will not send it: nothing was done."""
+        if self._pending.leave(call.id) is not None and not call.future.done():
+            call.future.set_exception(error)
 
     def _leave(self, call: Call, error: IpcError) -> None:
         """The call has left the table; tell its future, and the queue if it was there."""
@@ -286,7 +294,7 @@ class Caller:
                 slow, call.slow = call.slow, None
                 slow(call)
         for group in self._groups.values():
-            self._send_all(group.dispatch.doubt())
+            self._send_all(group.dispatch.doubt(time))
             if group.empty_since is not None and time - group.empty_since > NO_WORKER_PATIENCE:
                 for call in group.dispatch.evict():
                     self._pending.leave(call.id)

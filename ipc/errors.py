@@ -35,9 +35,13 @@ class IpcError(Exception):
 
 
 class Rejected(IpcError):
-    """Nothing was done. Asking again is safe."""
+    """Nothing was done. Asking again is safe, after `retry_after` seconds if that is known and else after a moment."""
 
     code = "rejected"
+
+    def __init__(self, *args: object, retry_after: float = 0.0) -> None:
+        super().__init__(*args)
+        self.retry_after = retry_after
 
 
 class NoWorker(Rejected):
@@ -47,7 +51,7 @@ class NoWorker(Rejected):
 
 
 class Busy(Rejected):
-    """Every place to wait is taken."""
+    """Every place to wait is taken, or the wait would be longer than the call's time."""
 
     code = "busy"
 

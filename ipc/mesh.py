@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from ipc.call import Call
+    from ipc.errors import Rejected
     from ipc.flow.dispatch import Send
     from ipc.link import Link, Side
     from ipc.messages.lifeline import Limits, Peers
@@ -45,9 +46,14 @@ class Group:
 
     __slots__ = ("dispatch", "empty_since", "links", "name")
 
-    def __init__(self, name: str, limits: Limits) -> None:
+    def __init__(self, name: str, limits: Limits, turn_away: Callable[[Call, Rejected], None]) -> None:
         self.name = name
-        self.dispatch: Dispatch[Call] = Dispatch(random.Random(), limits.queue_calls, limits.queue_bytes)  # noqa: S311 - it only spreads load
+        self.dispatch: Dispatch[Call] = Dispatch(
+            random.Random(),  # noqa: S311 - it only spreads load
+            limits.queue_calls,
+            limits.queue_bytes,
+            turn_away,
+        )
         self.links: dict[Seat, Link] = {}
         self.empty_since: float | None = now()
 
@@ -141,7 +147,7 @@ class Mesh:
         if peer.before is not None:
             self.withdraw(peer.before)
         peer.group.empty_since = None
-        peer.seat, sends = peer.group.dispatch.up(peer.spec.name)
+        peer.seat, sends = peer.group.dispatch.up(peer.spec.name, now())
         peer.group.links[peer.seat] = link
         self._look_if_moved(peer)
         return sends

@@ -4,30 +4,43 @@ A call goes to a worker that seems free, else it waits here. A worker that was n
 READY when it is; so many web workers that know nothing of one another act together nearly as one queue. `room` is
 what a worker last said it would take from us at once: more than one only while its calls are so short that the way
 there and back would cost more than the wait.
+
+Once calls wait, it learns how fast they are taken and how long they run. A call that would not be answered in time is
+refused when it comes, not when its time is over; one that has waited too long makes place for the one behind it. What
+is idle always gets a call: an estimate can only refuse while there is other work.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
-from ipc.errors import Busy
+from ipc.errors import Busy, Expired
+from ipc.flow.line import Line, Waiter
+from ipc.flow.runs import Runs
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from random import Random
+
+    from ipc.errors import Rejected
 
 
 DOUBTS = 12
 """After so many looks at a worker that was busy and is silent since, it is asked again."""
+CAUTION = 1.25
+"""Calls are refused as if the wait were so many times what is expected of it: to be wrong the other way would cost a
+worker's time, for a call that is started and not finished counts for nothing."""
 
 
-class Queued(Protocol):
-    """What the queue needs to know of a call."""
+class Queued(Waiter, Protocol):
+    """What is to be known of a call."""
 
-    size: int
-    """Bytes it keeps in memory while it waits."""
-    left: bool
-    """Whether nobody waits for it any more."""
+    node: str
+    """What it asks for: calls of one node are thought to take alike."""
+    deadline: float
+    """When its caller leaves, monotonic seconds."""
+    sent: float
+    """When a worker was asked last."""
 
 
 C = TypeVar("C", bound=Queued)
@@ -63,60 +76,63 @@ class Send(NamedTuple, Generic[C]):
 class Dispatch(Generic[C]):
     """The workers of one group and the calls that wait for one. Every method returns what is to be sent now."""
 
-    def __init__(self, rng: Random, max_calls: int, max_bytes: int) -> None:
+    def __init__(self, rng: Random, max_calls: int, max_bytes: int, turn_away: Callable[[C, Rejected], None]) -> None:
+        """`turn_away` is told of each call that waited and will not be sent. It must not call back."""
         self._rng = rng
-        self._max_calls, self._max_bytes = max_calls, max_bytes
+        self._turn_away = turn_away
         self._seats: dict[str, Seat] = {}
         self._idle: list[Seat] = []
         self._deep = 0  # seats whose room is more than one
-        self._queue: deque[C] = deque()
-        self.waiting = 0
-        self.waiting_bytes = 0
+        self._line: Line[C] = Line(max_calls, max_bytes)
+        self._runs: dict[str, Runs] = {}  # at most one for each node of the group
 
     @property
     def seats(self) -> tuple[Seat, ...]:
         """Everybody who is up."""
         return tuple(self._seats.values())
 
+    @property
+    def waiting(self) -> int:
+        """How many calls wait."""
+        return self._line.calls
+
+    @property
+    def waiting_bytes(self) -> int:
+        """How many bytes they keep."""
+        return self._line.bytes
+
     # -- calls
 
-    def submit(self, call: C) -> Send[C] | None:
-        """Send it now, or let it wait (None). Raises Busy when every place to wait is taken: nothing was done."""
-        if not self.waiting and (seat := self._choose()) is not None:
+    def submit(self, call: C, now: float) -> Send[C] | None:
+        """Send it now, or let it wait (None). Raises Busy if it would wait in vain: nothing was done."""
+        if not self._line.calls and (seat := self._choose()) is not None:
             return self._send(seat, call)
-        if self.waiting >= self._max_calls or self.waiting_bytes + call.size > self._max_bytes:
-            raise Busy("every place in the queue is taken")
-        self._queue.append(call)
-        self._count(call, 1)
+        self._wait(call, now)
         return None
 
     def withdraw(self, call: C) -> None:
         """A waiting call's caller has left. Its place in the queue is dropped when its turn comes."""
-        call.left = True
-        self._count(call, -1)
-        if len(self._queue) > 2 * self.waiting + 64:
-            self._queue = deque(c for c in self._queue if not c.left)
+        self._line.withdraw(call)
 
     def evict(self) -> list[C]:
         """Take every waiting call out."""
-        calls = [call for call in self._queue if not call.left]
-        self._queue.clear()
-        self.waiting = self.waiting_bytes = 0
-        return calls
+        return self._line.clear()
 
     # -- what workers say
 
-    def answered(self, seat: Seat, room: int) -> list[Send[C]]:
-        """A call that `seat` had is over, whatever came of it."""
+    def answered(self, seat: Seat, room: int, call: C | None, now: float) -> list[Send[C]]:
+        """A call that `seat` had is over, whatever came of it; `call` only if it was begun."""
+        if self._line.calls and call is not None:
+            self._learn(call, now)
         seat.outstanding -= 1
         if self._seats.get(seat.name) is seat:
             self._set_room(seat, room)
             seat.blocked = False
             if not seat.outstanding:
                 self._make_idle(seat)
-        return self._drain_queue()
+        return self._drain_queue(now) if self._line.calls else []
 
-    def given_back(self, seat: Seat, call: C | None) -> list[Send[C]]:
+    def given_back(self, seat: Seat, call: C | None, now: float) -> list[Send[C]]:
         """`seat` was busy and returned `call` (None if its caller has left): it goes on waiting, in front."""
         self._set_room(seat, 1)
         seat.outstanding -= 1
@@ -124,25 +140,24 @@ class Dispatch(Generic[C]):
         seat.doubts = 0
         self._not_idle(seat)
         if call is not None:
-            self._queue.appendleft(call)
-            self._count(call, 1)
-        return self._drain_queue()
+            self._line.prepend(call, now)
+        return self._drain_queue(now)
 
-    def offered(self, seat: Seat) -> Send[C] | None:
+    def offered(self, seat: Seat, now: float) -> Send[C] | None:
         """`seat` keeps a free slot for us: what to send there, or None to decline."""
         if self._seats.get(seat.name) is not seat:
             return None
         seat.blocked = False
-        call = self._pop()
+        call = self._next(now)
         if call is None:
             if not seat.outstanding:
                 self._make_idle(seat)
             return None
         return self._send(seat, call, last_resort=False)
 
-    def doubt(self) -> list[Send[C]]:
+    def doubt(self, now: float) -> list[Send[C]]:
         """To be called now and then while calls wait: a READY that never came costs a wait, not a worker."""
-        if not self.waiting:
+        if not self._line.calls:
             return []
         for seat in self._seats.values():
             if seat.blocked and not seat.outstanding:
@@ -150,15 +165,15 @@ class Dispatch(Generic[C]):
                 if seat.doubts >= DOUBTS:
                     seat.blocked = False
                     self._make_idle(seat)
-        return self._drain_queue()
+        return self._drain_queue(now)
 
     # -- who is up
 
-    def up(self, name: str) -> tuple[Seat, list[Send[C]]]:
+    def up(self, name: str, now: float) -> tuple[Seat, list[Send[C]]]:
         """A worker can be called from now on."""
         seat = self._seats[name] = Seat(name)
         self._make_idle(seat)
-        return seat, self._drain_queue()
+        return seat, self._drain_queue(now)
 
     def down(self, seat: Seat) -> None:
         """A worker cannot be called any more; answers to what it has may still come."""
@@ -187,26 +202,52 @@ class Dispatch(Generic[C]):
             self._not_idle(seat)
         return Send(seat, call, last_resort)
 
-    def _drain_queue(self) -> list[Send[C]]:
+    def _drain_queue(self, now: float) -> list[Send[C]]:
         sends: list[Send[C]] = []
-        while self.waiting and (seat := self._choose()) is not None:
-            call = self._pop()
+        while self._line.calls and (seat := self._choose()) is not None:
+            call = self._next(now)
             if call is None:
                 break
             sends.append(self._send(seat, call))
         return sends
 
-    def _pop(self) -> C | None:
-        while self._queue:
-            call = self._queue.popleft()
-            if not call.left:
-                self._count(call, -1)
-                return call
+    def _wait(self, call: C, now: float) -> None:
+        line = self._line
+        wait = line.expected(call.priority, now, len(self._seats))
+        # With no worker up, how it went is no guide to how it will go. And one may always wait: that keeps learning.
+        if self._seats and line.waits(call.priority):
+            runs = self._runs.get(call.node)
+            needs = CAUTION * wait + (runs.nearly_always(now) if runs is not None else 0.0)
+            if now + needs > call.deadline:
+                raise Busy("the wait would outlast the call's time", retry_after=wait)
+        if not line.has_room(call.size):
+            for other in line.make_room(call):
+                behind = line.expected(other.priority, now, len(self._seats))
+                self._turn_away(other, Busy("a call of a higher class has taken its place", retry_after=behind))
+            if not line.has_room(call.size):
+                raise Busy("every place in the queue is taken", retry_after=wait)
+        line.append(call, now)
+
+    def _next(self, now: float) -> C | None:
+        """Whose turn it is, of those for whom it is not too late."""
+        line = self._line
+        while (call := line.take(now)) is not None:
+            if not line.calls or not self._is_late(call, now):
+                return call  # also if it is late and the last: the worker would be idle otherwise
+            line.skipped(call)
+            self._turn_away(call, Expired("no worker was free in time"))
         return None
 
-    def _count(self, call: C, by: int) -> None:
-        self.waiting += by
-        self.waiting_bytes += by * call.size
+    def _is_late(self, call: C, now: float) -> bool:
+        runs = self._runs.get(call.node)
+        return now + (runs.usually(now) if runs is not None else 0.0) >= call.deadline
+
+    def _learn(self, call: C, now: float) -> None:
+        runs = self._runs.get(call.node)
+        if runs is None:
+            self._runs[call.node] = Runs(now - call.sent, now)
+        else:
+            runs.learn(now - call.sent, now)
 
     def _set_room(self, seat: Seat, room: int) -> None:
         if room != seat.room:

@@ -119,8 +119,7 @@ def lost_calls_are_sent_again(patch: pytest.MonkeyPatch) -> None:
             if caller._pending.peek(call.id) is not None:
                 del link.state.outstanding[call.id]
                 call.seat = None
-                call.group.dispatch._queue.appendleft(call)
-                call.group.dispatch._count(call, 1)
+                call.group.dispatch._line.prepend(call, call.since)
         ended(caller, link)
 
     patch.setattr(Caller, "ended", again)

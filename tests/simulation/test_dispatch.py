@@ -215,4 +215,4 @@ def test_whoever_comes_and_goes_nobody_is_forgotten_and_nothing_runs_twice(seed:
         assert each.admission.held == 0
         assert each.admission._kept_for is None
     assert verdicts["done"] > 100
-    assert verdicts.keys() <= {"done", "cancelled", "expired", "timeout", "lost"}
+    assert verdicts.keys() <= {"done", "busy", "cancelled", "expired", "timeout", "lost"}

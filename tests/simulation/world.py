@@ -14,10 +14,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from exec_worker.admission import GIVE_BACK_AFTER, KEEP_SLOT, Admission, Verdict
+from ipc.errors import Busy
 from ipc.flow.dispatch import Dispatch, Seat, Send
+from ipc.priority import NORMAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from ipc.errors import Rejected
 
 LEG = 0.00004
 """One way between two workers, seconds."""
@@ -32,6 +36,9 @@ class Call:
     deadline: float = float("inf")
     size: int = 1
     left: bool = False
+    node: str = "render"
+    priority: int = NORMAL
+    sent: float = 0.0
     seat: Seat | None = None
     runs: int = 0
     running: bool = False
@@ -98,22 +105,29 @@ class Web:
         self.alive = True
         self.links: list[Link] = []
         self.by_seat: dict[Seat, Link] = {}
-        self.dispatch: Dispatch[Call] = Dispatch(world.rng, max_calls, 10**12)
+        self.dispatch: Dispatch[Call] = Dispatch(world.rng, max_calls, 10**12, self.turned_away)
         self.pending: set[Call] = set()
 
     def connect(self, exec_: Exec) -> None:
         link = Link(self, exec_)
         self.links.append(link)
         exec_.links[self] = link
-        link.seat, sends = self.dispatch.up(exec_.name)
+        link.seat, sends = self.dispatch.up(exec_.name, self.world.now)
         self.by_seat[link.seat] = link
         self.send(sends)
 
     def ask(self, call: Call) -> None:
         self.pending.add(call)
-        send = self.dispatch.submit(call)
+        try:
+            send = self.dispatch.submit(call, self.world.now)
+        except Busy:
+            self.settle(call, "busy")
+            return
         if send is not None:
             self.send([send])
+
+    def turned_away(self, call: Call, error: Rejected) -> None:
+        self.settle(call, error.code)
 
     def send(self, sends: list[Send[Call]]) -> set[Seat]:
         served = set()
@@ -121,12 +135,12 @@ class Web:
             seat, call, last_resort = send
             if call.deadline <= self.world.now:
                 self.settle(call, "expired")
-                sends += self.dispatch.answered(seat, seat.room)
+                sends += self.dispatch.answered(seat, seat.room, None, self.world.now)
                 continue
             link = self.by_seat[seat]
             assert call.seat is None, "sent while it is elsewhere"
             assert not call.left
-            call.seat = seat
+            call.seat, call.sent = seat, self.world.now
             link.outstanding[id(call)] = call
             served.add(seat)
             self.world.say(link, True, "request", Asked(call, self, call.deadline, last_resort))
@@ -182,7 +196,7 @@ class Web:
         del link.outstanding[id(call)]
         self.settle(call, "done")
         assert link.seat is not None
-        served = self.send(self.dispatch.answered(link.seat, room))
+        served = self.send(self.dispatch.answered(link.seat, room, call, self.world.now))
         if slot_kept and link.seat not in served:
             self.world.say(link, True, "decline")
 
@@ -191,14 +205,14 @@ class Web:
         assert link.seat is not None
         if why in {"busy", "draining"}:
             call.seat = None
-            self.send(self.dispatch.given_back(link.seat, call if call in self.pending else None))
+            self.send(self.dispatch.given_back(link.seat, call if call in self.pending else None, self.world.now))
         else:
             self.settle(call, why)
-            self.send(self.dispatch.answered(link.seat, link.seat.room))
+            self.send(self.dispatch.answered(link.seat, link.seat.room, None, self.world.now))
 
     def on_ready(self, link: Link) -> None:
         assert link.seat is not None
-        send = self.dispatch.offered(link.seat)
+        send = self.dispatch.offered(link.seat, self.world.now)
         if send is None or link.seat not in self.send([send]):
             self.world.say(link, True, "decline")
 

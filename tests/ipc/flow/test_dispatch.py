@@ -9,170 +9,179 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipc.errors import Busy
+from ipc.errors import Busy, Rejected
 from ipc.flow.dispatch import DOUBTS, Dispatch, Seat, Send
+from ipc.priority import NORMAL
 
 
 @dataclass(eq=False)
 class Call:
     size: int = 1
     left: bool = False
-    sent_to: list[str] = field(default_factory=list)
+    priority: int = NORMAL
+    node: str = "render"
+    deadline: float = float("inf")
+    sent: float = 0.0
+    refused: list[Rejected] = field(default_factory=list)
+
+
+NOW = 0.0
+"""Where time does not matter: for who gets which call."""
 
 
 def dispatch(max_calls: int = 100, max_bytes: int = 1000) -> Dispatch[Call]:
-    return Dispatch(random.Random(7), max_calls, max_bytes)
+    return Dispatch(random.Random(7), max_calls, max_bytes, lambda call, error: call.refused.append(error))
 
 
 def group(count: int, max_calls: int = 100, max_bytes: int = 1000) -> tuple[Dispatch[Call], list[Seat]]:
     made = dispatch(max_calls, max_bytes)
-    return made, [made.up(f"cpu-{number}#1")[0] for number in range(count)]
+    return made, [made.up(f"cpu-{number}#1", NOW)[0] for number in range(count)]
 
 
 def test_a_free_worker_gets_the_call_at_once() -> None:
     made, (seat,) = group(1)
     call = Call()
-    assert made.submit(call) == Send(seat, call, last_resort=True)
+    assert made.submit(call, NOW) == Send(seat, call, last_resort=True)
     assert (seat.outstanding, made.waiting) == (1, 0)
 
 
 def test_every_free_worker_gets_one_and_only_the_last_is_told_that_it_is() -> None:
     made, seats = group(3)
-    sends = [made.submit(Call()) for _ in range(3)]
+    sends = [made.submit(Call(), NOW) for _ in range(3)]
     assert {send.seat for send in sends} == set(seats)
     assert [send.last_resort for send in sends] == [False, False, True]
-    assert made.submit(Call()) is None
+    assert made.submit(Call(), NOW) is None
     assert made.waiting == 1
 
 
 def test_what_waits_goes_in_the_order_it_came() -> None:
     made, (seat,) = group(1)
-    made.submit(Call())
+    made.submit(Call(), NOW)
     calls = [Call() for _ in range(3)]
     for call in calls:
-        made.submit(call)
+        made.submit(call, NOW)
     got = []
     for _ in range(3):
-        (send,) = made.answered(seat, 1)
+        (send,) = made.answered(seat, 1, None, NOW)
         got.append(send.call)
     assert got == calls
-    assert made.answered(seat, 1) == []
+    assert made.answered(seat, 1, None, NOW) == []
     assert made.waiting == made.waiting_bytes == 0
 
 
 def test_both_bounds_hold_and_refuse_without_a_trace() -> None:
     made, _ = group(1, max_calls=3, max_bytes=100)
-    made.submit(Call(10_000))  # sent at once, so it does not wait
-    made.submit(Call(99))
+    made.submit(Call(10_000), NOW)  # sent at once, so it does not wait
+    made.submit(Call(99), NOW)
     with pytest.raises(Busy):
-        made.submit(Call(2))
-    made.submit(Call(1))
-    made.submit(Call(0))
+        made.submit(Call(2), NOW)
+    made.submit(Call(1), NOW)
+    made.submit(Call(0), NOW)
     with pytest.raises(Busy):
-        made.submit(Call(0))
+        made.submit(Call(0), NOW)
     assert (made.waiting, made.waiting_bytes) == (3, 100)
 
 
 def test_who_gave_a_call_back_is_not_asked_again_before_it_is_ready() -> None:
     made, (seat,) = group(1)
     call = Call()
-    made.submit(call)
-    assert made.given_back(seat, call) == []
-    assert made.submit(Call()) is None
-    send = made.offered(seat)
+    made.submit(call, NOW)
+    assert made.given_back(seat, call, NOW) == []
+    assert made.submit(Call(), NOW) is None
+    send = made.offered(seat, NOW)
     assert send == Send(seat, call, last_resort=False)
     assert made.waiting == 1
 
 
 def test_a_call_given_back_goes_to_who_is_free_and_in_front_of_others() -> None:
     made, (one, two) = group(2)
-    first, second = made.submit(Call()), made.submit(Call())
+    first, second = made.submit(Call(), NOW), made.submit(Call(), NOW)
     third = Call()
-    made.submit(third)
-    assert made.given_back(first.seat, first.call) == []
-    (send,) = made.answered(second.seat, 1)
+    made.submit(third, NOW)
+    assert made.given_back(first.seat, first.call, NOW) == []
+    (send,) = made.answered(second.seat, 1, None, NOW)
     assert (send.seat, send.call) == (second.seat, first.call)
     assert {one, two} == {first.seat, second.seat}
-    (send,) = made.answered(second.seat, 1)
+    (send,) = made.answered(second.seat, 1, None, NOW)
     assert send.call is third
 
 
 def test_a_call_that_left_is_given_back_to_nobody() -> None:
     made, (seat,) = group(1)
-    made.submit(Call())
-    assert made.given_back(seat, None) == []
+    made.submit(Call(), NOW)
+    assert made.given_back(seat, None, NOW) == []
     assert made.waiting == 0
-    assert made.offered(seat) is None
-    assert made.submit(Call()) is not None
+    assert made.offered(seat, NOW) is None
+    assert made.submit(Call(), NOW) is not None
 
 
 def test_ready_without_need_makes_the_worker_free() -> None:
     made, (seat,) = group(1)
     call = Call()
-    made.submit(call)
-    made.given_back(seat, call)
+    made.submit(call, NOW)
+    made.given_back(seat, call, NOW)
     made.withdraw(call)
-    assert made.offered(seat) is None
-    assert made.submit(Call()).seat is seat
+    assert made.offered(seat, NOW) is None
+    assert made.submit(Call(), NOW).seat is seat
 
 
 def test_room_for_more_is_filled_at_the_emptiest_worker() -> None:
     made, (one, two) = group(2)
-    sends = [made.submit(Call()), made.submit(Call())]
-    assert made.submit(Call()) is None
-    (more,) = made.answered(one, 3)
+    sends = [made.submit(Call(), NOW), made.submit(Call(), NOW)]
+    assert made.submit(Call(), NOW) is None
+    (more,) = made.answered(one, 3, None, NOW)
     assert more.seat is one
-    assert [made.submit(Call()).seat for _ in range(2)] == [one, one]
-    assert made.submit(Call()) is None
+    assert [made.submit(Call(), NOW).seat for _ in range(2)] == [one, one]
+    assert made.submit(Call(), NOW) is None
     assert one.outstanding == 3
-    (more,) = made.answered(two, 3)
+    (more,) = made.answered(two, 3, None, NOW)
     assert more.seat is two
-    assert made.submit(Call()).seat is two
+    assert made.submit(Call(), NOW).seat is two
     assert {send.seat for send in sends} == {one, two}
 
 
 def test_an_answer_says_that_a_worker_is_not_busy_any_more() -> None:
     made, (seat,) = group(1)
-    made.submit(Call())
-    made.answered(seat, 2)
-    sends = [made.submit(Call()), made.submit(Call())]
-    made.given_back(seat, sends[1].call)
+    made.submit(Call(), NOW)
+    made.answered(seat, 2, None, NOW)
+    sends = [made.submit(Call(), NOW), made.submit(Call(), NOW)]
+    made.given_back(seat, sends[1].call, NOW)
     assert seat.blocked
-    (send,) = made.answered(seat, 1)
+    (send,) = made.answered(seat, 1, None, NOW)
     assert (send.seat, send.call, seat.blocked) == (seat, sends[1].call, False)
 
 
 def test_room_goes_with_the_worker_that_had_it() -> None:
     made, (one, two) = group(2)
-    made.submit(Call())
-    made.submit(Call())
-    made.answered(one, 5)
+    made.submit(Call(), NOW)
+    made.submit(Call(), NOW)
+    made.answered(one, 5, None, NOW)
     made.down(one)
     assert made._deep == 0
-    assert made.submit(Call()) is None
+    assert made.submit(Call(), NOW) is None
     assert two.outstanding == 1
 
 
 def test_a_withdrawn_call_is_never_sent() -> None:
     made, (seat,) = group(1)
-    made.submit(Call())
+    made.submit(Call(), NOW)
     gone, stays = Call(5), Call(7)
-    made.submit(gone)
-    made.submit(stays)
+    made.submit(gone, NOW)
+    made.submit(stays, NOW)
     made.withdraw(gone)
     assert (made.waiting, made.waiting_bytes) == (1, 7)
-    (send,) = made.answered(seat, 1)
+    (send,) = made.answered(seat, 1, None, NOW)
     assert send.call is stays
 
 
 def test_what_left_does_not_pile_up() -> None:
     made, _ = group(1, max_calls=10)
-    made.submit(Call())
+    made.submit(Call(), NOW)
     for _ in range(1000):
         call = Call()
-        made.submit(call)
+        made.submit(call, NOW)
         made.withdraw(call)
-    assert len(made._queue) < 100
+    assert len(made._line._classes[NORMAL].queue) < 100
     assert made.waiting == 0
 
 
@@ -180,70 +189,70 @@ def test_evicting_leaves_an_empty_queue() -> None:
     made = dispatch()
     calls = [Call(), Call(), Call()]
     for call in calls:
-        made.submit(call)
+        made.submit(call, NOW)
     made.withdraw(calls[1])
     assert made.evict() == [calls[0], calls[2]]
     assert (made.waiting, made.waiting_bytes) == (0, 0)
-    _, sends = made.up("cpu-0#1")
+    _, sends = made.up("cpu-0#1", NOW)
     assert sends == []
 
 
 def test_a_worker_that_comes_up_is_given_what_waits() -> None:
     made = dispatch()
     call = Call()
-    assert made.submit(call) is None
-    seat, (send,) = made.up("cpu-0#1")
+    assert made.submit(call, NOW) is None
+    seat, (send,) = made.up("cpu-0#1", NOW)
     assert (send.seat, send.call, send.last_resort) == (seat, call, True)
 
 
 def test_a_worker_that_is_down_gets_nothing_and_may_still_answer() -> None:
     made, (one, two) = group(2)
-    made.submit(Call())
-    made.submit(Call())
+    made.submit(Call(), NOW)
+    made.submit(Call(), NOW)
     made.down(one)
     waiting = Call()
-    assert made.submit(waiting) is None
-    assert made.answered(one, 9) == []
+    assert made.submit(waiting, NOW) is None
+    assert made.answered(one, 9, None, NOW) == []
     assert one.outstanding == 0
-    assert made.offered(one) is None
+    assert made.offered(one, NOW) is None
     made.down(one)
     assert made.seats == (two,)
-    (send,) = made.answered(two, 1)
+    (send,) = made.answered(two, 1, None, NOW)
     assert (send.seat, send.call) == (two, waiting)
 
 
 def test_a_worker_that_is_down_may_still_give_back() -> None:
     made, (one, two) = group(2)
-    sends = {send.seat: send.call for send in (made.submit(Call()), made.submit(Call()))}
+    sends = {send.seat: send.call for send in (made.submit(Call(), NOW), made.submit(Call(), NOW))}
     made.down(one)
-    assert made.given_back(one, sends[one]) == []
-    (send,) = made.answered(two, 1)
+    assert made.given_back(one, sends[one], NOW) == []
+    (send,) = made.answered(two, 1, None, NOW)
     assert send.call is sends[one]
-    assert made.given_back(two, None) == []
+    assert made.given_back(two, None, NOW) == []
 
 
 def test_a_successor_of_the_same_name_is_somebody_else() -> None:
     made, (old,) = group(1)
-    made.submit(Call())
+    made.submit(Call(), NOW)
     made.down(old)
-    new, _ = made.up(old.name)
-    assert made.answered(old, 5) == []
+    new, _ = made.up(old.name, NOW)
+    assert made.answered(old, 5, None, NOW) == []
     assert (old.outstanding, new.outstanding) == (0, 0)
     made.down(old)
     assert made.seats == (new,)
-    assert made.submit(Call()).seat is new
+    assert made.submit(Call(), NOW).seat is new
 
 
 def test_silence_is_doubted_and_then_ended() -> None:
     made, (seat,) = group(1)
     call = Call()
-    made.submit(call)
-    made.given_back(seat, call)
+    made.submit(call, NOW)
+    made.given_back(seat, call, NOW)
     for _ in range(DOUBTS - 1):
-        assert made.doubt() == []
-    (send,) = made.doubt()
+        assert made.doubt(NOW) == []
+    (send,) = made.doubt(NOW)
     assert (send.seat, send.call) == (seat, call)
-    assert made.doubt() == []
+    assert made.doubt(NOW) == []
 
 
 class Ledger:
@@ -279,7 +288,7 @@ class Ledger:
         call = Call(size)
         waited = self.made.waiting
         try:
-            send = self.made.submit(call)
+            send = self.made.submit(call, NOW)
         except Busy:
             assert waited >= self.max_calls or self.made.waiting_bytes + size > 50
             return
@@ -302,24 +311,24 @@ class Ledger:
         if (found := self.pick(index)) is not None:
             seat, call = found
             self.over.add(call)
-            self.sent(self.made.answered(seat, room))
+            self.sent(self.made.answered(seat, room, None, NOW))
 
     def give_back(self, index: int, left: bool) -> None:
         if (found := self.pick(index)) is not None:
             seat, call = found
             if left:
                 self.over.add(call)
-            self.sent(self.made.given_back(seat, None if left else call))
+            self.sent(self.made.given_back(seat, None if left else call, NOW))
 
     def offer(self, index: int) -> None:
         if self.seats:
             seat = self.seats[index % len(self.seats)]
-            send = self.made.offered(seat)
+            send = self.made.offered(seat, NOW)
             self.sent([send] if send else [], seat)
 
     def up(self) -> None:
         self.names += 1
-        seat, sends = self.made.up(f"cpu-{self.names}#1")
+        seat, sends = self.made.up(f"cpu-{self.names}#1", NOW)
         self.seats.append(seat)
         self.up_now.append(seat)
         self.sent(sends)
@@ -334,7 +343,7 @@ class Ledger:
                     self.over.add(call)
 
     def doubt(self) -> None:
-        self.sent(self.made.doubt())
+        self.sent(self.made.doubt(NOW))
 
     def evict(self) -> None:
         calls = self.made.evict()
