@@ -54,6 +54,8 @@ def as_data(answer: Status) -> dict[str, Any]:
         for worker in group["workers"]:
             if not worker["reason"]:
                 del worker["reason"]
+        if group["template"] is None:
+            del group["template"]
     return data
 
 
@@ -85,7 +87,7 @@ def rows(answer: Status, now: float) -> Table:
     made.columns[0].no_wrap = True
     for group in answer.groups:
         made.add_row(Text(group.name, "bold"), Text(group.state, _COLOURS.get(group.state, "yellow")))
-        for worker in group.workers:
+        for worker in (*group.workers, *((group.template,) if group.template is not None else ())):
             state = Text(worker.state, _COLOURS.get(worker.state, "yellow"))
             made.add_row(Text(f"  {worker.name}"), state, *_figures(worker, now, refused=refused))
     return made

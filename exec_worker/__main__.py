@@ -15,7 +15,12 @@ def main() -> None:
     parent, given, termination = Parent.enter(sys.argv[1:])
     from exec_worker.process import run  # noqa: PLC0415 - hardened first, everything else after
 
-    sys.exit(run(parent, given.page, termination))
+    nodes = None
+    if given.template:
+        from exec_worker.template import serve  # noqa: PLC0415 - as above
+
+        parent, given, termination, nodes = serve(parent, given)
+    sys.exit(run(parent, given.page, termination, nodes))
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from ipc.stats import report_to
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from exec_worker.binding import Binding
     from ipc.hardening import Termination
     from ipc.messages.lifeline import Bootstrap
     from ipc.parent import Parent
@@ -50,8 +51,8 @@ def context() -> Mapping[str, object]:
     return {"request_id": call.request_id, "trace": call.trace}
 
 
-def run(parent: Parent, page: int, termination: Termination) -> int:
-    """Be the worker the supervisor says; returns the exit code."""
+def run(parent: Parent, page: int, termination: Termination, nodes: dict[str, Binding] | None = None) -> int:
+    """Be the worker the supervisor says; returns the exit code. `nodes` if it was forked where they were loaded."""
     bootstrap = parent.bootstrap()
     settings = bootstrap.settings
     assert isinstance(settings, ExecSettings)  # noqa: S101 - the supervisor starts the right program
@@ -59,7 +60,8 @@ def run(parent: Parent, page: int, termination: Termination) -> int:
     install(log, bootstrap.log.level, context)
     try:
         limits.apply(settings, parse_worker(bootstrap.name).slot)
-        nodes = load(settings.nodes, settings.sys_path)
+        if nodes is None:
+            nodes = load(settings.nodes, settings.sys_path)
         hooks.begin()
     except limits.Refused as error:
         parent.say(Broken(str(error)))
@@ -68,7 +70,7 @@ def run(parent: Parent, page: int, termination: Termination) -> int:
         parent.say(Broken(str(error), error.traceback or traceback.format_exc()))
         return 1
     sys.setswitchinterval(SWITCH_INTERVAL)
-    gc.collect()
+    gc.collect()  # in a forked worker that is next to nothing: its template's objects are frozen already
     gc.freeze()
     scoreboard = Scoreboard(page)
     report_to(log, scoreboard)

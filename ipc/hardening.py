@@ -173,14 +173,15 @@ def _told(uid: int) -> str:
 def close_others(keep: Iterable[int]) -> None:
     """Leave only the standard descriptors and `keep` open; programs started from here inherit no other."""
     kept = _STANDARD | set(keep)
-    for fd in _open_descriptors() - kept:
+    for fd in open_descriptors() - kept:
         with suppress(OSError):  # the directory that was listed is in the list
             os.close(fd)
     for fd in kept - _STANDARD:
         os.set_inheritable(fd, False)
 
 
-def _open_descriptors() -> set[int]:
+def open_descriptors() -> set[int]:
+    """Every descriptor there is, and perhaps that of the list itself, which is closed by now."""
     try:
         return {int(name) for name in os.listdir("/proc/self/fd")}  # noqa: PTH208 -- names are all that is wanted
     except OSError:  # no /proc: try every number there can be

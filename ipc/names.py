@@ -13,6 +13,10 @@ GROUP_PATTERN = r"[a-z][a-z0-9_]{0,31}"
 _WORKER = re.compile(rf"({GROUP_PATTERN})-(0|[1-9][0-9]{{0,3}})#(0|[1-9][0-9]{{0,9}})")
 
 
+TEMPLATE = -1
+"""The slot of the warm process that the workers of its group are forked from. It never speaks on a link."""
+
+
 class WorkerName(NamedTuple):
     """One life of one worker. No name comes twice while a supervisor lives: incarnations only grow."""
 
@@ -21,12 +25,12 @@ class WorkerName(NamedTuple):
     incarnation: int
 
     def __str__(self) -> str:
-        return f"{self.group}-{self.slot}#{self.incarnation}"
+        return f"{self.seat}#{self.incarnation}"
 
     @property
     def seat(self) -> str:
         """The part that stays when the worker is replaced: `cpu_sync-0`."""
-        return f"{self.group}-{self.slot}"
+        return f"{self.group}-{'template' if self.slot == TEMPLATE else self.slot}"
 
     @property
     def socket(self) -> str:

@@ -8,10 +8,11 @@ import sys
 import threading
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn, TypeVar
 
 import msgspec
 
+from ipc.birth import wait_for_order
 from ipc.confinement import Confinement
 from ipc.errors import BadMessage, Misuse
 from ipc.hardening import Orphaned, Termination, Unfit, harden, note_signals, require_reach
@@ -20,9 +21,11 @@ from ipc.messages.lifeline import (
     Bootstrap,
     Broken,
     Drain,
+    Fork,
     Hardened,
     Install,
     Peers,
+    Preload,
     Retire,
     decode_from_supervisor,
     encode,
@@ -31,10 +34,12 @@ from ipc.wire.framing import Deframer
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
+    from ipc.birth import Belongings
     from ipc.messages.lifeline import FromChild, FromSupervisor
 
+First = TypeVar("First", Bootstrap, Preload)
 ORPHANED = 75
 """The exit code of a child that left because its supervisor had; nobody is there to read it."""
 _CHUNK = 65_536
@@ -50,6 +55,8 @@ class Inherited(NamedTuple):
     parent: int
     listener: int | None = None
     confinement: Confinement = Confinement()
+    template: bool = False
+    """Whether it serves nobody, and has workers forked from it instead."""
 
     @property
     def descriptors(self) -> tuple[int, ...]:
@@ -61,7 +68,7 @@ def inherited(argv: Sequence[str]) -> Inherited:
     """Read a child's arguments; Misuse if a person typed them."""
     words = dict(zip(argv[::2], argv[1::2], strict=False))
     known = (
-        words.keys() <= {*_FLAGS, *_CONFINEMENT, "--allow-debug"}
+        words.keys() <= {*_FLAGS, *_CONFINEMENT, "--allow-debug", "--template"}
         and {"--lifeline-fd", "--page-fd", "--parent"} <= words.keys()
     )
     if len(argv) % 2 or not known or not all(word.isdecimal() for word in words.values()):
@@ -69,7 +76,7 @@ def inherited(argv: Sequence[str]) -> Inherited:
     given = {name: int(words[flag]) for flag, name in _FLAGS.items() if flag in words}
     numbers = {name: int(words[flag]) for flag, name in _CONFINEMENT.items() if flag in words}
     confinement = Confinement(**numbers, debug=words.get("--allow-debug") == "1")
-    return Inherited(**given, confinement=confinement)
+    return Inherited(**given, confinement=confinement, template=words.get("--template") == "1")
 
 
 def leave() -> None:
@@ -109,17 +116,23 @@ class Parent:
         Call it before any import that is not Shunter's. Raises Orphaned if the parent died meanwhile.
         """
         given = inherited(argv)
+        parent, termination = cls.begin(given)
+        return parent, given, termination
+
+    @classmethod
+    def begin(cls, given: Inherited, files: Iterable[int] = ()) -> tuple[Parent, Termination]:
+        """The same for a process that was forked. The descriptors `files` stay open too."""
         termination = note_signals()
         parent = cls.open(given.lifeline)
         try:
-            missing = harden(given.parent, given.descriptors, given.confinement)
+            missing = harden(given.parent, (*given.descriptors, *files), given.confinement)
         except Unfit as error:
             parent.give_up(error)
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, TextIOWrapper):  # into a pipe Python would write whole blocks, and late
                 stream.reconfigure(line_buffering=True, errors="backslashreplace")
         parent.say(Hardened(pid=os.getpid(), missing=missing))
-        return parent, given, termination
+        return parent, termination
 
     def say(self, message: FromChild) -> bool:
         """Tell the supervisor; False if it is gone, of which `on_gone` hears too. Any thread."""
@@ -136,17 +149,15 @@ class Parent:
 
         A child that cannot read its own application says so and leaves.
         """
-        size = int.from_bytes(self._exactly(4), "big")
-        if size > MAX_MESSAGE:
-            raise BadMessage(f"a bootstrap of {size} bytes; {MAX_MESSAGE} are allowed")
-        message = _decode(self._exactly(size))
-        if not isinstance(message, Bootstrap):
-            raise BadMessage(f"{type(message).__name__} before the bootstrap")
-        try:
-            require_reach(map(Path, message.settings.sys_path))
-        except Unfit as error:
-            self.give_up(error)
-        return message
+        return self._first(Bootstrap)
+
+    def preload(self) -> Preload:
+        """The same for a template: what it is to import."""
+        return self._first(Preload)
+
+    def order(self) -> Belongings:
+        """Wait for the next order that a template is given. Raises Orphaned, BadMessage."""
+        return wait_for_order(self._socket)
 
     def give_up(self, why: Exception) -> NoReturn:
         """Say that this child cannot do what it is for, and leave."""
@@ -175,6 +186,19 @@ class Parent:
         """Stop listening and let go of the descriptor. The supervisor takes that for leaving."""
         self._deafen()
         self._socket.close()
+
+    def _first(self, kind: type[First]) -> First:
+        size = int.from_bytes(self._exactly(4), "big")
+        if size > MAX_MESSAGE:
+            raise BadMessage(f"a bootstrap of {size} bytes; {MAX_MESSAGE} are allowed")
+        message = _decode(self._exactly(size))
+        if not isinstance(message, kind):
+            raise BadMessage(f"{type(message).__name__} before the bootstrap")
+        try:
+            require_reach(map(Path, message.settings.sys_path))
+        except Unfit as error:
+            self.give_up(error)
+        return message
 
     def _exactly(self, size: int) -> bytes:
         data = bytearray()
@@ -209,7 +233,7 @@ class Parent:
                 self._on_drain(message)
             case Install() | Retire():
                 self._on_keys(message)
-            case Bootstrap():
+            case Bootstrap() | Preload() | Fork():
                 pass  # a life has one; a second says nothing new
 
     def _deafen(self) -> None:

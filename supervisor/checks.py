@@ -89,6 +89,7 @@ def check_links(config: Config, groups: Sequence[ProcessGroup], users: Container
             hint=f"use tcp_local, or at most {SLOTS - 1} workers",
         )
     yield from _check_users(ipc.transport, groups, users)
+    yield from _check_preload(ipc.transport, groups)
     if ipc.transport == "tcp_local" and ipc.bind_port and workers > 1:
         yield ConfigError(
             f"{workers} exec workers cannot all listen on port {ipc.bind_port}",
@@ -124,6 +125,19 @@ def _check_users(transport: str, groups: Sequence[ProcessGroup], users: Containe
                     key=f"{key}.{name}",
                     hint=f"give it to the group '{WEB}', or use tcp_local",
                 )
+
+
+def _check_preload(transport: str, groups: Sequence[ProcessGroup]) -> Iterator[ConfigError]:
+    """Faults in who is forked from a process that has imported the nodes."""
+    for n, group in enumerate(groups):
+        if not group.preload or (group.name != WEB and transport != "memory"):
+            continue
+        why = "'memory' makes threads of each web worker of them" if group.name != WEB else "they run no nodes"
+        yield ConfigError(
+            f"workers of '{group.name}' cannot be preloaded: {why}",
+            key=f"{_GROUPS}.{n}.preload",
+            hint="leave it out" if group.name == WEB else "use tcp_local or unix, or leave it out",
+        )
 
 
 def _is_loopback(host: str) -> bool:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ipc.messages import lifeline as said
 from ipc.messages.control import WorkerStatus
+from ipc.names import WorkerName
 from supervisor import events, life
 from supervisor.errors import SpawnError
 from supervisor.life import RUNNING, Child, Spec, State
@@ -23,8 +24,8 @@ from supervisor.scoreboard import rss_bytes
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from ipc.birth import Belongings
     from ipc.messages.lifeline import FromChild, FromSupervisor
-    from ipc.names import WorkerName
     from supervisor.events import Event, Stream
     from supervisor.group import Seat
     from supervisor.spawn import Process
@@ -36,6 +37,9 @@ _dice = random.SystemRandom()
 
 class Home(Protocol):
     """What a worker needs of the world around it."""
+
+    def fork(self, name: WorkerName) -> Process | None:
+        """Have its process forked from a warm template; None if there is none."""
 
     def launch(self, name: WorkerName) -> Process:
         """Make its process; SpawnError if that fails."""
@@ -101,6 +105,14 @@ class Worker:
         if self._lifeline is not None and self.life.hardened:
             self._lifeline.send(message)
 
+    def hand_over(self, belongings: Belongings) -> bool:
+        """It is a template: order a worker from it; whether that was possible."""
+        return self.life.state is State.UP and self._lifeline is not None and self._lifeline.hand_over(belongings)
+
+    def lose(self, why: str) -> None:
+        """It does not do what it is for."""
+        self._happen(life.Lost(why))
+
     def settle(self, spec: Spec, reason: str) -> None:
         """It was on trial and has the seat now: from here on `spec` holds."""
         self.life = replace(self.life, spec=spec, row=0)
@@ -108,10 +120,9 @@ class Worker:
 
     def status(self) -> WorkerStatus:
         """What can be seen of it from outside."""
-        process = self._process
         calls, running, refused = self.counts()
         return WorkerStatus(
-            name=str(self.name or f"{self._seat.group}-{self._seat.slot}#0"),
+            name=str(self.name or WorkerName(self._seat.group, self._seat.slot, 0)),
             pid=self.pid,
             state=self.state.value,
             incarnation=self.name.incarnation if self.name is not None else 0,
@@ -119,7 +130,7 @@ class Worker:
             since=self._since,
             calls=calls,
             running=running,
-            rss_bytes=rss_bytes(process.pid) if process is not None else 0,
+            rss_bytes=rss_bytes(self.pid) if self.pid is not None else 0,
             reason=self.reason,
             refused=refused,
         )
@@ -151,6 +162,8 @@ class Worker:
                 self._lifeline.send(said.Drain(grace))
             case life.Kill() if self._process is not None:
                 self._process.kill()
+                if self._process.pid is None:  # nobody to kill, and no end to hear of
+                    self._loop.call_soon(self._exited, self._process)
             case life.SetTimer(seconds):
                 self._set_timer(seconds)
 
@@ -187,20 +200,40 @@ class Worker:
         self.address = ""
         self._heard_last.clear()
         self._spawned = self._loop.time()
+        if (process := self._home.fork(name)) is None:
+            self._launch(name)
+        else:
+            self._attend(process)
+
+    def _launch(self, name: WorkerName) -> None:
         try:
             process = self._home.launch(name)
         except SpawnError as error:
             self._loop.call_soon(self._ended, error.what)
             return
-        self._process = process
+        self._attend(process)
+        self._watch(process)
+
+    def _attend(self, process: Process) -> None:
+        self._process, name = process, process.name
         on_message, on_lost = partial(self._heard, process), partial(self._lost, process)
-        self._lifeline = Lifeline(self._loop, process.lifeline, process.pid, on_message, on_lost)
+        is_it = partial(self._met, process)
+        self._lifeline = Lifeline(self._loop, process.lifeline, process.pid, on_message, on_lost, is_it)
         self._outputs = (
             Output(self._loop, process.stdout, partial(self._wrote, str(name), "stdout")),
             Output(self._loop, process.stderr, partial(self._wrote, str(name), "stderr")),
         )
+
+    def _watch(self, process: Process) -> None:
         self._loop.add_reader(process.pidfd, self._exited, process)
-        self._home.tell(events.WorkerSpawned(str(name), process.pid))
+        self._home.tell(events.WorkerSpawned(str(process.name), process.pid or 0))
+
+    def _met(self, process: Process, pid: int) -> bool:
+        """Whether process `pid`, the first to speak for one that was ordered from a template, is that one."""
+        if process is not self._process or self.state is not State.STARTING or not process.is_born_as(pid):
+            return False
+        self._watch(process)
+        return True
 
     def _heard(self, process: Process, message: FromChild) -> None:
         if process is not self._process:
@@ -224,7 +257,12 @@ class Worker:
                 self._home.heard(self, message)
 
     def _lost(self, process: Process, why: str) -> None:
-        if process is self._process:
+        if process is not self._process:
+            return
+        if process.pid is None and self.state is State.STARTING:  # its template has died: that is no crash of its own
+            self._forget(process)
+            self._launch(process.name)
+        else:
             self._happen(life.Lost(why))
 
     def _wrote(self, worker: str, stream: Stream, text: str) -> None:
@@ -233,14 +271,20 @@ class Worker:
         self._home.tell(events.LineWritten(worker, stream, text))
 
     def _exited(self, process: Process) -> None:
-        self._loop.remove_reader(process.pidfd)
+        if process is self._process:
+            self._ended(self._forget(process))
+
+    def _forget(self, process: Process) -> str:
+        """Let go of a process that has ended, or never was; how it ended."""
+        if process.pid is not None:
+            self._loop.remove_reader(process.pidfd)
         if self._lifeline is not None:  # the last it said comes before its end
             self._lifeline.close()
         for output in self._outputs:
             output.finish()
         how = process.end()
         self._process, self._lifeline, self._outputs = None, None, ()
-        self._ended(how)
+        return how
 
     def _ended(self, how: str) -> None:
         self._happen(life.Exited(how, _dice.random()))

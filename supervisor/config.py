@@ -103,6 +103,9 @@ class ProcessGroup(_Section, frozen=True):
     """How long after its deadline a call may go on before its worker is killed, seconds. Its caller is not waiting."""
     cancel_grace_seconds: Seconds = 0.1
     """The same for a call whose caller has left, seconds."""
+    preload: bool = False
+    """Whether the application is imported once, in a process of its own that all workers are then forked from: a
+    replacement is ready in a moment, and workers share memory. Imports must not start threads or connect anywhere."""
     user: UserName | UnsetType = UNSET
     """The user its workers become, by name or number, with that user's own group and no other; not root.
 

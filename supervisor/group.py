@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from ipc.messages.control import GroupStatus
-from ipc.names import WorkerName
+from ipc.names import TEMPLATE, WorkerName
 from supervisor import events
 from supervisor.child import Worker
 from supervisor.errors import SpawnError
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from supervisor.events import Event
     from supervisor.plan import GroupPlan
     from supervisor.spawn import Process
+    from supervisor.template import Template
+
+    MakeTemplate = Callable[["Seat", Spec, Callable[[], None]], Template]
+    """Makes the template of a group: its seat, what it is allowed, and whom to tell that its state is new."""
 
 HOPELESS = 3
 """Crashes in a row after which a start no longer waits for a worker that never was up."""
@@ -82,6 +86,7 @@ class Group:
         tell: Callable[[Event], None],
         heard: Callable[[Worker, FromChild], None],
         policy: RestartPolicy | None = None,
+        template: MakeTemplate | None = None,
     ) -> None:
         self.name = plan.name
         self.role = plan.role
@@ -91,11 +96,16 @@ class Group:
         self.heard = heard
         self._refresh = refresh
         self._spec = Spec(plan.start_timeout, plan.drain_timeout, policy or RestartPolicy())
+        self._on_trial = replace(self._spec, policy=RestartPolicy(limit=0))
         self._seats = [Seat(plan.name, slot) for slot in range(plan.workers)]
         self._workers = [Worker(seat, self._spec, self) for seat in self._seats]
         self._others: list[Worker] = []  # successors on trial, and predecessors that drain
         self._loop = asyncio.get_running_loop()
         self._bell = anyio.Event()
+        self._make_template = template
+        self._template_seat = Seat(plan.name, TEMPLATE)
+        self._templates = [] if template is None else [template(self._template_seat, self._spec, self._ring)]
+        """The one that workers are forked from, and beside it one on trial or at its end."""
         self._replacing = False
         self._stopping = False
         self._started = False
@@ -110,22 +120,29 @@ class Group:
     @property
     def pids(self) -> list[int]:
         """The processes it has."""
-        return [worker.pid for worker in self.everybody() if worker.pid is not None]
+        pids = [template.pid for template in self._templates] + [worker.pid for worker in self.everybody()]
+        return [pid for pid in pids if pid is not None]
 
     @property
     def state(self) -> str:
         """Its state in the words of `GroupStatus`."""
-        return summary([worker.life for worker in self._workers], stopping=self._stopping, started=self._started)
+        lives = [worker.life for worker in self._workers]
+        if not self._started:
+            lives += [template.life for template in self._templates]
+        return summary(lives, stopping=self._stopping, started=self._started)
 
     def status(self) -> GroupStatus:
         """What can be seen of it from outside."""
-        return GroupStatus(self.name, self.state, tuple(worker.status() for worker in self.everybody()))
+        template = self._templates[0].status() if self._templates else None
+        return GroupStatus(self.name, self.state, tuple(worker.status() for worker in self.everybody()), template)
 
     async def start(self) -> SpawnError | None:
         """Start everybody and wait until as many are up as can be; returns why nobody is, if so."""
         self._not_up_since = time.monotonic()
         self.tell(events.GroupStarting(self.name, len(self._workers)))
-        for worker in self._workers:
+        if (why := await self._warm_up()) is not None:
+            return why
+        for worker in self._workers if not self._stopping else ():
             worker.start()
         await self._until(lambda: self._stopping or is_settled(worker.life for worker in self._workers))
         self._started = True
@@ -139,32 +156,77 @@ class Group:
         """Have everybody end."""
         self._stopping = True
         self._ring()
+        for template in self._templates:
+            template.stop()
         for worker in list(self.everybody()):
             worker.stop(force=force)
 
     async def gone(self) -> None:
         """Wait until no process is left."""
-        await self._until(lambda: not any(worker.state in RUNNING for worker in self.everybody()))
+        await self._until(
+            lambda: (
+                not any(worker.state in RUNNING for worker in self.everybody())
+                and not any(template.is_running for template in self._templates)
+            )
+        )
 
     async def replace(self, progress: Callable[[str], None]) -> SpawnError | None:
         """Give each seat to a successor that is up before its predecessor drains; returns why not, if so.
 
-        The first successor that does not come up ends it: its predecessor stays, and so do all that follow.
+        The first successor that does not come up ends it: its predecessor stays, and so do all that follow. With a
+        template, successors come from a new one, which has imported the code that is there now.
         """
         if self._replacing:
             return SpawnError(f"{self.name} is being restarted already")
         self._replacing = True
         try:
+            if (why := await self._renew_template()) is not None:
+                return why
             for slot in range(len(self._seats)):
                 if (why := await self._replace(slot, progress)) is not None:
+                    await self._drop_template(1 if slot else 0)
                     return why
+            await self._drop_template(1)
         finally:
             self._replacing = False
         return None
 
+    async def _warm_up(self) -> SpawnError | None:
+        """Start the template and wait for it; returns why not, if starting workers by exec would end the same way."""
+        for template in self._templates:
+            template.start()
+        await self._until(lambda: self._stopping or is_settled(template.life for template in self._templates))
+        incurable = [template for template in self._templates if template.life.incurable]
+        return incurable[0].why() if incurable and not self._stopping else None
+
+    async def _renew_template(self) -> SpawnError | None:
+        """Have workers forked from a new template, with the former one behind it; returns why not, if so."""
+        if self._make_template is None:
+            return None
+        fresh = self._make_template(self._template_seat, self._on_trial, self._ring)
+        self._templates.append(fresh)
+        if not self._stopping:
+            fresh.start()
+        await self._until(lambda: self._stopping or fresh.life.state not in {State.STARTING, State.KILLING})
+        if self._stopping:
+            return SpawnError("the service is stopping")
+        if fresh.life.state is not State.UP:
+            why = fresh.why()
+            await self._drop_template(1)
+            return why
+        fresh.settle(self._spec)
+        self._templates.reverse()
+        return None
+
+    async def _drop_template(self, which: int) -> None:
+        if which < len(self._templates) > 1:
+            unwanted = self._templates[which]
+            unwanted.stop()
+            await self._until(lambda: not unwanted.is_running)
+            self._templates.remove(unwanted)
+
     async def _replace(self, slot: int, progress: Callable[[str], None]) -> SpawnError | None:
-        on_trial = replace(self._spec, policy=RestartPolicy(limit=0))
-        successor, predecessor = Worker(self._seats[slot], on_trial, self), self._workers[slot]
+        successor, predecessor = Worker(self._seats[slot], self._on_trial, self), self._workers[slot]
         self._others.append(successor)
         if not self._stopping:
             successor.start()
@@ -184,6 +246,10 @@ class Group:
         await self._until(lambda: predecessor.state not in RUNNING)
         self._others.remove(predecessor)
         return None
+
+    def fork(self, name: WorkerName) -> Process | None:
+        """A process from the template, if there is one that is warm."""
+        return self._templates[0].spawn(name) if self._templates else None
 
     def changed(self, worker: Worker) -> None:
         """A worker's state is new: tell who must know before it is acted upon, and wake who waits."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from ipc.birth import hand_over
 from ipc.errors import BadMessage
 from ipc.messages.lifeline import MAX_MESSAGE, decode_from_child, encode
 from ipc.wire.framing import Deframer
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
+    from ipc.birth import Belongings
     from ipc.messages.lifeline import FromChild, FromSupervisor
 
 MAX_UNSENT = 2 * MAX_MESSAGE
@@ -30,20 +32,23 @@ class Lifeline:
     """Hears one child and speaks to it.
 
     A socket pair's peer credentials name the process that made the pair, which is the supervisor itself. So every
-    message carries its sender's, which the kernel vouches for, and only process `pid` is listened to.
+    message carries its sender's, which the kernel vouches for, and only process `pid` is listened to. If it is not
+    known yet, whoever speaks first and `is_it` approves of is that process.
     """
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         end: socket.socket,
-        pid: int,
+        pid: int | None,
         on_message: Callable[[FromChild], None],
         on_lost: Callable[[str], None],
+        is_it: Callable[[int], bool] = lambda _pid: False,
     ) -> None:
         self._loop = loop
         self._socket = end
         self._pid = pid
+        self._is_it = is_it
         self._on_message = on_message
         self._on_lost = on_lost
         self._deframer = Deframer(MAX_MESSAGE)
@@ -60,6 +65,10 @@ class Lifeline:
             self._unsent.clear()
             self._loop.call_soon(self._on_lost, "does not read what it is told")
 
+    def hand_over(self, belongings: Belongings) -> bool:
+        """Order a worker from a template; whether that was possible."""
+        return not self._unsent and hand_over(self._socket, belongings)
+
     def hear(self) -> bool:
         """Take what has come; whether there may be more."""
         try:
@@ -69,7 +78,8 @@ class Lifeline:
         except OSError:
             data, carried = b"", []
         if not data:
-            self._hang_up("closed its lifeline", HANG_UP_GRACE)
+            # Of a process that nobody has met yet there will be no end to hear of.
+            self._hang_up("closed its lifeline", 0.0 if self._pid is None else HANG_UP_GRACE)
             return False
         try:
             messages = self._understand(data, carried)
@@ -96,6 +106,8 @@ class Lifeline:
             for level, kind, credentials in carried
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS)
         ]
+        if self._pid is None and len(senders) == 1 and self._is_it(senders[0]):
+            self._pid = senders[0]
         if senders != [self._pid]:
             raise BadMessage("somebody else spoke on its lifeline")
         try:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ipc.decoding.jsontext import json_value
-from ipc.names import parse_worker
 from supervisor.events import LinesLost, LineWritten
 
 if TYPE_CHECKING:
@@ -56,7 +55,7 @@ class Logbook:
 
     def write(self, worker: str, stream: Stream, text: str) -> None:
         """Append a line to the file of the worker's group."""
-        group = parse_worker(worker).group
+        group = worker.partition("-")[0]
         file = self._files.get(group)
         if file is None:
             file = self._files[group] = _File(self._directory / f"{group}.log", self._max_file)

@@ -49,6 +49,8 @@ class GroupPlan:
     """What its workers do to themselves before they hold a secret."""
     calls_at_once: int = 1
     """How many calls one worker runs at the same time: room in its ledger."""
+    preload: bool = False
+    """Whether its workers are forked from a process that has imported their nodes."""
     user: str = ""
     """Whom its workers become, as it was written; empty if they stay who the supervisor is."""
 
@@ -205,7 +207,15 @@ def _exec_group(
     )
     embedded = ipc.transport == "memory"
     return GroupPlan(
-        group.name, "exec", group.workers, group.stages, settings, group.start_timeout_seconds, drain, embedded
+        group.name,
+        "exec",
+        group.workers,
+        group.stages,
+        settings,
+        group.start_timeout_seconds,
+        drain,
+        embedded,
+        preload=group.preload,
     )
 
 

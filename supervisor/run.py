@@ -22,6 +22,7 @@ from supervisor.logbook import Logbook
 from supervisor.peers import Directory
 from supervisor.plan import LINKS
 from supervisor.renewal import Renewal
+from supervisor.template import Template
 from supervisor.tree import Tree
 from supervisor.trust import TRUST, trusting
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from ipc.names import WorkerName
     from supervisor.child import Worker
     from supervisor.events import Event, Hook
+    from supervisor.group import Seat
+    from supervisor.life import Spec
     from supervisor.plan import GroupPlan, Plan, Role
     from supervisor.policy import RestartPolicy
     from supervisor.spawn import Process
@@ -200,6 +203,11 @@ class _Service:
             if plan.role == "web":
                 yield self._directory.for_client(name)
 
+        def template(seat: Seat, spec: Spec, changed: Callable[[], None]) -> Template:
+            return Template(
+                plan, seat, spec, launcher=self._launcher, log=self._plan.log, tell=self.hub.tell, changed=changed
+            )
+
         return Group(
             plan,
             launch=launch,
@@ -208,6 +216,7 @@ class _Service:
             tell=self.hub.tell,
             heard=self.renewal.heard,
             policy=policy,
+            template=template if plan.preload else None,
         )
 
     def _refresh(self) -> None:

@@ -14,16 +14,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ipc import ledger, scoreboard
+from ipc.birth import Belongings
 from ipc.confinement import Confinement
 from ipc.errors import Misuse
 from ipc.ledger import Ledger
+from ipc.names import TEMPLATE
 from ipc.scoreboard import Scoreboard
 from supervisor.environment import without_us
 from supervisor.errors import SpawnError
 from supervisor.scoreboard import OutOfMemory
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from ipc.names import WorkerName
     from supervisor.plan import Role
@@ -45,31 +47,50 @@ class Process:
     """A running child and everything the supervisor holds of it. Whoever has it must `end` it once it has exited."""
 
     name: WorkerName
-    pid: int
+    pid: int | None
+    """None while it is being forked: who it is will be known from the first it says."""
     pidfd: int
-    """Readable once it has exited; names this process and never another with the same pid."""
+    """Readable once it has exited; names this process and never another with the same pid. -1 without a pid."""
     lifeline: socket.socket
     stdout: int
     stderr: int
     page: Scoreboard
     ledger: Ledger
-    _popen: subprocess.Popen[bytes]
     _out_of_memory: OutOfMemory
+    popen: subprocess.Popen[bytes] | None = None
+    """Whoever was started by exec; None: it was forked."""
+
+    def is_born_as(self, pid: int) -> bool:
+        """Whether process `pid`, which the kernel says speaks for it, is a child of ours; it is known from then on."""
+        try:
+            pidfd = os.pidfd_open(pid)
+        except OSError:
+            return False
+        try:
+            os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            os.close(pidfd)
+            return False
+        self.pid, self.pidfd = pid, pidfd
+        return True
 
     def kill(self) -> None:
         """Send SIGKILL; no error if it has exited already."""
-        with suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+        if self.pid is not None:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
 
     def end(self) -> str:
         """Kill what is left of its process group, reap it, let go of all but its streams; how it ended, in words."""
+        self.page.close()
+        self.ledger.close()
+        if self.pid is None:  # whatever there is of it leaves, for it finds its lifeline closed
+            return "was not forked"
         # Before it is reaped: so long its pid, which is the group's too, belongs to nobody else.
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
-        code = self._popen.wait(_REAPING)
+        code = _exit_code(self.pidfd) if self.popen is None else self.popen.wait(_REAPING)
         os.close(self.pidfd)
-        self.page.close()
-        self.ledger.close()
         return in_words(code, out_of_memory=code == -signal.SIGKILL and self._out_of_memory.struck())
 
 
@@ -97,7 +118,7 @@ class Launcher:
     def launch(
         self, name: WorkerName, role: Role, confinement: Confinement = _USUAL, calls_at_once: int = 1
     ) -> Process:
-        """Make a process; it is neither hardened nor ready. Raises SpawnError."""
+        """Make a process, by exec; it is neither hardened nor ready. Raises SpawnError."""
         if threading.current_thread() is not threading.main_thread():
             raise Misuse("children are made in the main thread, or the kernel ends them with another")
         try:
@@ -108,54 +129,82 @@ class Launcher:
         except (OSError, ValueError) as error:  # the latter if the listener was closed meanwhile
             raise SpawnError(f"{name} could not be started: {error}") from error
 
-    def argv(self, role: Role, lifeline: int, page: int, confinement: Confinement = _USUAL) -> list[str]:
+    def fork(
+        self, name: WorkerName, order: Callable[[Belongings], bool], confinement: Confinement, calls_at_once: int
+    ) -> Process | None:
+        """Have a template, which `order` tells, make a process; None if that cannot be. Who it is shows later."""
+        try:
+            with ExitStack() as undo, ExitStack() as handed_over:
+                process, belongings = self._equip(name, confinement, calls_at_once, undo, handed_over)
+                if not order(belongings):
+                    return None
+                undo.pop_all()
+                return process
+        except OSError:  # launched, it will meet the same, and say so
+            return None
+
+    def argv(
+        self, role: Role, lifeline: int, page: int, confinement: Confinement = _USUAL, *, template: bool = False
+    ) -> list[str]:
         """What a child is started with. Everybody on the machine can read it."""
         argv = [sys.executable, "-P", "-m", self._programs[role]]
         argv += ["--lifeline-fd", str(lifeline), "--page-fd", str(page)]
         if role == "web" and self._listener is not None:
             argv += ["--listener-fd", str(self._listener.fileno())]
+        if template:
+            argv += ["--template", "1"]
         return [*argv, "--parent", str(os.getpid()), *confinement.arguments()]
 
     def _launch(
         self, name: WorkerName, role: Role, confinement: Confinement, calls_at_once: int, undo: ExitStack
     ) -> Process:
-        ours, theirs = socket.socketpair()
-        undo.callback(ours.close)
-        ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        page_fd = scoreboard.create(str(name), ledger.size(calls_at_once))
-        with theirs, ExitStack() as handed_over:
-            handed_over.callback(os.close, page_fd)
-            page = Scoreboard(page_fd)
-            undo.callback(page.close)
-            begun = Ledger(page_fd)
-            undo.callback(begun.close)
-            stdout, their_stdout = self._pipe(undo, handed_over)
-            stderr, their_stderr = self._pipe(undo, handed_over)
+        with ExitStack() as handed_over:
+            process, theirs = self._equip(name, confinement, calls_at_once, undo, handed_over)
             environment = self._environment
-            if confinement.uid is not None and confinement.gid is not None:
-                for pipe in (their_stdout, their_stderr):  # it opens them anew, so as to never wait for them
-                    os.fchown(pipe, confinement.uid, confinement.gid)
+            if confinement.uid is not None:
                 environment = without_us(environment, os.environ)
-            passed = [theirs.fileno(), page_fd]
+            passed = [theirs.lifeline, theirs.page]
             if role == "web" and self._listener is not None:
                 passed.append(self._listener.fileno())
             popen = subprocess.Popen(  # noqa: S603 -- the arguments are ours alone
-                self.argv(role, theirs.fileno(), page_fd, confinement),
+                self.argv(role, theirs.lifeline, theirs.page, confinement, template=name.slot == TEMPLATE),
                 stdin=subprocess.DEVNULL,
-                stdout=their_stdout,
-                stderr=their_stderr,
+                stdout=theirs.stdout,
+                stderr=theirs.stderr,
                 close_fds=True,
                 pass_fds=passed,
                 start_new_session=True,
                 env=environment,
             )
         try:
-            pidfd = os.pidfd_open(popen.pid)
+            process.pid, process.pidfd, process.popen = popen.pid, os.pidfd_open(popen.pid), popen
         except OSError:
             popen.kill()
             popen.wait(_REAPING)
             raise
-        return Process(name, popen.pid, pidfd, ours, stdout, stderr, page, begun, popen, self._out_of_memory)
+        return process
+
+    def _equip(
+        self, name: WorkerName, confinement: Confinement, calls_at_once: int, undo: ExitStack, handed_over: ExitStack
+    ) -> tuple[Process, Belongings]:
+        """What is held of a process that is not there yet, and what it will hold itself."""
+        ours, theirs = socket.socketpair()
+        undo.callback(ours.close)
+        handed_over.callback(theirs.close)
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        page_fd = scoreboard.create(str(name), ledger.size(calls_at_once))
+        handed_over.callback(os.close, page_fd)
+        page = Scoreboard(page_fd)
+        undo.callback(page.close)
+        begun = Ledger(page_fd)
+        undo.callback(begun.close)
+        stdout, their_stdout = self._pipe(undo, handed_over)
+        stderr, their_stderr = self._pipe(undo, handed_over)
+        if confinement.uid is not None and confinement.gid is not None:
+            for pipe in (their_stdout, their_stderr):  # it opens them anew, so as to never wait for them
+                os.fchown(pipe, confinement.uid, confinement.gid)
+        process = Process(name, None, -1, ours, stdout, stderr, page, begun, self._out_of_memory)
+        return process, Belongings(theirs.fileno(), page_fd, their_stdout, their_stderr)
 
     def _pipe(self, undo: ExitStack, handed_over: ExitStack) -> tuple[int, int]:
         reader, writer = os.pipe()
@@ -164,6 +213,14 @@ class Launcher:
         with suppress(OSError):  # the user's share of pipe memory is used up: a small one does too
             fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, self._pipe_size)
         return reader, writer
+
+
+def _exit_code(pidfd: int) -> int:
+    """Reap an adopted child, which has exited; its code, or the signal's number below zero."""
+    found = os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
+    if found is None:
+        raise Misuse("a child that has not exited cannot be reaped")
+    return found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
 
 
 def in_words(returncode: int, *, out_of_memory: bool = False) -> str:

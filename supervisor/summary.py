@@ -54,6 +54,7 @@ def _group(group: GroupPlan) -> dict[str, Any]:
         "nodes": [node.name for node in group.settings.nodes] if group.role == "exec" else [],
         "start_timeout": group.start_timeout,
         "drain_timeout": group.drain_timeout,
+        "preload": group.preload,
         "user": group.user or None,
         "umask": f"{group.confinement.umask:03o}",
     }

@@ -64,6 +64,8 @@ class GroupStatus(Struct, frozen=True):
     name: str
     state: str
     workers: tuple[WorkerStatus, ...]
+    template: WorkerStatus | None = None
+    """The warm process that its workers are forked from (`preload`); it serves nobody."""
 
 
 class SupervisorStatus(Struct, frozen=True):

@@ -2,6 +2,7 @@
 
     child       -> supervisor   Hardened, Ready | Broken, Installed, Moved, Abandoned, Suspected, Drained
     supervisor  -> child        Bootstrap, Peers, Install, Retire, Ended, Quarantined, Drain
+    supervisor  -> template     Preload, Fork
 
 Possession of the descriptor is the authentication: nobody else can connect to it. A child says HARDENED before any
 secret is sent to it, and READY only when it can serve.
@@ -206,6 +207,18 @@ class Bootstrap(Struct, frozen=True, tag="bootstrap"):
         return [("name", self.name), ("epoch", self.epoch)]
 
 
+class Preload(Struct, frozen=True, tag="preload"):
+    """A template: what to import. Holds no secret, and so does no template ever."""
+
+    name: str
+    log: LogSettings
+    settings: ExecSettings
+
+
+class Fork(Struct, frozen=True, tag="fork"):
+    """A template: fork a worker, to which the descriptors belong that come with this. See `ipc.birth`."""
+
+
 class Peer(Struct, frozen=True):
     """An exec worker that is up, with the leaf key for the one web worker that is told of it."""
 
@@ -273,7 +286,7 @@ class Drain(Struct, frozen=True, tag="drain"):
     grace: float
 
 
-FromSupervisor = Bootstrap | Peers | Install | Retire | Ended | Quarantined | Drain
+FromSupervisor = Bootstrap | Preload | Fork | Peers | Install | Retire | Ended | Quarantined | Drain
 
 _encoder = msgspec.msgpack.Encoder()
 _from_child: msgspec.msgpack.Decoder[FromChild] = msgspec.msgpack.Decoder(FromChild)
