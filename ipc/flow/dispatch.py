@@ -31,6 +31,8 @@ CAUTION = 1.25
 """Calls are refused as if the wait were so many times what is expected of it: to be wrong the other way would cost a
 worker's time, for a call that is started and not finished counts for nothing."""
 
+_TOO_LATE = "no worker was free in time"
+
 
 class Queued(Waiter, Protocol):
     """What is to be known of a call."""
@@ -213,9 +215,12 @@ class Dispatch(Generic[C]):
 
     def _wait(self, call: C, now: float) -> None:
         line = self._line
+        while (first := line.first(call.priority)) is not None and self._is_late(first, now):
+            line.withdraw(first)
+            self._turn_away(first, Expired(_TOO_LATE))
         wait = line.expected(call.priority, now, len(self._seats))
         # With no worker up, how it went is no guide to how it will go. And one may always wait: that keeps learning.
-        if self._seats and line.waits(call.priority):
+        if first is not None and self._seats:
             runs = self._runs.get(call.node)
             needs = CAUTION * wait + (runs.nearly_always(now) if runs is not None else 0.0)
             if now + needs > call.deadline:
@@ -232,10 +237,10 @@ class Dispatch(Generic[C]):
         """Whose turn it is, of those for whom it is not too late."""
         line = self._line
         while (call := line.take(now)) is not None:
-            if not line.calls or not self._is_late(call, now):
-                return call  # also if it is late and the last: the worker would be idle otherwise
+            if not self._is_late(call, now):
+                return call
             line.skipped(call)
-            self._turn_away(call, Expired("no worker was free in time"))
+            self._turn_away(call, Expired(_TOO_LATE))
         return None
 
     def _is_late(self, call: C, now: float) -> bool:

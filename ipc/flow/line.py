@@ -46,6 +46,11 @@ class _Class(Generic[C]):
         self.pace = Pace()
         self.spent = 0
 
+    def first(self) -> C:
+        while self.queue[0].left:
+            self.queue.popleft()
+        return self.queue[0]
+
 
 class Line(Generic[C]):
     """Who waits, who is next, and how long that will take."""
@@ -55,10 +60,6 @@ class Line(Generic[C]):
         self._classes: tuple[_Class[C], ...] = tuple(_Class() for _ in STRIDES)
         self._spent = 0  # by the class that was served last
         self.calls = self.bytes = 0
-
-    def waits(self, priority: int) -> bool:
-        """Whether anybody of this class waits."""
-        return self._classes[priority].calls > 0
 
     def expected(self, priority: int, now: float, workers: int) -> float:
         """How long one who came now would wait, seconds; `workers` serve this line and perhaps others."""
@@ -97,13 +98,18 @@ class Line(Generic[C]):
         mine.queue.appendleft(call)
         mine.pace.untook()
 
+    def first(self, priority: int) -> C | None:
+        """Who is in front of its class; None if nobody waits there."""
+        mine = self._classes[priority]
+        return mine.first() if mine.calls else None
+
     def take(self, now: float) -> C | None:
         """Who is next; None if nobody waits."""
         if not self.calls:
             return None
         mine = min((each for each in self._classes if each.calls), key=_spent)
-        while (call := mine.queue.popleft()).left:
-            pass
+        call = mine.first()
+        mine.queue.popleft()
         self._count(mine, call, -1)
         self._spent = mine.spent
         mine.spent += STRIDES[call.priority]

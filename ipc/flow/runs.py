@@ -34,7 +34,7 @@ class Runs:
 
     def nearly_always(self, now: float) -> float:
         """What hardly a call exceeds, seconds; 0 as above."""
-        return self._mean + 4 * self._spread if self._believed(now) else 0.0
+        return self._mean + 3 * self._spread if self._believed(now) else 0.0
 
     def _believed(self, now: float) -> bool:
         return now - self._at <= max(TRUST_FOR, TRUST_RUNS * self._mean)

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipc.errors import Busy, Rejected
+from ipc.errors import Busy, Expired, Rejected
 from ipc.flow.dispatch import DOUBTS, Dispatch, Seat, Send
-from ipc.priority import NORMAL
+from ipc.priority import HIGH, LOW, NORMAL
 
 
 @dataclass(eq=False)
@@ -255,11 +255,115 @@ def test_silence_is_doubted_and_then_ended() -> None:
     assert made.doubt(NOW) == []
 
 
+def busy(runs: float, count: int = 40, priority: int = NORMAL) -> tuple[Dispatch[Call], Seat, float]:
+    """One worker that has answered `count` calls of `runs` seconds while others waited, and has one more now."""
+    made, (seat,) = group(1)
+    now = 0.0
+    made.submit(Call(priority=priority), now)
+    for _ in range(count):
+        made.submit(Call(priority=priority), now)
+    running = Call()
+    for _ in range(count):
+        now += runs
+        (send,) = made.answered(seat, 1, running, now)
+        running = send.call
+        running.sent = now
+    assert made.waiting == 0
+    return made, seat, now
+
+
+def test_who_would_wait_longer_than_it_has_time_is_refused_at_once_and_told_how_long() -> None:
+    made, _, now = busy(0.1)
+    made.submit(Call(), now)
+    made.submit(Call(deadline=now + 0.4), now)
+    with pytest.raises(Busy) as refused:
+        made.submit(Call(deadline=now + 0.4), now)
+    assert refused.value.retry_after == pytest.approx(0.3)
+    made.submit(Call(deadline=now + 0.6), now)
+    assert made.waiting == 3
+
+
+def test_one_may_always_wait_so_that_nobody_is_refused_for_ever() -> None:
+    made, seat, now = busy(0.1)
+    late = Call(deadline=now + 0.11)
+    assert made.submit(late, now) is None
+    (send,) = made.answered(seat, 1, Call(sent=now - 0.1), now + 0.001)
+    assert send.call is late
+
+
+def test_who_cannot_be_done_in_time_makes_place_for_who_can() -> None:
+    made, seat, now = busy(0.1)
+    late, fine = Call(deadline=now + 0.15), Call(deadline=now + 5)
+    made.submit(late, now)
+    made.submit(fine, now)
+    (send,) = made.answered(seat, 1, Call(sent=now), now + 0.1)
+    assert send.call is fine
+    assert [type(error) for error in late.refused] == [Expired]
+    assert made.waiting == 0
+
+
+def test_who_waits_in_vain_is_told_when_the_next_one_comes() -> None:
+    made, _, now = busy(0.1)
+    late = Call(deadline=now + 0.15)
+    made.submit(late, now)
+    assert made.submit(Call(deadline=now + 1), now + 0.1) is None
+    assert [type(error) for error in late.refused] == [Expired]
+    assert made.waiting == 1
+
+
+def test_a_worker_that_is_free_gets_a_call_however_little_time_it_has() -> None:
+    made, seat, now = busy(0.1)
+    made.answered(seat, 1, Call(sent=now), now + 0.1)
+    assert made.submit(Call(deadline=now + 0.1001), now + 0.1) is not None
+
+
+def test_while_no_worker_is_up_nobody_knows_how_long_it_will_take() -> None:
+    made, seat, now = busy(0.1)
+    made.down(seat)
+    for _ in range(10):
+        assert made.submit(Call(deadline=now + 0.5), now + 0.2) is None
+    assert made.waiting == 10
+
+
+def test_what_is_known_of_one_node_says_nothing_about_another() -> None:
+    made, seat, now = busy(0.1)
+    short = Call(node="other", deadline=now + 0.15)
+    made.submit(short, now)
+    (send,) = made.answered(seat, 1, Call(sent=now), now + 0.1)
+    assert send.call is short
+
+
+def test_a_full_queue_makes_room_for_a_higher_class() -> None:
+    made, _ = group(1, max_calls=2)
+    made.submit(Call(), NOW)
+    old, young = Call(priority=LOW), Call(priority=LOW)
+    for call in (old, young):
+        made.submit(call, NOW)
+    made.submit(Call(priority=HIGH), NOW)
+    assert [type(error) for error in young.refused] == [Busy]
+    assert old.refused == []
+    with pytest.raises(Busy):
+        made.submit(Call(priority=LOW), NOW)
+    assert made.waiting == 2
+
+
+def test_a_higher_class_goes_first_and_what_is_given_back_goes_before_its_own() -> None:
+    made, (seat,) = group(1)
+    first = made.submit(Call(), NOW).call
+    waiting = [Call(), Call(priority=HIGH)]
+    for call in waiting:
+        made.submit(call, NOW)
+    made.given_back(seat, first, NOW)
+    order = [made.offered(seat, NOW).call] + [made.answered(seat, 1, None, NOW)[0].call for _ in range(2)]
+    assert order == [waiting[1], first, waiting[0]]
+
+
 class Ledger:
     """The workers' side, and everything that must be true."""
 
     def __init__(self, max_calls: int) -> None:
-        self.made = dispatch(max_calls, 50)
+        self.made = Dispatch(random.Random(7), max_calls, 50, self.turned_away)
+        self.now = 0.0
         self.max_calls = max_calls
         self.calls: list[Call] = []
         self.where: dict[Call, Seat] = {}
@@ -268,11 +372,23 @@ class Ledger:
         self.up_now: list[Seat] = []
         self.names = 0
 
+    def turned_away(self, call: Call, error: Rejected) -> None:
+        assert call in self.calls
+        assert call not in self.where
+        assert call not in self.over
+        call.refused.append(error)
+        self.over.add(call)
+
+    def later(self, seconds: float) -> None:
+        self.now += seconds
+
     def sent(self, sends: list[Send[Call]], offered: Seat | None = None) -> None:
         for seat, call, _ in sends:
             assert call not in self.where, "sent while it is elsewhere"
             assert call not in self.over
             assert not call.left
+            assert call.deadline > self.now
+            call.sent = self.now
             assert seat in self.up_now
             assert seat is offered or seat.outstanding <= seat.room
             assert seat is offered or not seat.blocked
@@ -284,13 +400,14 @@ class Ledger:
     def waiting(self) -> list[Call]:
         return [call for call in self.calls if call not in self.where and call not in self.over]
 
-    def submit(self, size: int) -> None:
-        call = Call(size)
-        waited = self.made.waiting
+    def submit(self, size: int, priority: int = NORMAL, patience: float = float("inf")) -> None:
+        call = Call(size, priority=priority, deadline=self.now + patience)
         try:
-            send = self.made.submit(call, NOW)
+            send = self.made.submit(call, self.now)
         except Busy:
-            assert waited >= self.max_calls or self.made.waiting_bytes + size > 50
+            full = self.made.waiting >= self.max_calls or self.made.waiting_bytes + size > 50
+            assert full or any(other.priority == priority for other in self.waiting())
+            assert full or patience < float("inf")
             return
         self.calls.append(call)
         self.sent([send] if send else [])
@@ -311,24 +428,24 @@ class Ledger:
         if (found := self.pick(index)) is not None:
             seat, call = found
             self.over.add(call)
-            self.sent(self.made.answered(seat, room, None, NOW))
+            self.sent(self.made.answered(seat, room, call, self.now))
 
     def give_back(self, index: int, left: bool) -> None:
         if (found := self.pick(index)) is not None:
             seat, call = found
             if left:
                 self.over.add(call)
-            self.sent(self.made.given_back(seat, None if left else call, NOW))
+            self.sent(self.made.given_back(seat, None if left else call, self.now))
 
     def offer(self, index: int) -> None:
         if self.seats:
             seat = self.seats[index % len(self.seats)]
-            send = self.made.offered(seat, NOW)
+            send = self.made.offered(seat, self.now)
             self.sent([send] if send else [], seat)
 
     def up(self) -> None:
         self.names += 1
-        seat, sends = self.made.up(f"cpu-{self.names}#1", NOW)
+        seat, sends = self.made.up(f"cpu-{self.names}#1", self.now)
         self.seats.append(seat)
         self.up_now.append(seat)
         self.sent(sends)
@@ -343,7 +460,7 @@ class Ledger:
                     self.over.add(call)
 
     def doubt(self) -> None:
-        self.sent(self.made.doubt(NOW))
+        self.sent(self.made.doubt(self.now))
 
     def evict(self) -> None:
         calls = self.made.evict()
@@ -370,7 +487,8 @@ class Ledger:
 INDEX = st.integers(0, 7)
 STEPS = st.one_of(
     st.tuples(st.just("submit"), st.integers(0, 20)),
-    st.tuples(st.just("submit"), st.integers(0, 3)),
+    st.tuples(st.just("submit"), st.integers(0, 3), st.sampled_from([HIGH, LOW]), st.sampled_from([0.5, 5.0])),
+    st.tuples(st.just("later"), st.sampled_from([0.01, 0.3])),
     st.tuples(st.just("withdraw"), INDEX),
     st.tuples(st.just("answer"), INDEX, st.sampled_from([1, 1, 2, 5])),
     st.tuples(st.just("give_back"), INDEX, st.booleans()),

@@ -1,0 +1,123 @@
+"""Three times more than a group can do: it goes on doing what it can, and whoever is refused is told at once."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+sys.path.append(str(Path(__file__).parent))
+
+from world import Call, Exec, Web, World
+
+from ipc.priority import HIGH, LOW, NORMAL
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable
+
+SWEEP = 0.02
+
+
+def mesh(webs: int, execs: int, seed: int = 1) -> World:
+    world = World(seed)
+    world.webs = [Web(world, max_calls=1024) for _ in range(webs)]
+    world.execs = [Exec(world, f"cpu-{number}#1") for number in range(execs)]
+    for web in world.webs:
+        for each in world.execs:
+            web.connect(each)
+    return world
+
+
+def offer(
+    world: World,
+    until: float,
+    rate: float,
+    takes: Callable[[random.Random], float],
+    patience: float,
+    priority: int = NORMAL,
+) -> list[Call]:
+    """Calls by the clock, whatever becomes of them; from now until then."""
+    calls, time = [], world.now
+    while (time := time + world.rng.expovariate(rate)) < until:
+        call = Call(time, takes(world.rng), time + patience, priority=priority)
+        calls.append(call)
+        world.at(time - world.now, world.rng.choice(world.webs).ask, call)
+    return calls
+
+
+def go(world: World, until: float) -> None:
+    for number in range(int((until - world.now) / SWEEP) + 1):
+        for web in world.webs:
+            world.at(number * SWEEP, web.sweep)
+    world.go(until)
+
+
+def work(calls: list[Call]) -> float:
+    """Seconds of workers' time that somebody got an answer for."""
+    return sum(call.takes for call in calls if call.verdicts == ["done"])
+
+
+@pytest.mark.parametrize(
+    ("name", "takes", "mean", "patience"),
+    [
+        ("100 ms each, ten times as long to wait", lambda _: 0.1, 0.1, 1.0),
+        ("100 ms each, hardly more time than that", lambda _: 0.1, 0.1, 0.25),
+        ("20 ms on average", lambda rng: rng.expovariate(50), 0.02, 0.5),
+        ("2 ms each, long to wait", lambda _: 0.002, 0.002, 1.0),
+        ("20 or 200 ms", lambda rng: 0.2 if rng.random() < 0.2 else 0.02, 0.056, 1.0),
+    ],
+)
+@pytest.mark.parametrize(("webs", "execs"), [(1, 1), (2, 4), (8, 8)])
+def test_at_three_times_the_load_nearly_all_the_work_is_for_somebody(
+    name: str, takes: Callable[[random.Random], float], mean: float, patience: float, webs: int, execs: int
+) -> None:
+    world = mesh(webs, execs)
+    seconds = min(max(100 * mean, 8 * patience), 8000 * mean / (3 * execs))
+    calls = offer(world, seconds, 3 * execs / mean, takes, patience)
+    go(world, seconds + patience + 1)
+    assert work(calls) >= 0.9 * execs * seconds, name
+    verdicts = Counter(call.verdicts[0] for call in calls)
+    assert all(len(call.verdicts) == 1 for call in calls)
+    assert all(call.ended == call.arrived for call in calls if call.verdicts == ["busy"])
+    assert all(call.runs == 0 for call in calls if call.verdicts[0] in {"busy", "expired"})
+    assert verdicts["expired"] <= 0.1 * len(calls)  # these waited, and were told no only then
+    assert verdicts["timeout"] <= 0.02 * len(calls)
+
+
+def test_calls_that_have_become_quick_are_not_refused_for_what_they_were() -> None:
+    world = mesh(2, 4)
+    offer(world, 30.0, 3 * 4 / 2.0, lambda _: 2.0, 5.0)
+    go(world, 30.0)
+    offer(world, 34.0, 100.0, lambda _: 0.002, 5.0)
+    go(world, 40.0)
+    quick = offer(world, 45.0, 100.0, lambda _: 0.002, 5.0)
+    go(world, 50.0)
+    assert {tuple(call.verdicts) for call in quick} == {("done",)}
+
+
+def test_calls_that_have_become_slow_do_not_make_the_others_wait_in_vain() -> None:
+    world = mesh(2, 4)
+    offer(world, 5.0, 0.9 * 4 / 0.005, lambda _: 0.005, 1.0)
+    go(world, 5.0)
+    slow = offer(world, 35.0, 3 * 4 / 0.2, lambda _: 0.2, 1.0)
+    go(world, 37.0)
+    assert work(slow) >= 0.9 * 4 * 30
+    assert sum(call.verdicts != ["busy"] for call in slow) <= 1.2 * 4 * 30 / 0.2
+
+
+def test_under_more_than_it_can_do_the_higher_class_is_served_first_and_the_lowest_not_never() -> None:
+    world = mesh(2, 4)
+    rate = 4 / 0.02
+    by_class = {rank: offer(world, 20.0, rate, lambda _: 0.02, 1.0, rank) for rank in (HIGH, NORMAL, LOW)}
+    go(world, 22.0)
+    shares = {rank: work(calls) / (4 * 20.0) for rank, calls in by_class.items()}
+    assert sum(shares.values()) >= 0.9
+    assert shares[HIGH] >= 0.6
+    assert shares[HIGH] > 2 * shares[NORMAL] > 4 * shares[LOW]
+    assert shares[LOW] >= 0.02
+    waits = [call.ended - call.arrived for call in by_class[LOW] if call.verdicts == ["done"]]
+    assert max(waits) <= 1.0
