@@ -2,6 +2,7 @@
 
 from exec_worker.hooks import on_worker_start, on_worker_stop
 from exec_worker.node import Response, current, node
+from ipc.batch import Batch
 from ipc.errors import InvalidRequest
 
-__all__ = ["InvalidRequest", "Response", "current", "node", "on_worker_start", "on_worker_stop"]
+__all__ = ["Batch", "InvalidRequest", "Response", "current", "node", "on_worker_start", "on_worker_stop"]

@@ -13,6 +13,7 @@ from exec_worker.annotations import is_json
 from exec_worker.codec import MsgspecCodec, PydanticCodec, name_of
 from exec_worker.node import AnyFunction, Response
 from exec_worker.reader import OCTETS, Signature, Taken, read
+from exec_worker.together import run_together
 from ipc.contract import NodeContract
 from ipc.decoding.msgpacked import inspect_msgpack
 from ipc.errors import BadResult, InvalidRequest, IpcError
@@ -80,7 +81,16 @@ class Binding:
 
     def run(self, kwargs: dict[str, Any]) -> Any:
         """What the function returns; whatever it raises comes through."""
-        return self.function(**kwargs)
+        if self.contract.batch is None:
+            return self.function(**kwargs)
+        (result,) = run_together(self.run_batch, [kwargs[self._body_name]], _not_again)
+        if isinstance(result, BaseException):
+            raise result
+        return result
+
+    def run_batch(self, items: list[Any]) -> Any:
+        """The same for a node that takes a list: `items` are the bodies of the calls that run together."""
+        return self.function(**{self._body_name: items})
 
     def encode(self, result: Any, reply_as: int) -> Encoded:
         """The result as it travels; BadResult if it is not what is declared, or cannot be encoded."""
@@ -146,6 +156,10 @@ class Binding:
         if self._body is None:
             return "The request has a body, and no parameter takes one"
         return f"The body, `{self._body_name}`, has to be {'raw bytes' if self._body.raw else 'JSON'}"
+
+
+def _not_again(_place: int, _error: Exception) -> None:
+    """A batch of one fails as one."""
 
 
 _anything = MsgspecCodec(Any)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, overload
 from msgspec import Struct
 from msgspec.structs import force_setattr
 
+from ipc.batch import Batch
 from ipc.errors import Misuse
 
 AnyFunction = Callable[..., Any]
@@ -28,12 +29,15 @@ class NodeInfo(Struct, frozen=True):
     idempotent: bool = False
     name: str | None = None
     """The name configurations use instead of the function's own dotted name."""
+    batch: Batch | None = None
 
 
 @overload
 def node(function: F, /) -> F: ...
 @overload
-def node(*, stage: str = ..., idempotent: bool = ..., name: str | None = ...) -> Callable[[F], F]: ...
+def node(
+    *, stage: str = ..., idempotent: bool = ..., name: str | None = ..., batch: Batch | None = ...
+) -> Callable[[F], F]: ...
 def node(
     function: F | None = None,
     /,
@@ -41,16 +45,22 @@ def node(
     stage: str = DEFAULT_STAGE,
     idempotent: bool = False,
     name: str | None = None,
+    batch: Batch | None = None,
 ) -> F | Callable[[F], F]:
     """Mark a function as a node and return the same function: it can be called and tested as it stands.
 
     `idempotent=True` says that running it twice does no harm: a call whose worker died may be tried again.
+    `batch=Batch(max_size=32)` lets calls run together: the function is given a list and returns one as long. What a
+    caller sends is one item, and what it gets is the result in that item's place; an exception in its place is that
+    caller's error alone.
     """
     if not isinstance(stage, str) or _STAGE.fullmatch(stage) is None:
         raise Misuse(f"@node(stage={stage!r}): a stage is a word such as 'core'")
     if name is not None and _DOTTED.fullmatch(name) is None:
         raise Misuse(f"@node(name={name!r}): a name is dotted words such as 'shop.images.thumbnail'")
-    info = NodeInfo(stage, idempotent, name)
+    if batch is not None and (fault := batch.fault() if isinstance(batch, Batch) else "write Batch(max_size=32)"):
+        raise Misuse(f"@node(batch={batch!r}): {fault}")
+    info = NodeInfo(stage, idempotent, name, batch)
 
     def mark(function: F) -> F:
         if isinstance(function, type) or not callable(function):

@@ -10,7 +10,8 @@ from typing import Any, Literal, NoReturn
 
 from exec_worker.annotations import JSON, holds_bytes, is_json, place_of, streams, unwrapped
 from exec_worker.codec import Codec, Unsupported, codec_of
-from exec_worker.node import MEDIA_TYPE, AnyFunction, Response
+from exec_worker.node import MEDIA_TYPE, AnyFunction, Response, info_of
+from ipc.batch import item_of, result_of
 
 REQUIRED: Any = inspect.Parameter.empty
 """The default of what has none."""
@@ -75,6 +76,8 @@ class _Reader:
     def __init__(self, function: AnyFunction, name: str) -> None:
         self._function = function
         self._name = name
+        info = info_of(function)
+        self._batched = info is not None and info.batch is not None
 
     def read(self) -> Signature:
         function = inspect.unwrap(self._function)
@@ -88,6 +91,8 @@ class _Reader:
             parameters = inspect.signature(self._function).parameters
         except (TypeError, ValueError) as error:
             self._fail(f"has no signature that could be read ({error}); wrap it in a function with annotations")
+        if self._batched:
+            self._unpack(list(parameters.values()), hints)
         taken = [self._take(parameter, hints) for parameter in parameters.values()]
         bodies = [item for item in taken if item.place == "body"]
         if len(bodies) > 1:
@@ -118,6 +123,25 @@ class _Reader:
             )
         except Exception as error:  # noqa: BLE001 - annotations are the user's expressions
             self._fail(f"has an annotation that cannot be resolved ({type(error).__name__}: {error})", error)
+
+    def _unpack(self, parameters: list[inspect.Parameter], hints: dict[str, Any]) -> None:
+        """Have a batched node read as what one caller sends and gets: the items of its lists."""
+        if len(parameters) != 1:
+            names = ", ".join(f"`{parameter.name}`" for parameter in parameters) or "none"
+            self._fail(
+                f"runs calls in batches and has to take one parameter, a list of what the callers send, not {names}; "
+                "put what belongs together into one Struct or dataclass"
+            )
+        (parameter,) = parameters
+        self._check_form(parameter, hints)
+        item, result = item_of(hints[parameter.name]), result_of(hints.get("return"))
+        if item is None:
+            self._fail(f"runs calls in batches, so `{parameter.name}` is a list of what they send: `list[str]`")
+        if parameter.default is not REQUIRED:
+            self._fail(f"runs calls in batches, of which there is always one: remove the default of `{parameter.name}`")
+        if result is None:
+            self._fail("runs calls in batches, so it returns a list with a result for each: `-> list[float]`")
+        hints |= {parameter.name: item, "return": result}
 
     def _check_form(self, parameter: inspect.Parameter, hints: dict[str, Any]) -> None:
         """Refuse what a caller could not give by name, or not know how to write."""
@@ -152,7 +176,7 @@ class _Reader:
         if media_type is not None and not is_json(media_type):
             self._fail(f"says the media type {media_type!r} for {where}, which is read as JSON; write `bytes`")
         place = self._place(codec, where)
-        if place == "body":
+        if place == "body" or self._batched:
             return Taken(name, kind, default, codec, "body", media_type=media_type or JSON)
         return Taken(name, kind, default, codec, "parameter", many=place == "many")
 

@@ -52,6 +52,7 @@ def contract_of(
         description=description.strip(),
         source=source_of(function),
         imported_from=imported_from,
+        batch=info.batch,
     )
 
 
@@ -85,6 +86,7 @@ def disagreement(given: NodeContract, here: NodeContract) -> str | None:
         body, result = contract.body, contract.result
         parts["the body"] = body and (body.name, body.kind, body.required, body.shape)
         parts["the result"] = (result.kind, result.media_type)
+        parts["`batch`"] = contract.batch
         return parts
 
     # As they look after a way through msgpack, which has no tuples.

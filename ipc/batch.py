@@ -37,16 +37,18 @@ def item_of(kind: Any) -> Any | None:
     """`T` of `list[T]`; None for any other annotation."""
     while isinstance(kind, typing.NewType):
         kind = kind.__supertype__
-    return typing.get_args(kind)[0] if typing.get_origin(kind) is list else None
+    if typing.get_origin(kind) is not list:
+        return None
+    (item,) = typing.get_args(kind)
+    return types.NoneType if item is None else item
 
 
 def result_of(kind: Any) -> Any | None:
     """The same for what is returned: `R` of `list[R | ValueError]`, for an error may stand in a result's place."""
     item = item_of(kind)
-    if typing.get_origin(item) not in (typing.Union, types.UnionType):
-        return item
-    results = tuple(part for part in typing.get_args(item) if not _is_error(part))
-    return typing.Union.__getitem__(results) if results else None
+    parts = typing.get_args(item) if typing.get_origin(item) in (typing.Union, types.UnionType) else (item,)
+    results = tuple(part for part in parts if not _is_error(part))
+    return typing.Union.__getitem__(results) if item is not None and results else None
 
 
 def _is_error(part: Any) -> bool:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
+from ipc.batch import Batch  # noqa: TC001 - read at run time
 from ipc.decoding.limits import careful
 from ipc.decoding.msgpacked import inspect_msgpack
 
@@ -68,6 +69,8 @@ class NodeContract(Struct, frozen=True, omit_defaults=True):
     """`file:line`, for messages to people."""
     imported_from: str = ""
     """`module:attribute`: what an exec worker imports, whatever name the decorator gave the node."""
+    batch: Batch | None = None
+    """How many of its calls run together; None: each alone. Body and result are those of one call."""
 
 
 class Describe(Struct, frozen=True):

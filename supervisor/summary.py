@@ -86,6 +86,9 @@ def _node(node: NodeContract, web: WebSettings) -> dict[str, Any]:
         else {"name": node.body.name, "kind": node.body.kind, "media_type": node.body.media_type},
         "result": {"kind": node.result.kind, "media_type": node.result.media_type},
         "idempotent": node.idempotent,
+        "batch": None
+        if node.batch is None
+        else {"max_size": node.batch.max_size, "max_wait_ms": node.batch.max_wait_ms},
         "source": node.source,
     }
 

@@ -20,12 +20,15 @@ MAY_KNOW: dict[str, set[str]] = {
     "cli": {"ipc", "supervisor"},
 }
 PURE = [
+    "ipc/batch.py",
     "ipc/contract.py",
     "ipc/decoding",
     "ipc/flow",
     "ipc/messages",
     "ipc/wire",
     "exec_worker/admission.py",
+    "exec_worker/batching.py",
+    "exec_worker/together.py",
     "supervisor/lifecycle.py",
     "supervisor/plan.py",
     "supervisor/policy.py",

@@ -16,7 +16,7 @@ from ipc.errors import Misuse
 from ipc.messages.calls import Encoding, RequestMeta, encode_meta
 from ipc.names import new_call_id
 from web_worker.inside import inside_of
-from web_worker.target import Target
+from web_worker.target import NO_PARAMETERS, Target
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -110,8 +110,12 @@ class HandoffCaller:
         `timeout` is in seconds; without it the service's default holds. Raises the errors of `ipc.errors`: `Rejected`
         (nothing was done), `OutcomeUnknown` (it may have been), `CallFailed` (the answer is no). Left alone they become
         the same HTTP answers as those of a declared endpoint.
+
+        A batched node (`@node(batch=...)`) takes a list, and each item is a call of its own: they run together with
+        each other and with those of other requests. The first error is raised and is that of one item; the other calls
+        are cancelled, and some of them may have been done.
         """
-        handoffs, inside = self._handoffs, self._inside
+        handoffs = self._handoffs
         target = handoffs.target(node)
         if timeout is not None and target.has_timeout:
             kwargs["timeout"], timeout = timeout, None
@@ -120,7 +124,34 @@ class HandoffCaller:
             limit = handoffs.default_timeout
         elif not 0 < limit < math.inf:
             raise Misuse(f"{target.name}: a time limit is more than 0 seconds, not {limit}")
-        params, body, encoding = target.pack(args, kwargs)
+        if target.batched:
+            return await self._each(target, target.pack_each(args, kwargs), limit)
+        call = self._begin(target, *target.pack(args, kwargs), limit)
+        try:
+            answer = await call.future
+        except BaseException:
+            handoffs.caller.cancel(call)  # of a route that was ended; for everything else it is over already
+            raise
+        return target.read(answer)
+
+    async def _each(self, target: Target, bodies: list[tuple[bytes, Encoding]], limit: float) -> list[Any]:
+        """One result for each body, in their order."""
+        calls: list[Call] = []
+        try:
+            for body, encoding in bodies:
+                calls.append(self._begin(target, NO_PARAMETERS, body, encoding, limit))
+            answers = await asyncio.gather(*(call.future for call in calls))
+        except BaseException:
+            for call in calls:
+                self._handoffs.caller.cancel(call)
+                if call.future.done() and not call.future.cancelled():
+                    call.future.exception()  # or asyncio complains that nobody has asked for it
+            raise
+        return [target.read(answer) for answer in answers]
+
+    def _begin(self, target: Target, params: bytes, body: bytes, encoding: Encoding, limit: float) -> Call:
+        """Send one call on its way."""
+        handoffs, inside = self._handoffs, self._inside
         call_id = new_call_id()
         if inside is not None:
             request_id, trace = inside.who.request_id, inside.who.trace
@@ -130,13 +161,7 @@ class HandoffCaller:
         meta = RequestMeta(target.name, request_id, trace, handoffs.me, encoding, Encoding.MSGPACK, msgspec.Raw(params))
         inbox = inside.inbox if inside is not None else None
         slow = None if inbox is None or inbox.answered else _watcher(handoffs.caller, inbox)
-        call = handoffs.caller.call(target.name, call_id, encode_meta(meta), body, limit, slow)
-        try:
-            answer = await call.future
-        except BaseException:
-            handoffs.caller.cancel(call)  # of a route that was ended; for everything else it is over already
-            raise
-        return target.read(answer)
+        return handoffs.caller.call(target.name, call_id, encode_meta(meta), body, limit, slow)
 
 
 def _watcher(caller: Caller, inbox: Inbox) -> Callable[[Call], None]:

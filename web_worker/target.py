@@ -13,6 +13,7 @@ import msgspec
 from pydantic import TypeAdapter
 from pydantic_core import to_jsonable_python
 
+from ipc.batch import result_of
 from ipc.decoding.jsontext import json_value
 from ipc.decoding.limits import UNREADABLE, told
 from ipc.decoding.msgpacked import inspect_msgpack, msgpack_value
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from ipc.call import Answer
     from ipc.contract import NodeContract
 
-_NOTHING = b"\x80"
+NO_PARAMETERS = b"\x80"
 """An empty map."""
 
 
@@ -34,6 +35,8 @@ class Target:
 
     def __init__(self, contract: NodeContract, function: Callable[..., Any] | None) -> None:
         self.name = contract.name
+        self.batched = contract.batch is not None
+        """Whether the node takes a list, of which each item is a call."""
         body = contract.body
         self._body = body.name if body is not None else None
         self._raw = body is not None and body.kind == "bytes"
@@ -43,6 +46,8 @@ class Target:
         self._signature = inspect.signature(function) if function is not None else None
         self._kind = contract.result.kind
         declared = Any if function is None else _result_of(function)
+        if self.batched and function is not None:
+            declared = result_of(declared)
         self._response: Callable[..., Any] | None = declared if self._kind == "response" and function else None
         self._read = _reader(declared) if self._kind == "json" else _anything
 
@@ -50,16 +55,29 @@ class Target:
         """Parameters, body and the body's encoding; Misuse if they do not fit the node's signature."""
         given = self._bind(args, kwargs)
         body, encoding = b"", Encoding.NONE
+        if self._body is not None and self._body in given:
+            body, encoding = self._pack_body(given.pop(self._body))
+        return self._pack(given) if given else NO_PARAMETERS, body, encoding
+
+    def pack_each(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[tuple[bytes, Encoding]]:
+        """The same for a batched node: a body for each call that its list stands for."""
+        items = self._bind(args, kwargs).get(str(self._body))
+        if not isinstance(items, list | tuple):
+            raise Misuse(f"{self.name}: `{self._body}` takes a list, not {type(items).__name__}")
+        return [self._pack_body(item) for item in items]
+
+    def _pack_body(self, value: Any) -> tuple[bytes, Encoding]:
+        if not self._raw:
+            return self._pack(value), Encoding.MSGPACK
+        if isinstance(value, bytes | bytearray | memoryview):
+            return bytes(value), Encoding.RAW
+        if value is not None:
+            raise Misuse(f"{self.name}: `{self._body}` takes bytes, not {type(value).__name__}")
+        return b"", Encoding.NONE
+
+    def _pack(self, value: Any) -> bytes:
         try:
-            if self._body is not None and self._body in given:
-                value = given.pop(self._body)
-                if not self._raw:
-                    body, encoding = _pack(value), Encoding.MSGPACK
-                elif isinstance(value, bytes | bytearray | memoryview):
-                    body, encoding = bytes(value), Encoding.RAW
-                elif value is not None:
-                    raise Misuse(f"{self.name}: `{self._body}` takes bytes, not {type(value).__name__}")
-            return _pack(given) if given else _NOTHING, body, encoding
+            return msgspec.msgpack.encode(value, enc_hook=to_jsonable_python)
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise Misuse(f"{self.name}: an argument cannot be sent to another process: {error}") from error
 
@@ -125,7 +143,3 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 def _revived(kind: Any, value: Any) -> Any:
     """A pydantic model, or another type only pydantic knows, from plain data."""
     return _adapter(kind).validate_python(value)
-
-
-def _pack(value: Any) -> bytes:
-    return msgspec.msgpack.encode(value, enc_hook=to_jsonable_python)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exec_worker import InvalidRequest, Response
+from exec_worker import Batch, InvalidRequest, Response, node
 from exec_worker.binding import JSON, MSGPACK, NONE, RAW, Binding, Encoded
 from exec_worker.signature import contract_of
 from ipc.errors import BadResult
@@ -458,3 +458,40 @@ def test_a_late_parameter_has_its_path_in_every_complaint() -> None:
     told = refusal(function, pack({"ns": [0, 5, "x"]}))
     assert told.count("`$.ns[") == 2
     assert refusal(function, pack({"ns": 3})).endswith("- at `$.ns`")
+
+
+# -- batched nodes
+
+
+@node(batch=Batch(max_size=4))
+def lengths(words: list[str]) -> list[int | InvalidRequest]:
+    return [len(word) or InvalidRequest("an empty word") for word in words]
+
+
+@node(batch=Batch(max_size=4))
+def backwards(images: list[bytes]) -> list[bytes]:
+    return [image[::-1] for image in images]
+
+
+def test_a_batched_node_can_be_run_for_one_call() -> None:
+    assert answer(lengths, JSON, b'"abc"').body == b"3"
+    assert answer(lengths, MSGPACK, pack("abc"), reply_as=MSGPACK).body == pack(3)
+    assert answer(backwards, RAW, b"abc") == Encoded(RAW, 0, "application/octet-stream", (), b"cba")
+    with pytest.raises(InvalidRequest, match="an empty word"):
+        answer(lengths, JSON, b'""')
+
+
+def test_an_item_is_validated_as_any_body() -> None:
+    assert "Expected `str`" in refusal(lengths, encoding=JSON, body=b"3")
+    assert "Expected `str`" in refusal(lengths, encoding=JSON, body=b'["abc"]')
+    assert "has no body" in refusal(lengths)
+    assert "Unknown parameter" in refusal(lengths, pack({"words": ["a"]}), JSON, b'"a"')
+
+
+def test_a_batched_node_that_returns_not_one_for_each_is_told() -> None:
+    @node(batch=Batch())
+    def short(words: list[str]) -> list[str]:
+        return words[1:]
+
+    with pytest.raises(BadResult, match="0 results for a batch of 1"):
+        answer(short, JSON, b'"abc"')

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exec_worker import InvalidRequest, Response, current, node
+from exec_worker import Batch, InvalidRequest, Response, current, node
 from exec_worker.node import Call, NodeInfo, enter, info_of
 from ipc import errors
 
@@ -42,6 +42,28 @@ def test_a_stage_that_could_not_stand_in_a_configuration_is_refused(stage: str) 
 def test_a_name_that_is_not_dotted_words_is_refused(name: str) -> None:
     with pytest.raises(errors.Misuse, match="name"):
         node(name=name)
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        Batch(0), Batch(257), Batch(-1), Batch(True), Batch(2.0), Batch(8, -1), Batch(8, 1001), Batch(8, float("nan")),
+        Batch(8, float("inf")), Batch(8, "5"), 32,
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_batch_that_could_not_be_is_refused(batch: Any) -> None:
+    with pytest.raises(errors.Misuse, match="batch"):
+        node(batch=batch)
+
+
+@pytest.mark.parametrize("batch", [None, Batch(), Batch(1, 0), Batch(256, 1000), Batch(max_size=8, max_wait_ms=0.5)])
+def test_what_is_said_of_batches_is_kept(batch: Batch | None) -> None:
+    def lengths(words: list[str]) -> list[int]:
+        return [len(word) for word in words]
+
+    assert info_of(node(batch=batch)(lengths)) == NodeInfo(batch=batch)
+    assert lengths(["a", "bc"]) == [1, 2]
 
 
 @pytest.mark.parametrize("thing", [3, "core", Response])

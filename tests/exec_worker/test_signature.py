@@ -20,7 +20,7 @@ import pydantic
 import pytest
 from starlette.requests import Request
 
-from exec_worker import Response, node
+from exec_worker import Batch, InvalidRequest, Response, node
 from exec_worker.components import Components
 from exec_worker.reader import ContractError
 from exec_worker.signature import contract_of, disagreement
@@ -241,6 +241,110 @@ def test_texts_and_metadata() -> None:
     assert re.fullmatch(r".*test_signature\.py:\d+", made.source)
 
 
+def batched(item: Any, result: Any) -> NodeContract:
+    @node(batch=Batch(max_size=4))
+    def function(items: Any) -> Any: ...
+
+    function.__annotations__ = {"items": item, "return": result}
+    return contract(function)
+
+
+Words = NewType("Words", list[str])
+
+
+@pytest.mark.parametrize(
+    ("item", "result", "schema", "told"),
+    [
+        (list[str], list[int], {"type": "string"}, {"type": "integer"}),
+        (list[int], list[int | InvalidRequest], {"type": "integer"}, {"type": "integer"}),
+        (
+            list[int],
+            list[int | ValueError | KeyError | None],
+            {"type": "integer"},
+            {"anyOf": [{"type": "integer"}, {"type": "null"}]},
+        ),
+        (list[list[str]], list[None], {"type": "array", "items": {"type": "string"}}, {"type": "null"}),
+        (Words, list[str], {"type": "string"}, {"type": "string"}),
+        (
+            list[Options],
+            list[Options],
+            {"$ref": "#/components/schemas/Options"},
+            {"$ref": "#/components/schemas/Options"},
+        ),
+    ],
+    ids=str,
+)
+def test_a_batched_node_is_described_as_one_caller_sees_it(item: Any, result: Any, schema: Any, told: Any) -> None:
+    made = batched(item, result)
+    assert made.body is not None
+    assert (made.body.name, made.body.kind, made.body.required, made.parameters) == ("items", "json", True, ())
+    assert made.body.json_schema == schema
+    assert (made.result.kind, made.result.json_schema) == ("json", told)
+    assert made.batch == Batch(4, 5.0)
+
+
+def test_a_batch_of_bytes_is_raw_for_each_caller() -> None:
+    made = batched(list[Annotated[bytes, "image/*"]], list[Annotated[bytes, "image/webp"] | ValueError])
+    assert made.body is not None
+    assert (made.body.kind, made.body.media_type) == ("bytes", "image/*")
+    assert (made.result.kind, made.result.media_type) == ("bytes", "image/webp")
+    assert batched(list[bytes], list[Response]).result.kind == "response"
+
+
+@pytest.mark.parametrize(
+    ("item", "result", "told"),
+    [
+        (str, list[str], r"`items` is a list of what they send: `list\[str\]`"),
+        (list, list[str], "`items` is a list of what they send"),
+        (tuple[str, ...], list[str], "`items` is a list of what they send"),
+        (list[str], str, "returns a list with a result for each"),
+        (list[str], list, "returns a list with a result for each"),
+        (list[str], None, "returns a list with a result for each"),
+        (list[str], list[ValueError], "returns a list with a result for each"),
+        (list[str], list[ValueError | KeyError], "returns a list with a result for each"),
+        (list[Request], list[str], "uses FastAPI"),
+        (list[abc.Iterator[int]], list[str], "has a stream"),
+        (list[str], list[abc.Iterator[int]], "returns a stream"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_batched_is_one_clear_sentence(item: Any, result: Any, told: str) -> None:
+    with pytest.raises(ContractError, match=told):
+        batched(item, result)
+
+
+def two(items: list[str], language: str) -> list[str]: ...
+
+
+def none() -> list[str]: ...
+
+
+def starred(*items: list[str]) -> list[str]: ...
+
+
+def default(items: list[str] = []) -> list[str]: ...  # noqa: B006 - what is refused
+
+
+def unsaid(items: list[str]): ...  # type: ignore[no-untyped-def]  # noqa: ANN201 - what is refused
+
+
+@pytest.mark.parametrize(
+    ("function", "told"),
+    [
+        (two, "one parameter, a list of what the callers send, not `items`, `language`; put what belongs together"),
+        (none, "one parameter, a list of what the callers send, not none"),
+        (starred, r"takes `\*items`"),
+        (default, "remove the default of `items`"),
+        (unsaid, "returns a list with a result for each"),
+    ],
+)
+def test_a_batched_node_takes_one_list(function: Any, told: str) -> None:
+    marked = node(batch=Batch())(lambda: None)
+    function.__shunter_node__ = vars(marked)["__shunter_node__"]
+    with pytest.raises(ContractError, match=told):
+        contract(function)
+
+
 def test_wrapped_functions_are_read_through_their_wrappers() -> None:
     @functools.cache
     def cached(a: int) -> int:
@@ -435,9 +539,15 @@ def test_disagreement_names_the_part(change: dict[str, Any], part: str) -> None:
     assert disagreement(contract(first), contract(first)) is None
 
 
+def test_disagreement_about_batches_is_one_too() -> None:
+    made = batched(list[str], list[int])
+    assert disagreement(made, msgspec.structs.replace(made, batch=Batch(5))) == "`batch`"
+    assert disagreement(made, msgspec.structs.replace(made, batch=None)) == "`batch`"
+
+
 def test_a_contract_that_travelled_still_agrees() -> None:
     def function(a: int, c: Color, o: list[Options | None], t: tuple[int, str] = (1, "a")) -> Options: ...
 
-    made = contract(function)
-    travelled = msgspec.msgpack.decode(msgspec.msgpack.encode(made), type=NodeContract)
-    assert disagreement(travelled, made) is None
+    for made in (contract(function), batched(list[Options], list[int])):
+        travelled = msgspec.msgpack.decode(msgspec.msgpack.encode(made), type=NodeContract)
+        assert disagreement(travelled, made) is None

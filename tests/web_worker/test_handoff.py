@@ -15,7 +15,7 @@ from fastapi.responses import StreamingResponse
 from fastapi.testclient import TestClient
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from exec_worker import InvalidRequest, Response
+from exec_worker import Batch, InvalidRequest, Response, node
 from ipc.errors import BadResult, Busy, Cancelled, LinkLost, Misuse
 from web_worker import Handoff, HandoffCaller, get_handoff
 from web_worker.handoff import Handoffs
@@ -75,7 +75,22 @@ def refuse() -> None:
     raise InvalidRequest("not on a Sunday")
 
 
-NODES = [add, free, resize, many, named, reverse, answer, structured, wait, refuse]
+@node(batch=Batch(max_size=8))
+def grow(models: list[Model]) -> list[Model | InvalidRequest]:
+    return [InvalidRequest("too small") if m.size < 0 else Model(size=m.size + 1) for m in models]
+
+
+@node(batch=Batch())
+def flip(images: list[bytes]) -> list[bytes]:
+    return [image[::-1] for image in images]
+
+
+@node(batch=Batch())
+def tell(words: list[str]) -> list[Response]:
+    return [Response(word.encode(), 201, "text/plain") for word in words]
+
+
+NODES = [grow, flip, tell, add, free, resize, many, named, reverse, answer, structured, wait, refuse]
 
 
 @pytest.fixture
@@ -102,6 +117,44 @@ async def test_a_node_may_be_called_by_its_name(handoff: HandoffCaller) -> None:
     assert await handoff("shop.reverse", data=b"ab") == b"ba"
     assert await handoff("shop.answer", text="x") == b"x"
     assert await handoff("shop.structured") == {"a": 1}
+
+
+async def test_each_item_for_a_batched_node_is_a_call_of_its_own(handoff: HandoffCaller, caller: Any) -> None:
+    assert await handoff(grow, [Model(size=1), Model(size=5)], timeout=3) == [Model(size=2), Model(size=6)]
+    assert [(call.node, call.timeout, msgspec.msgpack.decode(call.body)["size"]) for call in caller.calls] == [
+        ("shop.grow", 3, 1),
+        ("shop.grow", 3, 5),
+    ]
+    assert await handoff(flip, images=[b"abc", memoryview(b"de")]) == [b"cba", b"ed"]
+    assert await handoff(tell, ["a"]) == [Response(b"a", 201, "text/plain")]
+    assert await handoff(flip, []) == []
+    assert await handoff("shop.grow", models=[{"size": 1}]) == [{"size": 2, "when": None}]
+
+
+async def test_the_first_error_of_several_calls_ends_the_others(handoff: HandoffCaller, caller: Any) -> None:
+    with pytest.raises(InvalidRequest, match="too small"):
+        await handoff(grow, [Model(size=1), Model(size=-1), Model(size=2), Model(size=-2)])
+    assert all(call.future.done() for call in caller.calls)
+
+    def refuse_the_third(call: Any) -> None:
+        if len(caller.calls) == 3:
+            raise Busy("every place is taken")
+
+    caller.calls.clear()
+    caller.does = refuse_the_third
+    with pytest.raises(Busy):
+        await handoff(flip, [b"a", b"b", b"c", b"d"])
+    assert [call.cancelled for call in caller.calls] == [True, True, False]
+
+
+async def test_who_stops_waiting_for_several_calls_cancels_them_all(handoff: HandoffCaller, caller: Any) -> None:
+    caller.does = caller.hold
+    task = asyncio.create_task(handoff(flip, [b"a", b"b"]))  # type: ignore[arg-type]
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert [call.cancelled for call in caller.calls] == [True, True]
 
 
 async def test_a_response_comes_back_as_one(handoff: HandoffCaller) -> None:
@@ -146,6 +199,10 @@ async def test_a_time_limit_is_one(handoff: HandoffCaller, caller: Any, limit: f
         (("shop.add", 1), {}, "by its name"),
         (("shop.add",), {"a": 1, "z": 3}, "no parameter z"),
         ((reverse, "text"), {}, "takes bytes"),
+        ((flip, ["text"]), {}, "takes bytes"),
+        ((flip, b"abc"), {}, "takes a list, not bytes"),
+        (("shop.flip",), {}, "takes a list, not NoneType"),
+        ((tell, [object()]), {}, "cannot be sent"),
         ((add, object()), {}, "cannot be sent"),
         ((add, 2**70), {}, "cannot be sent"),
     ],
@@ -179,9 +236,9 @@ async def test_a_result_beyond_the_limits_is_a_fault_of_the_worker(
     handoff: HandoffCaller, caller: Any, body: bytes
 ) -> None:
     caller.does = lambda call: call.reply(body, encoding=3)
-    for node, argument in ((named, Struct("x")), (resize, Model(size=1)), (free, 1)):
+    for function, argument in ((named, Struct("x")), (resize, Model(size=1)), (free, 1)):
         with pytest.raises(BadResult):
-            await handoff(node, argument)
+            await handoff(function, argument)
 
 
 async def test_arguments_beyond_the_limits_never_reach_the_node(handoff: HandoffCaller) -> None:

@@ -1,0 +1,56 @@
+"""What a node that takes a list says of each item: what is wrong with one of them is no fault of the others. Pure."""
+
+# ruff: noqa: ANN401 - items and results are of whatever types the node declares
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from exec_worker.codec import name_of
+from ipc.errors import BadResult, InvalidRequest, NodeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+def run_together(
+    run: Callable[[list[Any]], Any],
+    items: Sequence[Any],
+    alone: Callable[[int, Exception], Callable[[list[Any]], Any] | None],
+) -> list[Any]:
+    """A result for each item, or the exception that is its answer, in their order.
+
+    When the node raises, nobody knows about which of them. `alone` is asked then, with the place of each: what runs
+    that one once more by itself, or None if it has failed with the others. An exception that is no `Exception` comes
+    through, for all of them.
+    """
+    try:
+        return _one_each(run(list(items)), len(items))
+    except Exception as error:  # noqa: BLE001 - it is the node's
+        if len(items) == 1:
+            return [error]
+        raised = _about_all(error, len(items))
+    told: list[Any] = []
+    for place, item in enumerate(items):
+        again = alone(place, raised)
+        told += [raised] if again is None else run_together(again, [item], alone)
+    return told
+
+
+def _one_each(returned: Any, size: int) -> list[Any]:
+    if not isinstance(returned, list | tuple):
+        wrong = f"returned {name_of(type(returned))} for a batch, not a list"
+    elif len(returned) != size:
+        wrong = f"returned {len(returned)} results for a batch of {size}"
+    else:
+        return list(returned)
+    return [BadResult(wrong)] * size
+
+
+def _about_all(error: Exception, size: int) -> Exception:
+    """A request is not invalid because it was run together with one that is."""
+    if not isinstance(error, InvalidRequest):
+        return error
+    told = NodeError(f"raised InvalidRequest for a batch of {size}; return it in the place of the item it is about")
+    told.__cause__ = error
+    return told
