@@ -14,7 +14,7 @@ from supervisor.planning import load_plan
 from supervisor.summary import summary
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from rich.table import Table
@@ -129,9 +129,25 @@ def _settings(plan: dict[str, Any]) -> Table:
     for group in plan["groups"]:
         if group["user"] or group["umask"] != USUAL_UMASK:
             rows.add_row(f"{group['name']} runs as", f"{group['user'] or 'who starts it'}, umask {group['umask']}")
+        for told in _kept_to(group):
+            rows.add_row(f"{group['name']} workers", told)
     rows.add_row("log", f"{plan['log']['level']}{requests}")
     rows.add_row("state", plan["state_dir"])
     return rows
+
+
+def _kept_to(group: dict[str, Any]) -> Iterator[str]:
+    """What a worker of the group may use up, and what the kernel holds it to."""
+    recycling, kernel = group["recycling"], group["kernel"]
+    if "max_requests" in recycling:
+        least, most = recycling["max_requests"]
+        yield f"replaced after {f'{least:,} to ' if least != most else ''}{most:,} requests"
+    if "max_memory" in recycling:
+        yield f"replaced beyond {_size(recycling['max_memory'])}, killed beyond {_size(recycling['max_memory_kill'])}"
+    if kernel:
+        sizes = {"address_space", "file_size"}
+        told = (f"{name} {_size(most) if name in sizes else most}" for name, most in kernel.items())
+        yield f"held by the kernel to {', '.join(told)}"
 
 
 def _host(host: str) -> str:

@@ -13,6 +13,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 from ipc.ports import Port  # noqa: TC001 - read at run time
 from supervisor.fields import (
     App,
+    Core,
     Dotted,
     Function,
     GroupName,
@@ -20,6 +21,7 @@ from supervisor.fields import (
     NodeName,
     Prefix,
     Seconds,
+    Size,
     Stage,
     Text,
     Umask,
@@ -86,6 +88,22 @@ class ExecutionIpc(_Section, frozen=True):
     """The largest body of one envelope, hence of a request or an answer, bytes; 1 KiB to 64 MiB."""
 
 
+class WorkerLimits(_Section, frozen=True):
+    """`limits` of a group: what the kernel allows each of its workers, for good. Unless given, what it allows Shunter.
+
+    They hold for whatever the worker starts, too, each process by itself.
+    """
+
+    address_space: Size | UnsetType = UNSET
+    """Virtual memory, at least 256MiB: beyond it, memory is refused and the node has a MemoryError (RLIMIT_AS)."""
+    open_files: Annotated[int, Meta(ge=64, le=1_048_576)] | UnsetType = UNSET
+    """Descriptors, 64 to 1,048,576; a worker itself has about 20 and one for each web worker (RLIMIT_NOFILE)."""
+    processes: Annotated[int, Meta(ge=16, le=1_048_576)] | UnsetType = UNSET
+    """Processes and threads of the worker's *user*, all together, 16 to 1,048,576; no limit for root (RLIMIT_NPROC)."""
+    file_size: Size | UnsetType = UNSET
+    """The longest file it can write: beyond it, a write fails with OSError (RLIMIT_FSIZE)."""
+
+
 class ProcessGroup(_Section, frozen=True):
     """An item of `runtime.platform.process_groups`: workers that are interchangeable."""
 
@@ -106,6 +124,27 @@ class ProcessGroup(_Section, frozen=True):
     preload: bool = False
     """Whether the application is imported once, in a process of its own that all workers are then forked from: a
     replacement is ready in a moment, and workers share memory. Imports must not start threads or connect anywhere."""
+    max_requests: Annotated[int, Meta(ge=1, le=1_000_000_000)] | UnsetType = UNSET
+    """After so many requests (`web`) or calls a worker is replaced: its successor is ready before it drains.
+
+    It is looked at once a second, so a busy worker will have answered some more.
+    """
+    max_requests_jitter: Annotated[float, Meta(ge=0, le=0.5, extra={"says": "a fraction from 0 to 0.5"})] = 0.1
+    """By which fraction of `max_requests` a worker may be replaced earlier, so that not all are at once; 0 to 0.5."""
+    max_memory: Size | UnsetType = UNSET
+    """Beyond it a worker is replaced in the same way: bytes, or such as 512MiB; at least 64MiB.
+
+    It is the memory that nobody has back before the worker ends: without files that are mapped, with what was swapped
+    out.
+    """
+    max_memory_kill: Size | UnsetType = UNSET
+    """Beyond it a worker is killed at once; a quarter more than `max_memory` unless given."""
+    nice: Annotated[int, Meta(ge=0, le=19)] = 0
+    """How far its workers stand back for other processes: the niceness that is added to Shunter's own, 0 to 19."""
+    cpu_affinity: Annotated[tuple[Core, ...], Meta(min_length=1)] | Literal["spread"] | UnsetType = UNSET
+    """The processor cores its workers may run on, such as `[0, 1]`; `spread`: each has one, in turn."""
+    limits: WorkerLimits = WorkerLimits()
+    """What the kernel allows each worker."""
     user: UserName | UnsetType = UNSET
     """The user its workers become, by name or number, with that user's own group and no other; not root.
 

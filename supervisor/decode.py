@@ -54,15 +54,24 @@ def suggest(name: str, valid: Sequence[str], what: str = "valid") -> str:
 
 
 def unwrap(annotation: Any) -> tuple[Any, Meta]:  # noqa: ANN401 -- an annotation has no type
-    """A type without its wrapping, and what is known of its bounds."""
+    """A type without its wrapping, and what is known of its bounds; of several the first."""
     meta = Meta()
     while True:
         if get_origin(annotation) is Annotated:
             annotation, meta = annotation.__origin__, annotation.__metadata__[-1]
         elif get_origin(annotation) in {Union, types.UnionType}:
-            (annotation,) = (kind for kind in get_args(annotation) if kind is not UnsetType)
+            annotation = next(kind for kind in get_args(annotation) if kind is not UnsetType)
         else:
             return annotation, meta
+
+
+def _meant(annotation: object, tree: Tree) -> object:
+    """Of a list and a word, whichever stands there."""
+    if get_origin(annotation) in {Union, types.UnionType}:
+        kinds = [kind for kind in get_args(annotation) if kind is not UnsetType]
+        lists = [kind for kind in kinds if get_origin(unwrap(kind)[0]) is tuple]
+        return next((kind for kind in kinds if (kind in lists) == isinstance(tree, Row)), kinds[0])
+    return annotation
 
 
 def keys_of(section: type[Struct]) -> dict[str, FieldInfo]:
@@ -90,6 +99,7 @@ class _Decoder:
         self._found = found
 
     def value(self, tree: Tree, annotation: object, key: Key) -> object:
+        annotation = _meant(annotation, tree)
         kind, meta = unwrap(annotation)
         origin = get_origin(kind)
         if isinstance(kind, type) and issubclass(kind, Struct):

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from ipc.names import GROUP_PATTERN
+from supervisor import sizes
 
 
 def text(pattern: str, says: str) -> Meta:
@@ -23,6 +24,7 @@ _NAME = r"[^\W\d]\w*"  # as Python has it: any letters
 _VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*"
 
 Seconds = Annotated[float, Meta(gt=0, le=3600, extra={"says": "a time in seconds, more than 0 and at most 3600"})]
+Size = Annotated[str, text(sizes.PATTERN, sizes.SAYS)]
 Text = Annotated[str, text(r"[^\x00-\x1f\x7f]+", "a text that is not empty and has no control characters")]
 Dotted = Annotated[str, text(rf"{_NAME}(?:\.{_NAME})*", "a dotted name such as 'shop.images'")]
 NodeName = Annotated[str, text(rf"{_NAME}(?:\.{_NAME})*", "a node's name such as 'shop.images.thumbnail'")]
@@ -50,6 +52,7 @@ VariableValue = Annotated[str, text(r"[^\x00]*", "a text without NUL")]
 UserName = Annotated[
     str, text(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?|[0-9]{1,10}", "a user's name such as 'shop', or number such as 1000")
 ]
+Core = Annotated[int, Meta(ge=0, le=8191, extra={"says": "the number of a processor core such as 0"})]
 Umask = Annotated[
     str, text("0?0[0-7][2367]", "three octal digits such as 027, which keep others from writing and not the owner")
 ]

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Literal
 from msgspec import UNSET
 
 from ipc.confinement import Confinement
-from ipc.messages.lifeline import EmbeddedGroup, ExecSettings, Limits, LogSettings, WebSettings
+from ipc.messages.lifeline import EmbeddedGroup, ExecSettings, Limits, LogSettings, ResourceLimits, WebSettings
 from supervisor.checks import check_groups, check_links
 from supervisor.config import WEB, Config, ProcessGroup
 from supervisor.endpoints import bind
 from supervisor.errors import ConfigError, ConfigFaults
+from supervisor.recycling import KILL_AT, Recycling
+from supervisor.sizes import in_bytes
+from supervisor.worker_checks import check_workers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 
     from ipc.contract import Described
     from ipc.messages.lifeline import EndpointSettings
+    from supervisor.machine import Machine
     from supervisor.users import Identity
 
 Role = Literal["web", "exec"]
@@ -53,6 +57,8 @@ class GroupPlan:
     """Whether its workers are forked from a process that has imported their nodes."""
     user: str = ""
     """Whom its workers become, as it was written; empty if they stay who the supervisor is."""
+    recycling: Recycling = field(default_factory=Recycling)
+    """When its workers are replaced for what they have used up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +85,8 @@ class Plan:
     """The root secret if the operator gave one (`secret_file`); None: a fresh one for each start."""
     allow_debug: bool = False
     """Whether debuggers may look into the workers, and with them everybody of the same user."""
+    as_root: bool = False
+    """Whether the supervisor is root, and so are the workers of groups that have no user of their own."""
 
 
 def make_plan(
@@ -88,12 +96,13 @@ def make_plan(
     config_path: Path,
     state_dir: Path,
     users: Mapping[str, Identity] | None = None,
+    machine: Machine | None = None,
 ) -> Plan:
     """The plan; ConfigError with every fault if there is none that could run.
 
     `config_path` is absolute, and its directory is the first from which the application is imported. Faults
     name their key and not the line: whoever read the file knows that. The root secret is the caller's to add.
-    `users` says whom the workers of a group become.
+    `users` says whom the workers of a group become, `machine` where they run, if that is known.
     """
     groups = _groups(config)
     routes = _routes(groups, described)
@@ -104,10 +113,11 @@ def make_plan(
         for fault in described.faults
     ]
     faults += [*check_groups(groups, described), *check_links(config, groups, users or {}), *unbound]
+    faults += check_workers(groups, config.runtime.platform.execution_ipc.transport, machine)
     ConfigFaults.raise_for(faults)
     sockets = str(state_dir / LINKS) if config.runtime.platform.execution_ipc.transport == "unix" else ""
     exec_groups = tuple(
-        _exec_group(group, config, described, config_path, sockets) for group in groups if group.name != WEB
+        _exec_group(group, config, described, config_path, sockets, machine) for group in groups if group.name != WEB
     )
     embedded = tuple(
         EmbeddedGroup(group.name, group.workers, group.settings)
@@ -147,6 +157,7 @@ def make_plan(
         environment_pass=platform.environment.passed,
         environment_set=tuple(platform.environment.set.items()),
         allow_debug=platform.hardening.allow_debug,
+        as_root=machine is not None and machine.root,
     )
 
 
@@ -158,7 +169,19 @@ def _confined(
     uid, gid = (None, None) if identity is None else identity
     debug = config.runtime.platform.hardening.allow_debug
     named = "" if identity is None or group.user is UNSET else group.user
-    return replace(plan, confinement=Confinement(int(group.umask, 8), uid, gid, debug), user=named)
+    confinement = Confinement(int(group.umask, 8), uid, gid, debug)
+    return replace(plan, confinement=confinement, user=named, recycling=_recycling(group))
+
+
+def _recycling(group: ProcessGroup) -> Recycling:
+    memory = None if group.max_memory is UNSET else in_bytes(group.max_memory)
+    kill = None if memory is None else int(memory * KILL_AT)
+    return Recycling(
+        None if group.max_requests is UNSET else group.max_requests,
+        group.max_requests_jitter,
+        memory,
+        kill if group.max_memory_kill is UNSET else in_bytes(group.max_memory_kill),
+    )
 
 
 def _named(config: Config) -> dict[str, str]:
@@ -191,7 +214,7 @@ def _routes(groups: tuple[ProcessGroup, ...], described: Described) -> dict[str,
 
 
 def _exec_group(
-    group: ProcessGroup, config: Config, described: Described, config_path: Path, sockets: str
+    group: ProcessGroup, config: Config, described: Described, config_path: Path, sockets: str, machine: Machine | None
 ) -> GroupPlan:
     ipc = config.runtime.platform.execution_ipc
     drain = DRAIN_TIMEOUT if group.drain_timeout_seconds is UNSET else group.drain_timeout_seconds
@@ -204,6 +227,10 @@ def _exec_group(
         drain_timeout=drain,
         kill_grace=group.kill_grace_seconds,
         cancel_grace=group.cancel_grace_seconds,
+        nice=group.nice,
+        cores=_cores(group, machine),
+        spread=group.cpu_affinity == "spread",
+        limits=_limits(group),
     )
     embedded = ipc.transport == "memory"
     return GroupPlan(
@@ -216,6 +243,22 @@ def _exec_group(
         drain,
         embedded,
         preload=group.preload,
+    )
+
+
+def _cores(group: ProcessGroup, machine: Machine | None) -> tuple[int, ...]:
+    if group.cpu_affinity == "spread":
+        return () if machine is None else machine.cores
+    return () if group.cpu_affinity is UNSET else group.cpu_affinity
+
+
+def _limits(group: ProcessGroup) -> ResourceLimits:
+    asked = group.limits
+    return ResourceLimits(
+        address_space=None if asked.address_space is UNSET else in_bytes(asked.address_space),
+        open_files=None if asked.open_files is UNSET else asked.open_files,
+        processes=None if asked.processes is UNSET else asked.processes,
+        file_size=None if asked.file_size is UNSET else in_bytes(asked.file_size),
     )
 
 

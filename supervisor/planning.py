@@ -13,6 +13,7 @@ from supervisor.description import describe
 from supervisor.environment import scrub
 from supervisor.errors import ConfigError
 from supervisor.files import check_modules, read_secret
+from supervisor.machine import look_around
 from supervisor.plan import make_plan
 from supervisor.sources import find_file, load
 from supervisor.users import identities, of_everybody
@@ -46,7 +47,8 @@ def load_plan(
     environment = scrub(environ, variables.passed, variables.set.items())
     described = describe(asked, environment, identity=of_everybody(loaded.config, users))
     found = find_state_dir(path, environ, state_dir)
-    plan = _placed(loaded, lambda: make_plan(loaded.config, described, config_path=path, state_dir=found, users=users))
+    where = {"config_path": path, "state_dir": found}
+    plan = _placed(loaded, lambda: make_plan(loaded.config, described, **where, users=users, machine=look_around()))
     return replace(plan, secret=secret)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from msgspec import structs
+
 from ipc.messages.lifeline import ExecSettings, WebSettings
 from ipc.wire.replay import rounded
 from supervisor.config import ExecutionIpc
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from ipc.contract import NodeContract
     from ipc.messages.lifeline import EndpointSettings
     from supervisor.plan import GroupPlan, Plan
+    from supervisor.recycling import Recycling
 
 
 def summary(plan: Plan) -> dict[str, Any]:
@@ -57,7 +60,28 @@ def _group(group: GroupPlan) -> dict[str, Any]:
         "preload": group.preload,
         "user": group.user or None,
         "umask": f"{group.confinement.umask:03o}",
+        "recycling": _recycling(group.recycling),
+        "kernel": _kernel(group.settings) if isinstance(group.settings, ExecSettings) else {},
     }
+
+
+def _recycling(recycling: Recycling) -> dict[str, Any]:
+    """What a life of a worker may use: only what is bounded."""
+    told: dict[str, Any] = {}
+    if recycling.max_requests is not None:
+        told["max_requests"] = [recycling.enough(1.0), recycling.max_requests]
+    if recycling.max_memory is not None:
+        told |= {"max_memory": recycling.max_memory, "max_memory_kill": recycling.kill_memory}
+    return told
+
+
+def _kernel(settings: ExecSettings) -> dict[str, Any]:
+    """What the kernel is told about a worker: only what it is told."""
+    told: dict[str, Any] = {"nice": settings.nice} if settings.nice else {}
+    told |= {name: most for name, most in structs.asdict(settings.limits).items() if most is not None}
+    if settings.cores:
+        told["cpu_affinity"] = "spread" if settings.spread else list(settings.cores)
+    return told
 
 
 def _endpoint(endpoint: EndpointSettings) -> dict[str, Any]:
@@ -123,6 +147,8 @@ def _notes(plan: Plan, web: WebSettings) -> Iterator[str]:
     for group in plan.groups:
         if not isinstance(group.settings, ExecSettings):
             continue
+        if group.settings.limits.processes is not None and plan.as_root and not group.user:
+            yield f"limits.processes does not hold for root, and '{group.name}' runs as root: give it a user"
         if plan.transport != "tcp_local" and (group.settings.bind_host, group.settings.bind_port) != _UNBOUND:
             yield f"bind_host and bind_port mean nothing to '{plan.transport}': no worker listens on an address"
             break

@@ -166,6 +166,8 @@ MEANT = {
     ("runtime.web.port", "0"),
     ("runtime.platform.execution_ipc.bind_port", "0"),
     ("runtime.web.interfaces.0.prefix", '""'),
+    ("runtime.platform.process_groups.0.nice", "0"),
+    *(("runtime.platform.process_groups.0.max_requests_jitter", zero) for zero in ("0", "-0.0")),
     ("runtime.web.app", '""'),
     ("runtime.web.docs", "false"),
     ("runtime.web.docs", "off"),
