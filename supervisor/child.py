@@ -19,7 +19,7 @@ from supervisor.life import RUNNING, Child, Spec, State
 from supervisor.lifecycle import step
 from supervisor.lifeline import Lifeline
 from supervisor.output import Output
-from supervisor.scoreboard import rss_bytes
+from supervisor.scoreboard import own_bytes, rss_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -112,6 +112,14 @@ class Worker:
     def lose(self, why: str) -> None:
         """It does not do what it is for."""
         self._happen(life.Lost(why))
+    def condemn(self, why: str) -> None:
+        """Have it end at once, for what it has taken."""
+        self._happen(life.Condemned(why))
+
+    @property
+    def used(self) -> tuple[int, int]:
+        """Calls it has finished in this life, and bytes of memory that nobody has back before it ends."""
+        return self.counts()[0], own_bytes(self.pid) if self.pid is not None else 0
 
     def settle(self, spec: Spec, reason: str) -> None:
         """It was on trial and has the seat now: from here on `spec` holds."""

@@ -89,9 +89,9 @@ class ExecutionIpc(_Section, frozen=True):
 
 
 class WorkerLimits(_Section, frozen=True):
-    """`limits` of a group: what the kernel allows each of its workers, for good. Unless given, what it allows Shunter.
+    """`limits` of a group: what the kernel allows each of its workers, for good.
 
-    They hold for whatever the worker starts, too, each process by itself.
+    Unless given, what it allows Shunter. They hold for whatever the worker starts, too, each process by itself.
     """
 
     address_space: Size | UnsetType = UNSET

@@ -58,6 +58,17 @@ class WorkerReady:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerRecycled:
+    """A worker has used up what it may, and is being replaced: its successor comes first."""
+
+    worker: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.worker}: is being replaced ({self.reason})"
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerDraining:
     """A worker finishes what it has and takes nothing new."""
 
@@ -207,6 +218,7 @@ Event: TypeAlias = (
     | WorkerSpawned
     | WorkerExposed
     | WorkerReady
+    | WorkerRecycled
     | WorkerDraining
     | WorkerExited
     | WorkerRestarting

@@ -107,6 +107,8 @@ class Group:
         self._templates = [] if template is None else [template(self._template_seat, self._spec, self._ring)]
         """The one that workers are forked from, and beside it one on trial or at its end."""
         self._replacing = False
+        self._turn = anyio.Lock()  # of whoever replaces a worker: one seat at a time
+        self._restarting = False
         self._stopping = False
         self._started = False
         self._said = "down"
@@ -176,9 +178,9 @@ class Group:
         The first successor that does not come up ends it: its predecessor stays, and so do all that follow. With a
         template, successors come from a new one, which has imported the code that is there now.
         """
-        if self._replacing:
+        if self._restarting:
             return SpawnError(f"{self.name} is being restarted already")
-        self._replacing = True
+        self._restarting = True
         try:
             if (why := await self._renew_template()) is not None:
                 return why
@@ -187,8 +189,12 @@ class Group:
                     await self._drop_template(1 if slot else 0)
                     return why
             await self._drop_template(1)
+            async with self._turn:  # a worker that is being recycled has its successor first
+                for slot in range(len(self._seats)):
+                    if (why := await self._replace(slot, "replaced", progress)) is not None:
+                        return why
         finally:
-            self._replacing = False
+            self._restarting = False
         return None
 
     async def _warm_up(self) -> SpawnError | None:
@@ -227,6 +233,27 @@ class Group:
 
     async def _replace(self, slot: int, progress: Callable[[str], None]) -> SpawnError | None:
         successor, predecessor = Worker(self._seats[slot], self._on_trial, self), self._workers[slot]
+    async def recycle(self, worker: Worker, why: str) -> SpawnError | None:
+        """Give the seat of this one worker to a successor, if it still serves; returns why that failed, if so."""
+        life = worker.name
+        async with self._turn:
+            if not self.seats(worker) or worker.name != life:
+                return None  # restarted meanwhile, or dead: whoever sits there now is fresh
+            self.tell(events.WorkerRecycled(str(life), why))
+            return await self._replace(self._workers.index(worker), f"recycled: {why}", lambda _told: None)
+
+    def seats(self, worker: Worker) -> bool:
+        """Whether this worker serves in a seat of its own: it neither is on trial nor drains."""
+        return worker in self._workers and worker.state is State.UP
+
+    @property
+    def serves(self) -> bool:
+        """Whether its first start is over and its end has not begun."""
+        return self._started and not self._stopping
+
+    async def _replace(self, slot: int, reason: str, progress: Callable[[str], None]) -> SpawnError | None:
+        on_trial = replace(self._spec, policy=RestartPolicy(limit=0))
+        successor, predecessor = Worker(self._seats[slot], on_trial, self), self._workers[slot]
         self._others.append(successor)
         if not self._stopping:
             successor.start()
@@ -238,7 +265,7 @@ class Group:
             await self._until(lambda: successor.state not in RUNNING)
             self._others.remove(successor)
             return _failure(successor)
-        successor.settle(self._spec, "replaced")
+        successor.settle(self._spec, reason)
         self._workers[slot] = successor
         self._others[self._others.index(successor)] = predecessor
         progress(f"{successor.name} is up; {predecessor.name} drains")

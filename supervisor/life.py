@@ -70,6 +70,13 @@ class Lost:
 
 
 @dataclass(frozen=True, slots=True)
+class Condemned:
+    """It has taken more than it may, and is ended at once wherever it stands."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Exited:
     """Its process has ended, or could not be made. `dice` in [0, 1) is for the wait before the next one."""
 
@@ -82,7 +89,7 @@ class TimerRang:
     """The time it was given is over."""
 
 
-Event: TypeAlias = Start | Stop | Hardened | Ready | Broke | Drained | Lost | Exited | TimerRang
+Event: TypeAlias = Start | Stop | Hardened | Ready | Broke | Drained | Lost | Condemned | Exited | TimerRang
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from supervisor.life import (
     Broke,
     Child,
+    Condemned,
     Drain,
     Drained,
     Exited,
@@ -133,7 +134,7 @@ def _running(child: Child, event: Event, now: float) -> Step:
     match event:
         case Stop(force=True):
             return _kill(replace(child, wanted=False), "killed: told to stop at once")
-        case Lost(why):
+        case Lost(why) | Condemned(why):
             return _kill(child, f"killed: {why}")
         case Exited():
             return _exited(child, event, now)

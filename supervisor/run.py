@@ -21,6 +21,7 @@ from supervisor.life import RUNNING
 from supervisor.logbook import Logbook
 from supervisor.peers import Directory
 from supervisor.plan import LINKS
+from supervisor.recycler import Recycler
 from supervisor.renewal import Renewal
 from supervisor.template import Template
 from supervisor.tree import Tree
@@ -87,6 +88,8 @@ async def _life(service: _Service, asked: socket.socket, began: float) -> Except
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(clients.serve, asked)
         tasks.start_soon(service.renewal.every, service.rotate_every)
+        for recycler in service.recyclers:
+            tasks.start_soon(recycler.watch)
         try:
             why = await tree.start()
             if tree.started:
@@ -134,7 +137,9 @@ class _Service:
         rotation = self.renewal.rotation
         self._directory = Directory(self._keys, rotation, lambda: self._of("exec"), lambda: self._of("web"))
         self.renewal.announce = self._directory.refresh
-        self._groups += [self._group(group, policy) for group in plan.groups if not group.embedded]
+        processes = [group for group in plan.groups if not group.embedded]
+        self._groups += [self._group(group, policy) for group in processes]
+        self.recyclers = [Recycler(group, of.recycling) for group, of in zip(self._groups, processes, strict=True)]
         self.tree = Tree(self._groups, hub.tell)
 
     def asked_to_stop(self, force: bool) -> None:

@@ -6,6 +6,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+_OWN = (b"RssAnon:", b"RssShmem:", b"VmSwap:")
 _PAGE_SIZE = os.sysconf("SC_PAGESIZE")
 
 
@@ -13,6 +14,18 @@ def rss_bytes(pid: int) -> int:
     """The memory of process `pid` that is in RAM; 0 if it cannot be told."""
     with suppress(OSError, ValueError, IndexError):
         return int(Path(f"/proc/{pid}/statm").read_bytes().split()[1]) * _PAGE_SIZE
+    return 0
+
+
+def own_bytes(pid: int) -> int:
+    """The memory that nobody has back before process `pid` ends, in RAM or swapped out; 0 if it cannot be told.
+
+    Without mapped files, which the kernel drops when it needs room. What a forked worker shares with its template is
+    in it all the same: to tell shared pages apart, one would have to look into a process that lets nobody look.
+    """
+    with suppress(OSError, ValueError, IndexError):
+        lines = Path(f"/proc/{pid}/status").read_bytes().splitlines()
+        return 1024 * sum(int(line.split()[1]) for line in lines if line.startswith(_OWN))
     return 0
 
 

@@ -32,6 +32,7 @@ HAPPENED = [
     events.WorkerSpawned("web-0#1", 42),
     events.WorkerExposed("web-0#1", ("no_new_privs",)),
     events.WorkerReady("web-0#1", 0.41),
+    events.WorkerRecycled("web-0#1", "1,000 requests, max_requests is 1,000"),
     events.WorkerDraining("web-0#1"),
     DIED,
     BROKE,

@@ -9,10 +9,12 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from detached import Service, application, shunter, until
+from detached import Service, application, shunter, under_load, until
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import httpx2 as httpx
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
@@ -119,5 +121,25 @@ def test_a_stop_hook_that_never_ends_keeps_nobody(tmp_path: Path) -> None:
         assert {event["hook"] for event in logged(service, "stop_hooks_unfinished")} == {"shop.fails"}
         assert [notes(tmp_path, pid) for pid in pids] == [["load main"]] * 2
         assert [worker["reason"] for worker in service.workers("cpu")] == ["replaced"] * 2
+    finally:
+        service.end()
+
+
+def asks(http: httpx.Client) -> httpx.Response:
+    return http.get("/ask")
+
+
+@pytest.mark.parametrize("group", ["cpu", "web"])
+def test_recycling_under_load_loses_no_request_also_with_one_worker(tmp_path: Path, group: str) -> None:
+    config = application(tmp_path, SHOP, CONFIG.replace("TRANSPORT", "tcp_local"))
+    groups = "runtime.platform.process_groups"
+    one = ("--set", f"{groups}.cpu.workers=1", "--set", f"{groups}.{group}.max_requests=100")
+    service = Service(config, tmp_path / "state", *one)
+    try:
+        with under_load(service, 4, asks):
+            until(lambda: service.workers(group)[0]["incarnation"] >= 4, 60)
+        worker = service.workers(group)[0]
+        assert worker["reason"].startswith("recycled: ")
+        assert worker["reason"].endswith(" requests, max_requests is 100")
     finally:
         service.end()

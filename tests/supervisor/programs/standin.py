@@ -35,6 +35,7 @@ from ipc.parent import Inherited, Parent, inherited
 from ipc.scoreboard import Scoreboard
 
 HERE = Path(os.environ["STANDIN"])
+eaten: list[bytes] = []
 
 
 def behaviour(name: str) -> str:
@@ -105,7 +106,7 @@ def sleeper(**popen: bool) -> int:
     return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], **popen).pid
 
 
-async def serve(  # noqa: C901, PLR0915 -- a table of behaviours
+async def serve(  # noqa: C901, PLR0912, PLR0915 -- a table of behaviours
     parent: Parent, boot: Bootstrap, given: Inherited, page: Scoreboard, does: str
 ) -> None:
     loop = asyncio.get_running_loop()
@@ -163,6 +164,15 @@ async def serve(  # noqa: C901, PLR0915 -- a table of behaviours
             own = await asyncio.to_thread(ask, HERE / ".shunter", Stop(force=True))
             daemon = await asyncio.to_thread(subprocess.check_output, argv, start_new_session=True, text=True)
             note(name, said="asked", own=str(own), daemon=daemon)
+        case ["calls", count]:
+            for _ in range(int(count)):
+                page.begin()
+                page.end()
+        case ["eats", mebibytes, *calls]:
+            eaten.append(b"x" * (int(mebibytes) * 2**20))
+            if calls:
+                page.begin()
+                page.end()
         case ["chatter"]:
             sys.stdout.write("x" * 100_000 + "\n")
             sys.stderr.write("bell \a\n")

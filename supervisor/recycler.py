@@ -1,0 +1,68 @@
+"""Looks at what the workers of a group use, and has done what `recycling` decides about it. Decides nothing."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+from zlib import crc32
+
+import anyio
+
+from supervisor.events import Trouble
+from supervisor.life import State
+from supervisor.recycling import LOOK_EVERY, RETRY_AFTER, Used
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from supervisor.child import Worker
+    from supervisor.group import Group
+    from supervisor.recycling import Recycling, Verdict
+
+_LOOKED_AT = frozenset({State.STARTING, State.UP, State.DRAINING})
+
+
+class Recycler:
+    """Of one group. At most one of its workers is replaced at a time, whoever asks for it."""
+
+    def __init__(self, group: Group, policy: Recycling) -> None:
+        self._group = group
+        self._policy = policy
+        self._salt = os.urandom(8)
+        self._busy = False
+        self._quiet_until = 0.0
+
+    async def watch(self) -> None:
+        """Look again and again, until cancelled."""
+        if not self._policy:
+            return
+        async with anyio.create_task_group() as tasks:
+            while True:
+                await anyio.sleep(LOOK_EVERY)
+                workers = {str(worker.name): worker for worker in self._group.everybody() if worker.state in _LOOKED_AT}
+                used = list(self._used(workers.values()))
+                for doomed in self._policy.to_kill(used):
+                    workers[doomed.name].condemn(doomed.why)
+                if self._busy or time.monotonic() < self._quiet_until:
+                    continue
+                if (verdict := self._policy.to_replace(used)) is not None and self._group.serves:
+                    self._busy = True
+                    tasks.start_soon(self._replace, workers[verdict.name], verdict)
+
+    async def _replace(self, worker: Worker, verdict: Verdict) -> None:
+        try:
+            why = await self._group.recycle(worker, verdict.why)
+        finally:
+            self._busy = False
+        if why is not None and self._group.serves:
+            self._quiet_until = time.monotonic() + RETRY_AFTER
+            told = f"{verdict.name} stays: its successor did not come up ({why}); again in {RETRY_AFTER:g} s"
+            self._group.tell(Trouble(told))
+
+    def _used(self, workers: Iterable[Worker]) -> Iterator[Used]:
+        for worker in workers:
+            name = str(worker.name)
+            calls, memory = worker.used
+            dice = crc32(name.encode(), crc32(self._salt)) / 2**32
+            yield Used(name, calls, memory, dice, seated=self._group.seats(worker))
