@@ -22,6 +22,7 @@ from supervisor.fields import (
     Prefix,
     Seconds,
     Size,
+    Spread,
     Stage,
     Text,
     Umask,
@@ -141,7 +142,7 @@ class ProcessGroup(_Section, frozen=True):
     """Beyond it a worker is killed at once; a quarter more than `max_memory` unless given."""
     nice: Annotated[int, Meta(ge=0, le=19)] = 0
     """How far its workers stand back for other processes: the niceness that is added to Shunter's own, 0 to 19."""
-    cpu_affinity: Annotated[tuple[Core, ...], Meta(min_length=1)] | Literal["spread"] | UnsetType = UNSET
+    cpu_affinity: Annotated[tuple[Core, ...], Meta(min_length=1)] | Spread | UnsetType = UNSET
     """The processor cores its workers may run on, such as `[0, 1]`; `spread`: each has one, in turn."""
     limits: WorkerLimits = WorkerLimits()
     """What the kernel allows each worker."""

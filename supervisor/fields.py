@@ -53,6 +53,7 @@ UserName = Annotated[
     str, text(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?|[0-9]{1,10}", "a user's name such as 'shop', or number such as 1000")
 ]
 Core = Annotated[int, Meta(ge=0, le=8191, extra={"says": "the number of a processor core such as 0"})]
+Spread = Annotated[Literal["spread"], Meta(extra={"says": "a list of cores such as [0, 1], or 'spread'"})]
 Umask = Annotated[
     str, text("0?0[0-7][2367]", "three octal digits such as 027, which keep others from writing and not the owner")
 ]

@@ -13,6 +13,7 @@ from supervisor.life import (
     TIMED,
     Broke,
     Child,
+    Condemned,
     Drain,
     Drained,
     Event,
@@ -91,7 +92,15 @@ class World:
     def possible(self) -> Iterator[Event]:
         yield from (Start(), Stop(), Stop(force=True))
         if self.alive:
-            yield from (Hardened(), Ready(), Broke("no"), Drained(), Lost("hung up"), Exited("died"))
+            yield from (
+                Hardened(),
+                Ready(),
+                Broke("no"),
+                Drained(),
+                Lost("hung up"),
+                Condemned("too fat"),
+                Exited("died"),
+            )
         if self.rings is not None:
             yield TimerRang()
 
@@ -248,6 +257,16 @@ def test_a_draining_child_that_hangs_up_first_is_left_alone() -> None:
     world.happen(Stop())
     world.happen(Lost("hung up"))
     assert world.child.state is State.DRAINING
+
+
+def test_who_has_taken_too_much_is_ended_wherever_it_stands() -> None:
+    for events in ([Start()], [Start(), Hardened(), Ready()], [Start(), Hardened(), Ready(), Stop()]):
+        world = World()
+        for event in (*events, Condemned("900 MiB of memory")):
+            world.happen(event)
+        assert (world.child.state, world.killed) == (State.KILLING, 1)
+        world.happen(Exited("killed by SIGKILL"))
+        assert world.child.reason == "killed: 900 MiB of memory"
 
 
 def test_start_takes_a_stop_back_while_it_drains() -> None:

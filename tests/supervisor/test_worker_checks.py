@@ -1,0 +1,155 @@
+"""What may be said of one worker's life and limits, and what becomes of it in the plan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ipc.contract import Described
+from ipc.messages.lifeline import ExecSettings, ResourceLimits
+from supervisor.decode import decode
+from supervisor.document import parse
+from supervisor.errors import ConfigError
+from supervisor.machine import Machine, look_around
+from supervisor.plan import Plan, make_plan
+from supervisor.recycling import Recycling
+from supervisor.summary import summary
+
+MACHINE = Machine(cores=(0, 2, 3), open_files=4096, root=False)
+HOME = Path("/srv/shop")
+MiB = 2**20
+
+
+def plan(cpu: str = "", web: str = "", *, transport: str = "tcp_local", machine: Machine | None = MACHINE) -> Plan:
+    groups = f"[{{name: web, {web}}}, {{name: cpu, stages: [core], {cpu}}}]"
+    text = f"runtime: {{platform: {{process_groups: {groups}, execution_ipc: {{transport: {transport}}}}}}}"
+    config = decode(parse(text, "shunter.yaml"))
+    return make_plan(config, Described((), {}), config_path=HOME / "x.yaml", state_dir=HOME / "state", machine=machine)
+
+
+def settings(made: Plan) -> ExecSettings:
+    (found,) = (group.settings for group in made.groups if isinstance(group.settings, ExecSettings))
+    return found
+
+
+def group(made: Plan, name: str) -> dict[str, Any]:
+    return next(each for each in summary(made)["groups"] if each["name"] == name)
+
+
+def test_nothing_is_bounded_unless_it_is_said() -> None:
+    made = plan()
+    assert [each.recycling for each in made.groups] == [Recycling(), Recycling()]
+    told = settings(made)
+    assert (told.nice, told.cores, told.spread, told.limits) == (0, (), False, ResourceLimits())
+    assert group(made, "cpu")["recycling"] == group(made, "cpu")["kernel"] == {}
+
+
+def test_what_is_said_reaches_the_workers_and_the_summary() -> None:
+    made = plan(
+        "nice: 5, cpu_affinity: [2, 0], max_requests: 1000, max_memory: 512MiB,"
+        " limits: {address_space: 2 GiB, open_files: 256, processes: 64, file_size: 1048576}",
+        "max_requests: 50, max_requests_jitter: 0.5, max_memory: 104857600, max_memory_kill: 200MiB",
+    )
+    cpu, web = made.groups
+    assert cpu.recycling == Recycling(1000, 0.1, 512 * MiB, 640 * MiB)
+    assert web.recycling == Recycling(50, 0.5, 100 * MiB, 200 * MiB)
+    told = settings(made)
+    assert (told.nice, told.cores, told.spread) == (5, (2, 0), False)
+    assert told.limits == ResourceLimits(2048 * MiB, 256, 64, MiB)
+    assert group(made, "cpu")["recycling"] == {
+        "max_requests": [900, 1000],
+        "max_memory": 512 * MiB,
+        "max_memory_kill": 640 * MiB,
+    }
+    assert group(made, "cpu")["kernel"] == {
+        "nice": 5,
+        "address_space": 2048 * MiB,
+        "open_files": 256,
+        "processes": 64,
+        "file_size": MiB,
+        "cpu_affinity": [2, 0],
+    }
+
+
+def test_spread_takes_the_cores_there_are() -> None:
+    made = plan("cpu_affinity: spread")
+    assert (settings(made).cores, settings(made).spread) == ((0, 2, 3), True)
+    assert group(made, "cpu")["kernel"] == {"cpu_affinity": "spread"}
+
+
+@pytest.mark.parametrize(
+    ("cpu", "what", "key"),
+    [
+        ("cpu_affinity: [0, 1, 7]", "this process may not use core 1, 7", "cpu_affinity"),
+        ("limits: {open_files: 5000}", "5000 open files are more than the 4096", "limits.open_files"),
+        ("limits: {address_space: 100MiB}", "100MiB is no sensible address_space", "limits.address_space"),
+        ("limits: {address_space: 99999999TiB}", "is no sensible address_space", "limits.address_space"),
+        ("limits: {file_size: 0}", "0 is no sensible file_size", "limits.file_size"),
+        ("max_memory: 0", "0 is no sensible max_memory", "max_memory"),
+        ("max_memory: 10MiB", "10MiB is no sensible max_memory", "max_memory"),
+        ("max_memory_kill: 100MiB", "max_memory_kill needs max_memory", "max_memory_kill"),
+        ("max_memory: 100MiB, max_memory_kill: 102400 KiB", "is not more than max_memory", "max_memory_kill"),
+    ],
+)
+def test_what_no_worker_could_keep_to_is_refused(cpu: str, what: str, key: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        plan(cpu)
+    (fault,) = caught.value.faults
+    assert what in fault.what
+    assert fault.key == f"runtime.platform.process_groups.1.{key}"
+
+
+@pytest.mark.parametrize(
+    ("cpu", "what"),
+    [
+        ("max_memory: 512 MB", "expected a size such as 536870912, 512MiB or 2GiB, got '512 MB'"),
+        ("max_memory: 1.5GiB", "expected a size"),
+        ("max_memory: -1", "expected a size"),
+        ("max_memory: []", "expected a size"),
+        ("max_requests: 0", "expected a whole number from 1 to 1000000000, got 0"),
+        ("max_requests_jitter: 0.6", "expected a fraction from 0 to 0.5, got 0.6"),
+        ("nice: -1", "expected a whole number from 0 to 19, got -1"),
+        ("nice: 20", "expected a whole number from 0 to 19, got 20"),
+        ("cpu_affinity: spred", "expected a list of cores such as [0, 1], or 'spread', got 'spred'"),
+        ("cpu_affinity: 1", "expected a list of cores such as [0, 1], or 'spread', got 1"),
+        ("cpu_affinity: []", "expected at least one item, got an empty list"),
+        ("cpu_affinity: [one]", "expected the number of a processor core such as 0, got 'one'"),
+        ("cpu_affinity: {0: 1}", "or 'spread', got a mapping"),
+        ("limits: {open_files: 3}", "expected a whole number from 64 to 1048576, got 3"),
+        ("limits: {processes: 0}", "expected a whole number from 16"),
+        ("limits: {memory: 1GiB}", "unknown key 'memory'"),
+    ],
+)
+def test_a_value_out_of_bounds_is_refused_in_words(cpu: str, what: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        plan(cpu)
+    assert what in caught.value.faults[0].what
+
+
+@pytest.mark.parametrize("key", ["nice: 1", "cpu_affinity: spread", "limits: {open_files: 256}"])
+def test_the_kernel_is_told_of_exec_workers_alone(key: str) -> None:
+    with pytest.raises(ConfigError, match=f"{key.partition(':')[0]} means nothing to 'web'"):
+        plan(web=key)
+
+
+@pytest.mark.parametrize("key", ["nice: 1", "limits: {open_files: 256}", "max_requests: 5", "max_memory: 1GiB"])
+def test_threads_have_no_life_or_limits_of_their_own(key: str) -> None:
+    with pytest.raises(ConfigError, match=f"{key.partition(':')[0]} means nothing to 'cpu': 'memory' makes threads"):
+        plan(key, transport="memory")
+    if key.startswith("max"):
+        assert plan(web=key, transport="memory")
+
+
+def test_a_limit_that_root_does_not_keep_to_is_noted() -> None:
+    root = MACHINE._replace(root=True)
+    noted = [note for note in summary(plan("limits: {processes: 50}", machine=root))["notes"] if "root" in note]
+    assert noted == ["limits.processes does not hold for root, and 'cpu' runs as root: give it a user"]
+    assert not any("root" in note for note in summary(plan("limits: {processes: 50}"))["notes"])
+
+
+def test_this_machine_can_be_looked_at() -> None:
+    here = look_around()
+    assert here.cores
+    assert here.open_files >= 64
