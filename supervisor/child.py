@@ -112,6 +112,7 @@ class Worker:
     def lose(self, why: str) -> None:
         """It does not do what it is for."""
         self._happen(life.Lost(why))
+
     def condemn(self, why: str) -> None:
         """Have it end at once, for what it has taken."""
         self._happen(life.Condemned(why))

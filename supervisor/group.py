@@ -106,7 +106,6 @@ class Group:
         self._template_seat = Seat(plan.name, TEMPLATE)
         self._templates = [] if template is None else [template(self._template_seat, self._spec, self._ring)]
         """The one that workers are forked from, and beside it one on trial or at its end."""
-        self._replacing = False
         self._turn = anyio.Lock()  # of whoever replaces a worker: one seat at a time
         self._restarting = False
         self._stopping = False
@@ -182,19 +181,19 @@ class Group:
             return SpawnError(f"{self.name} is being restarted already")
         self._restarting = True
         try:
-            if (why := await self._renew_template()) is not None:
-                return why
-            for slot in range(len(self._seats)):
-                if (why := await self._replace(slot, progress)) is not None:
-                    await self._drop_template(1 if slot else 0)
-                    return why
-            await self._drop_template(1)
             async with self._turn:  # a worker that is being recycled has its successor first
-                for slot in range(len(self._seats)):
-                    if (why := await self._replace(slot, "replaced", progress)) is not None:
-                        return why
+                return await self._replace_all(progress)
         finally:
             self._restarting = False
+
+    async def _replace_all(self, progress: Callable[[str], None]) -> SpawnError | None:
+        if (why := await self._renew_template()) is not None:
+            return why
+        for slot in range(len(self._seats)):
+            if (why := await self._replace(slot, "replaced", progress)) is not None:
+                await self._drop_template(1 if slot else 0)
+                return why
+        await self._drop_template(1)
         return None
 
     async def _warm_up(self) -> SpawnError | None:
@@ -231,8 +230,6 @@ class Group:
             await self._until(lambda: not unwanted.is_running)
             self._templates.remove(unwanted)
 
-    async def _replace(self, slot: int, progress: Callable[[str], None]) -> SpawnError | None:
-        successor, predecessor = Worker(self._seats[slot], self._on_trial, self), self._workers[slot]
     async def recycle(self, worker: Worker, why: str) -> SpawnError | None:
         """Give the seat of this one worker to a successor, if it still serves; returns why that failed, if so."""
         life = worker.name
@@ -252,8 +249,7 @@ class Group:
         return self._started and not self._stopping
 
     async def _replace(self, slot: int, reason: str, progress: Callable[[str], None]) -> SpawnError | None:
-        on_trial = replace(self._spec, policy=RestartPolicy(limit=0))
-        successor, predecessor = Worker(self._seats[slot], on_trial, self), self._workers[slot]
+        successor, predecessor = Worker(self._seats[slot], self._on_trial, self), self._workers[slot]
         self._others.append(successor)
         if not self._stopping:
             successor.start()
