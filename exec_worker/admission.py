@@ -1,4 +1,9 @@
-"""Take a call, hold it, or give it back; and who is told when a slot is free. Pure: time is an argument."""
+"""Take a call, hold it, or give it back; and who is told when a slot is free. Pure: time is an argument.
+
+Who was sent away stands in line until a call of theirs begins here or they say that they need nothing any more. Most
+do by then: they have found another worker. So a free slot that was offered to one of them goes to whoever comes first,
+and is kept for them alone only once they have waited for long.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +12,16 @@ from collections import deque
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 GIVE_BACK_AFTER = 0.003
-"""A call that runs for longer than this lets go of the calls held behind it, seconds."""
+"""A call that runs for longer than this lets go of the calls held behind it, seconds; and where calls are expected to
+take longer, none is held: a worker that is free is found sooner."""
 HOLD_FOR = 0.0005
 """As many short calls may be held as are expected to be done in this time, seconds: about what the way back and
 forth would cost."""
 MAX_ROOM = 16
 """More than this is never held, however short the calls are."""
 FAIR_AFTER = 0.01
-"""Who has asked in vain for so long is kept a place among the held calls, seconds. Else whoever has calls held here
-would be the only one who is ever served."""
+"""Who has asked in vain for so long is kept the slot, or a place among the held calls, seconds. Else whoever comes
+often, or has calls held here, would be the only one who is ever served."""
 KEEP_SLOT = 0.05
 """A slot is kept no longer than this for a web worker that was told READY and does not answer, seconds."""
 
@@ -68,7 +74,7 @@ class Admission(Generic[C]):
         self.running: C | None = None
         self._started = 0.0
         self._held: deque[C] = deque()
-        self._asked_in_vain: dict[object, float] = {}  # since when, in order
+        self._asked_in_vain: dict[object, float] = {}  # since when, in order; until they are served or decline
         self._kept_for: object | None = None
         self._kept_since = 0.0
         self._estimate = HOLD_FOR
@@ -96,18 +102,21 @@ class Admission(Generic[C]):
             return Verdict.DRAINING
         if call.deadline <= now:
             return Verdict.EXPIRED
-        mine = self._kept_for is not None and self._kept_for is call.client
-        if mine or (self._kept_for is not None and now - self._kept_since > KEEP_SLOT):
+        client = call.client
+        mine = self._kept_for is not None and self._kept_for is client
+        if self.running is None:
+            if self._kept_for is None or mine or not self._is_owed(now):
+                self._start(call, now)
+                return Verdict.START
+        elif self._may_hold(call, mine, now):
+            self._asked_in_vain.pop(client, None)
+            self._held.append(call)
+            if mine:
+                self._kept_for = None
+            return Verdict.HOLD
+        if mine:
             self._kept_for = None
-        if self.running is None and self._kept_for is None:
-            self.running, self._started = call, now
-            return Verdict.START
-        if self.running is not None and (mine or call.last_resort) and now - self._started < GIVE_BACK_AFTER:
-            places = max(1, min(MAX_ROOM, int(HOLD_FOR / self._estimate)))
-            if mine or len(self._held) < places:
-                self._held.append(call)
-                return Verdict.HOLD
-        self._asked_in_vain.setdefault(call.client, now)
+        self._asked_in_vain.setdefault(client, now)
         return Verdict.BUSY
 
     def finished(self, now: float) -> Next[C]:
@@ -120,7 +129,7 @@ class Admission(Generic[C]):
             if call.deadline <= now:
                 expired.append(call)
                 continue
-            self.running, self._started = call, now
+            self._start(call, now)
             return Next(call, tuple(expired), self._offer(now) if self._owes_a_turn(now) else None)
         return Next(expired=tuple(expired), offer=self._offer(now))
 
@@ -139,6 +148,7 @@ class Admission(Generic[C]):
         if self._kept_for is not client:
             return None
         self._kept_for = None
+        self._asked_in_vain.pop(client, None)
         return self._offer(now) if self.running is None else None
 
     def overdue(self, now: float) -> object | None:
@@ -146,6 +156,7 @@ class Admission(Generic[C]):
         if self._kept_for is not None:
             if now - self._kept_since <= KEEP_SLOT:
                 return None
+            self._asked_in_vain.pop(self._kept_for, None)
             self._kept_for = None
         return self._offer(now) if self.running is None else None
 
@@ -160,8 +171,9 @@ class Admission(Generic[C]):
     def gone(self, client: object, now: float) -> object | None:
         """A link ended: what it had held here is forgotten; returns who is told READY, if a slot was kept for it."""
         self._held = deque(call for call in self._held if call.client is not client)
+        other = self.declined(client, now)
         self._asked_in_vain.pop(client, None)
-        return self.declined(client, now)
+        return other
 
     def drain(self) -> tuple[C, ...]:
         """Take nothing more; returns what was held."""
@@ -172,6 +184,26 @@ class Admission(Generic[C]):
         self._kept_for = None
         return calls
 
+    def _start(self, call: C, now: float) -> None:
+        self.running, self._started = call, now
+        if self._asked_in_vain:
+            client = call.client
+            self._asked_in_vain.pop(client, None)
+            if self._kept_for is client:
+                self._kept_for = None
+
+    def _may_hold(self, call: C, mine: bool, now: float) -> bool:
+        if self._estimate >= GIVE_BACK_AFTER or now - self._started >= GIVE_BACK_AFTER:
+            return False
+        places = max(1, min(MAX_ROOM, int(HOLD_FOR / self._estimate)))
+        return mine or (call.last_resort and len(self._held) < places)
+
+    def _is_owed(self, now: float) -> bool:
+        """Whether nobody else may have the slot that is kept."""
+        if now - self._kept_since > KEEP_SLOT:
+            return False
+        return now - self._asked_in_vain.get(self._kept_for, now) > FAIR_AFTER
+
     def _owes_a_turn(self, now: float) -> bool:
         return bool(self._asked_in_vain) and now - next(iter(self._asked_in_vain.values())) > FAIR_AFTER
 
@@ -179,7 +211,6 @@ class Admission(Generic[C]):
         if self.draining or self._kept_for is not None or not self._asked_in_vain:
             return None
         client = next(iter(self._asked_in_vain))
-        del self._asked_in_vain[client]
         self._kept_for, self._kept_since = client, now
         return client
 

@@ -85,13 +85,56 @@ def test_a_call_whose_time_is_over_is_never_started(admission: Admission[Ask]) -
     assert admission.running is None
 
 
-def test_a_kept_slot_is_for_one_client_only(admission: Admission[Ask]) -> None:
+def test_a_slot_kept_for_who_waited_long_is_for_nobody_else(admission: Admission[Ask]) -> None:
     admission.arrive(Ask("a"), 1.0)
     admission.arrive(only("b"), 1.0)
     assert admission.finished(1.1).offer == "b"
     assert admission.arrive(Ask("a"), 1.1) is BUSY
     assert admission.arrive(only("b"), 1.1) is START
     assert admission.finished(1.2).offer == "a"
+
+
+def test_a_slot_kept_for_who_just_came_is_for_whoever_is_first(admission: Admission[Ask]) -> None:
+    admission.arrive(Ask("a"), 1.0)
+    admission.arrive(only("b"), 1.0)
+    admission.arrive(only("c"), 1.0)
+    assert admission.finished(1.001).offer == "b"
+    assert admission.arrive(only("d"), 1.001) is START
+    assert admission.arrive(only("b"), 1.001) is HOLD, "but then it is next"
+    assert admission.finished(1.002).start.client == "b"
+    assert admission.finished(1.003).offer == "c"
+    assert admission.declined("c", 1.003) is None
+
+
+def test_who_was_beaten_to_a_slot_keeps_its_place_in_line_while_calls_are_long(admission: Admission[Ask]) -> None:
+    admission.arrive(Ask("a"), 1.0)
+    assert admission.finished(1.0 + FAIR_AFTER) == Next()
+    admission.arrive(Ask("a"), 2.0)
+    admission.arrive(only("b"), 2.0)
+    assert admission.finished(2.0 + FAIR_AFTER / 2).offer == "b"
+    assert admission.arrive(Ask("a"), 2.0 + FAIR_AFTER / 2) is START
+    assert admission.arrive(only("b"), 2.0 + FAIR_AFTER / 2) is BUSY
+    assert admission.arrive(only("c"), 2.0 + FAIR_AFTER / 2) is BUSY
+    assert admission.finished(2.001 + FAIR_AFTER).offer == "b"
+    assert admission.arrive(Ask("a"), 2.001 + FAIR_AFTER) is BUSY
+    assert admission.arrive(only("b"), 2.001 + FAIR_AFTER) is START
+
+
+def test_who_is_served_is_not_called(admission: Admission[Ask]) -> None:
+    admission.arrive(Ask("a"), 1.0)
+    admission.arrive(only("a"), 1.0)
+    admission.arrive(only("b"), 1.0)
+    assert admission.finished(1.001).offer == "a"
+    assert admission.arrive(Ask("b"), 1.001) is START
+    assert admission.declined("a", 1.002) is None
+    assert admission.finished(1.003) == Next()
+
+
+def test_nothing_is_held_where_calls_are_long(admission: Admission[Ask]) -> None:
+    admission.arrive(Ask("a"), 1.0)
+    admission.finished(1.0 + 2 * GIVE_BACK_AFTER)
+    admission.arrive(Ask("a"), 2.0)
+    assert admission.arrive(Ask("b"), 2.0) is BUSY
 
 
 def test_a_kept_slot_is_offered_on(admission: Admission[Ask]) -> None:
@@ -226,7 +269,6 @@ class Ledger:
         assert not self.draining
         assert self.kept is None, "two are kept the same slot"
         assert client == next(iter(self.owed)), "not who waited longest"
-        del self.owed[client]
         self.kept, self.kept_since = client, self.now
 
     def arrive(self, client: str, patience: float, last_resort: bool) -> None:
@@ -237,19 +279,31 @@ class Ledger:
         elif patience <= 0:
             assert verdict is EXPIRED
         else:
-            if self.kept is not None and (self.kept == client or self.now - self.kept_since > KEEP_SLOT):
-                self.kept = None
-            assert (verdict is START) == (self.running is None and self.kept is None)
+            others = self.kept is not None and self.kept != client and self.now - self.kept_since <= KEEP_SLOT
+            owed = others and self.now - self.owed[self.kept] > FAIR_AFTER
+            assert (verdict is START) == (self.running is None and not owed)
         if verdict is START:
-            self.fate(call, "run")
-            self.running = call
+            self.start(call)
         elif verdict is HOLD:
             assert self.running is not None
             self.held.append(call)
+            self.served(client)
         else:
             self.fate(call, verdict.value)
             if verdict is BUSY:
                 self.owed.setdefault(client, self.now)
+                if self.kept == client:
+                    self.kept = None
+
+    def start(self, call: Ask) -> None:
+        self.fate(call, "run")
+        self.running = call
+        self.served(call.client)
+
+    def served(self, client: object) -> None:
+        self.owed.pop(client, None)
+        if self.kept == client:
+            self.kept = None
 
     def finish(self) -> None:
         if self.running is None:
@@ -263,8 +317,7 @@ class Ledger:
         if following.start is not None:
             assert following.start is self.held.pop(0)
             assert following.start.deadline > self.now
-            self.fate(following.start, "run")
-            self.running = following.start
+            self.start(following.start)
             if self.owed and self.kept is None and not self.draining:
                 waited = self.now - next(iter(self.owed.values()))
                 assert waited <= FAIR_AFTER or following.offer is not None, "kept out by those who are held"
@@ -278,21 +331,19 @@ class Ledger:
 
     def decline(self, client: str) -> None:
         if self.kept == client:
-            self.kept = None
+            self.served(client)
         self.offered(self.admission.declined(client, self.now))
 
     def overdue(self) -> None:
         if self.kept is not None and self.now - self.kept_since > KEEP_SLOT:
-            self.kept = None
+            self.served(self.kept)
         self.offered(self.admission.overdue(self.now))
 
     def gone(self, client: str) -> None:
         for call in [call for call in self.held if call.client == client]:
             self.held.remove(call)
             self.fate(call, "gone")
-        self.owed.pop(client, None)
-        if self.kept == client:
-            self.kept = None
+        self.served(client)
         self.offered(self.admission.gone(client, self.now))
 
     def cancel(self, index: int) -> None:
@@ -313,6 +364,7 @@ class Ledger:
         if self.running is None:
             assert not self.held
             assert self.kept is not None or not self.owed, "a free slot, and somebody waits for it"
+        assert self.kept is None or self.kept in self.owed
         if self.held or self.owed:
             assert self.admission.waits_for_time is not None, "somebody waits for a look nobody takes"
 

@@ -343,7 +343,8 @@ async def test_close_is_taken_at_its_word(stage: Stage) -> None:
 # -- more than one
 
 
-async def test_who_asks_in_vain_is_told_when_it_is_free(stage: Stage) -> None:
+async def test_who_asks_in_vain_is_told_when_it_is_free(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission, "FAIR_AFTER", -1.0)
     one, two = stage.clients(2)
     one.ask()
     two.ask()

@@ -44,6 +44,8 @@ class Call:
     running: bool = False
     verdicts: list[str] = field(default_factory=list)
     ended: float = 0.0
+    then: Callable[[Call], None] | None = None
+    """Told when it is over."""
 
 
 @dataclass(eq=False)
@@ -151,6 +153,8 @@ class Web:
             self.pending.remove(call)
             call.verdicts.append(verdict)
             call.ended = self.world.now
+            if call.then is not None:
+                call.then(call)
 
     def leave(self, call: Call, verdict: str) -> None:
         """Its caller goes, or its time is over."""
@@ -309,7 +313,16 @@ class Exec:
             self.tell(asked.client, "not_started", asked.call, "draining")
 
 
-def ideal(calls: list[Call], servers: int) -> list[float]:
+def mesh(world: World, webs: int, execs: int) -> None:
+    """So many of each, and all know each other."""
+    world.webs = [Web(world) for _ in range(webs)]
+    world.execs = [Exec(world, f"cpu-{slot}#1") for slot in range(execs)]
+    for web in world.webs:
+        for each in world.execs:
+            web.connect(each)
+
+
+def ideal(calls: list[Call], servers: int, way: float = 2 * LEG) -> list[float]:
     """The latencies of one queue for all, at no cost but that of the way there and back."""
     free = servers
     waiting: deque[Call] = deque()
@@ -324,7 +337,7 @@ def ideal(calls: list[Call], servers: int) -> list[float]:
             waiting.append(call)
         else:
             free += 1
-            latencies.append(now - call.arrived + 2 * LEG)
+            latencies.append(now - call.arrived + way)
         while free and waiting:
             begun = waiting.popleft()
             free -= 1
