@@ -56,8 +56,8 @@ def shunter(*settings: str) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def service(*settings: str) -> Iterator[tuple[str, Path]]:
-    """The same; gives the base URL and the state directory."""
+def service(*settings: str, pinned: bool = True) -> Iterator[tuple[str, Path]]:
+    """The same; gives the base URL and the state directory. `pinned`: each process stays on its core."""
     port, state = free_port(), tempfile.mkdtemp()
     command = [str(Path(sys.executable).with_name("shunter"))]
     where = ["-c", str(SERVICE / "shunter.yaml"), "--state-dir", state]
@@ -68,7 +68,7 @@ def service(*settings: str) -> Iterator[tuple[str, Path]]:
         told = subprocess.run(
             [*command, "status", "--state-dir", state, "--json"], check=True, capture_output=True, timeout=30
         )
-        for group in json.loads(told.stdout)["groups"]:
+        for group in json.loads(told.stdout)["groups"] if pinned else ():
             for worker in group["workers"]:
                 _pin(worker["pid"], WEB_CPU if group["name"] == "web" else OTHER_CPU)
         yield f"http://127.0.0.1:{port}", Path(state)

@@ -1,5 +1,7 @@
 """The work that every system under test does: add one to a number, and hand bytes back."""
 
+import time
+
 import msgspec
 
 from exec_worker import node
@@ -29,3 +31,17 @@ def echo(ask: Ask) -> Got:
 def blob(body: bytes) -> bytes:
     """Hand a large body back."""
     return body
+
+
+class Nap(msgspec.Struct):
+    """How long a call keeps a worker, seconds: asked, and as it came."""
+
+    seconds: float
+
+
+@node
+def nap(ask: Nap) -> Nap:
+    """Keep this worker and no core. It is always somewhat longer than was asked."""
+    began = time.perf_counter()
+    time.sleep(ask.seconds)
+    return Nap(time.perf_counter() - began)

@@ -1,0 +1,316 @@
+"""Many web workers that know nothing of one another, beside the one queue they imitate: simulated, and for real.
+
+Simulated: the real `Dispatch` and `Admission` in virtual time, 40 us from worker to worker (tests/simulation). The
+ideal is one queue for all workers that knows everything and costs only the way there and back. Beside them, what is
+usual: each web worker gives each call at once to the next worker in turn, or to the one that has fewest of its calls.
+
+For real: two web and eight exec workers, whose nodes sleep, so that two cores are enough; one client that asks at
+random times, whether it was answered or not. The ideal is computed from what was measured: the moments at which the
+requests were sent, how long each node really slept, and for the way there and back the median of what a request takes
+beyond its node in an idle group. So what HTTP and sleeping too long cost is in both, and the ratio shows what is lost
+in handing out calls, to bounces, to queues of single web workers, and to the cores' being shared by all processes.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import random
+import statistics
+import sys
+import threading
+from contextlib import contextmanager
+from functools import partial
+from heapq import heappop, heappush
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
+
+from openloop import client
+from systems import service
+
+sys.path.append(str(Path(__file__).parent.parent / "tests" / "simulation"))
+
+from offered import KINDS, arrivals
+from world import LEG, Call, World, ideal, mesh
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from openloop import Client
+
+SIZES = ((4, 8), (16, 64))
+LOADS = (0.3, 0.8)
+CALLS = 30_000
+REAL = (2, 8)
+REAL_LOAD = 0.8
+SECONDS = 8.0
+ROUNDS = 3
+SHORT, LONG = 0.002, 0.5
+GOAL = {"exponential 5 ms": "<= 1.15", "bimodal": "<= 1.15", "constant 1 ms": "<= 1.3"}
+
+
+class Times(NamedTuple):
+    """Latencies, seconds."""
+
+    mean: float
+    p50: float
+    p99: float
+
+
+class Case(NamedTuple):
+    """One kind of calls at one load, and what it came to under each policy."""
+
+    kind: str
+    size: tuple[int, int]
+    load: float
+    told: dict[str, Times]
+    messages: float
+    """What Shunter's workers said to one another for each call; two are the least."""
+
+
+class Beside(NamedTuple):
+    """p99 of short calls, one at a time, while all workers but one run long ones, and while nothing else runs."""
+
+    size: tuple[int, int]
+    alone: float
+    beside: float
+
+
+def _times(latencies: Sequence[float]) -> Times:
+    ordered = sorted(latencies)
+    return Times(statistics.fmean(ordered), ordered[len(ordered) // 2], ordered[int(len(ordered) * 0.99)])
+
+
+# -- simulated
+
+
+def simulate(kind: str, size: tuple[int, int], load: float, calls: int, seed: int = 1) -> Case:
+    """The same calls under every policy."""
+    webs, execs = size
+    world = World(seed)
+    offered = arrivals(kind, execs, load, calls, world.rng)
+    mesh(world, webs, execs)
+    for call in offered:
+        world.at(call.arrived, world.rng.choice(world.webs).ask, call)
+    world.go()
+    told = {
+        "ideal": _times(ideal(offered, execs)),
+        "Shunter": _times([call.ended - call.arrived for call in offered]),
+        "least outstanding": _times(_pushed(offered, size, least=True)),
+        "round robin": _times(_pushed(offered, size, least=False)),
+    }
+    return Case(kind, size, load, told, world.said.total() / calls)
+
+
+def _pushed(calls: list[Call], size: tuple[int, int], *, least: bool) -> Iterator[float]:
+    """Latencies where a call goes to a worker at once and waits there, first come, first served."""
+    webs, execs = size
+    rng = random.Random(1)
+    free = [0.0] * execs
+    turn = [rng.randrange(execs) for _ in range(webs)]
+    outstanding = [[0] * execs for _ in range(webs)]
+    answers: list[tuple[float, int, int]] = []
+    for call in calls:
+        while answers and answers[0][0] <= call.arrived:
+            _, web, worker = heappop(answers)
+            outstanding[web][worker] -= 1
+        web = rng.randrange(webs)
+        if least:
+            fewest = min(outstanding[web])
+            worker = rng.choice([each for each in range(execs) if outstanding[web][each] == fewest])
+        else:
+            worker = turn[web] = (turn[web] + 1) % execs
+        outstanding[web][worker] += 1
+        free[worker] = max(free[worker], call.arrived + LEG) + call.takes
+        heappush(answers, (free[worker] + LEG, web, worker))
+        yield free[worker] + LEG - call.arrived
+
+
+def simulate_beside(size: tuple[int, int], seconds: float, seed: int = 1) -> Beside:
+    """Callers that ask again as soon as they are answered: one with short calls, and all the others or none."""
+    found = []
+    for long_ones in (0, size[1] - 1):
+        world, times = World(seed), list[float]()
+        mesh(world, *size)
+
+        def ask(takes: float, over: Call | None = None, world: World = world, times: list[float] = times) -> None:
+            if over is not None and takes == SHORT:
+                times.append(over.ended - over.arrived)
+            world.rng.choice(world.webs).ask(Call(world.now, takes, then=partial(ask, takes)))
+
+        for _ in range(long_ones):
+            world.at(world.rng.random() * LONG, ask, LONG)
+        world.at(LONG, ask, SHORT)
+        world.go(seconds)
+        found.append(_times(times).p99)
+    return Beside(size, *found)
+
+
+# -- for real
+
+
+def _nap(seconds: float) -> bytes:
+    return b'{"seconds":%.6f}' % seconds
+
+
+def _real(asker: Client, kind: str, seconds: float, seed: int) -> Case:
+    mean = KINDS[kind].mean
+    offered = arrivals(kind, REAL[1], REAL_LOAD, int(seconds * REAL_LOAD * REAL[1] / mean), random.Random(seed))
+    idle = [asker.one(_nap(SHORT)) for _ in range(100)]
+    way = statistics.median(each.answered - each.sent - json.loads(each.body)["seconds"] for each in idle)
+    seen = asker.ask([(call.arrived, _nap(call.takes)) for call in offered])
+    assert {each.status for each in seen} == {200}, "a call was refused or failed"
+    sent = sorted((each.sent, json.loads(each.body)["seconds"]) for each in seen)
+    best = ideal([Call(at, slept) for at, slept in sent], REAL[1], way)
+    told = {"ideal": _times(best), "Shunter": _times([each.answered - each.sent for each in seen])}
+    return Case(kind, REAL, REAL_LOAD, told, float("nan"))
+
+
+@contextmanager
+def _long_calls(url: str, count: int) -> Iterator[None]:
+    over = threading.Event()
+
+    def ask() -> None:
+        parts = urlsplit(url)
+        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=10)
+        while not over.is_set():
+            connection.request("POST", "/declared/nap", _nap(LONG), {"content-type": "application/json"})
+            assert connection.getresponse().read()
+        connection.close()
+
+    callers = [threading.Thread(target=ask, daemon=True) for _ in range(count)]
+    for number, caller in enumerate(callers):
+        caller.start()
+        threading.Event().wait(LONG / count if number else 0.0)  # not all in step
+    try:
+        yield
+    finally:
+        over.set()
+        for caller in callers:
+            caller.join()
+
+
+def _real_beside(url: str, asker: Client, seconds: float) -> Beside:
+    def p99() -> float:
+        seen = [asker.one(_nap(SHORT)) for _ in range(int(seconds / 2 / SHORT / 2))]
+        return _times([each.answered - each.sent for each in seen]).p99
+
+    alone = p99()
+    with _long_calls(url, REAL[1] - 1):
+        return Beside(REAL, alone, p99())
+
+
+class Found(NamedTuple):
+    """Everything."""
+
+    simulated: list[Case]
+    simulated_beside: list[Beside]
+    real: list[list[Case]]
+    """The rounds of each kind."""
+    real_beside: list[Beside]
+
+
+def measure(rounds: int = ROUNDS, seconds: float = SECONDS, calls: int = CALLS) -> Found:
+    """Simulate, then start a service and ask."""
+    simulated = [simulate(kind, size, load, calls) for size in SIZES for load in LOADS for kind in KINDS]
+    beside = [simulate_beside(size, calls * SHORT / 2) for size in SIZES]
+    webs, execs = (f"runtime.platform.process_groups.{group}.workers" for group in ("web", "cpu_sync"))
+    settings = (f"{webs}={REAL[0]}", f"{execs}={REAL[1]}", "runtime.web.keep_alive_seconds=60")
+    with service(*settings, pinned=False) as (url, _state), client(url, "/declared/nap") as asker:
+        asker.ask([(0.01 * number, _nap(SHORT)) for number in range(100)])
+        real = [[_real(asker, kind, seconds, seed) for kind in KINDS] for seed in range(rounds)]
+        really_beside = [_real_beside(url, asker, seconds) for _ in range(rounds)]
+    return Found(simulated, beside, [list(of_kind) for of_kind in zip(*real, strict=True)], really_beside)
+
+
+# -- told
+
+
+def _ratio(case: Case, policy: str, pick: Callable[[Times], float]) -> float:
+    return pick(case.told[policy]) / pick(case.told["ideal"])
+
+
+def _mean(case: Case) -> float:
+    return _ratio(case, "Shunter", lambda times: times.mean)
+
+
+def _size(size: tuple[int, int]) -> str:
+    return f"{size[0]} x {size[1]}"
+
+
+def table(found: Found) -> list[str]:
+    """The figures as Markdown."""
+    told = [
+        "Mean / p50 / p99 of a call's time, each divided by that of the ideal queue for the same calls.",
+        "",
+        (
+            "| simulated: web x exec workers, load, calls | ideal mean ms | Shunter | messages a call "
+            "| least outstanding | round robin |"
+        ),
+        "|---|---|---|---|---|---|",
+    ]
+    policies = ("Shunter", "least outstanding", "round robin")
+    for case in found.simulated:
+        ours, least, robin = (" / ".join(f"{_ratio(case, p, pick):.2f}" for pick in _PICKS) for p in policies)
+        told.append(
+            f"| {_size(case.size)}, {case.load:.0%}, {case.kind} | {case.told['ideal'].mean * 1e3:.2f} "
+            f"| {ours} | {case.messages:.1f} | {least} | {robin} |"
+        )
+    told += ["", "| for real, medians of the rounds | ideal mean ms | Shunter |", "|---|---|---|"]
+    for cases in found.real:
+        best = statistics.median(case.told["ideal"].mean for case in cases) * 1e3
+        ours = " / ".join(f"{statistics.median(_ratio(c, 'Shunter', pick) for c in cases):.2f}" for pick in _PICKS)
+        told.append(f"| {_size(REAL)}, {REAL_LOAD:.0%}, {cases[0].kind} | {best:.2f} | {ours} |")
+    told += [
+        "",
+        "Short calls (2 ms, one at a time) while all workers but one run long ones (500 ms), p99 in ms.",
+        "",
+        "| web x exec workers | alone | beside long calls | x |",
+        "|---|---|---|---|",
+    ]
+    for where, besides in (("simulated", found.simulated_beside), ("for real", [_middle(found.real_beside)])):
+        for size, alone, beside in besides:
+            told.append(f"| {where}, {_size(size)} | {alone * 1e3:.2f} | {beside * 1e3:.2f} | {beside / alone:.2f} |")
+    return told
+
+
+_PICKS: tuple[Callable[[Times], float], ...] = (
+    lambda times: times.mean,
+    lambda times: times.p50,
+    lambda times: times.p99,
+)
+
+
+def _middle(rounds: list[Beside]) -> Beside:
+    return sorted(rounds, key=lambda each: each.beside / each.alone)[len(rounds) // 2]
+
+
+def goals(found: Found) -> list[tuple[str, float, str]]:
+    """Each goal as (what, figure, goal)."""
+    marks = [
+        (f"dispatch / ideal queue, mean, simulated {_size(c.size)}, {c.kind}", _mean(c), GOAL[c.kind])
+        for c in found.simulated
+        if c.load == max(LOADS)
+    ]
+    marks += [
+        (
+            f"dispatch / ideal queue, mean, for real {_size(REAL)}, {cases[0].kind}",
+            statistics.median(map(_mean, cases)),
+            GOAL[cases[0].kind],
+        )
+        for cases in found.real
+    ]
+    besides = [("simulated", each) for each in found.simulated_beside] + [("for real", _middle(found.real_beside))]
+    marks += [
+        (f"short calls beside long / alone, p99, {where} {_size(each.size)}", each.beside / each.alone, "<= 2")
+        for where, each in besides
+    ]
+    return marks
+
+
+if __name__ == "__main__":
+    quick = "--quick" in sys.argv[1:]
+    everything = measure(1, 1.0, 5_000) if quick else measure()
+    marked = (f"{what}: {figure:.2f} ({goal})" for what, figure, goal in goals(everything))
+    print("\n".join((*table(everything), "", *marked)))
