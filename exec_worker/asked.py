@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from exec_worker.node import Call
 
 if TYPE_CHECKING:
+    from exec_worker.interrupts import Interrupted
+    from exec_worker.window import Window
     from ipc.link import Link
     from ipc.messages.calls import RequestMeta
 
@@ -14,7 +17,20 @@ if TYPE_CHECKING:
 class AskedCall:
     """Who asks for what until when, and what the node may see of it."""
 
-    __slots__ = ("arrived", "body", "client", "deadline", "id", "last_resort", "meta", "seen")
+    __slots__ = (
+        "arrived",
+        "body",
+        "cancel_grace",
+        "client",
+        "deadline",
+        "id",
+        "interrupt",
+        "last_resort",
+        "meta",
+        "row",
+        "seen",
+        "window",
+    )
 
     def __init__(
         self,
@@ -25,6 +41,7 @@ class AskedCall:
         deadline: float,
         arrived: float,
         last_resort: bool,
+        cancel_grace: float = math.inf,
     ) -> None:
         self.client = link
         self.id = call_id
@@ -33,5 +50,13 @@ class AskedCall:
         self.deadline = deadline
         self.arrived = arrived
         self.last_resort = last_resort
+        self.cancel_grace = cancel_grace
+        """How long it may go on once its caller has left, seconds; infinite if that is nothing to its node."""
+        self.row: int | None = None
+        """Its row in the ledger, once it has begun."""
+        self.window: Window | None = None
+        """That of the lane it runs in."""
+        self.interrupt: type[Interrupted] | None = None
+        """What is raised in its node, or was."""
         self.seen = Call(deadline, meta.request_id, meta.trace)
         """What `current()` gives."""

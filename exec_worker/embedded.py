@@ -2,7 +2,8 @@
 
 Same sessions, same dispatch, same admission; only the bytes go through memory. What a process of its own gives (a
 second interpreter, a worker that can be killed) is not here: for tests, small machines and functions that live for
-one request.
+one request. A call is interrupted at its deadline with the next bytecode of its node; one that waits in the kernel or
+in C, or goes on all the same, keeps its thread until it returns, and nobody can end it.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ import uvloop
 
 from exec_worker import hooks
 from exec_worker.engine import Engine
+from exec_worker.lane import Lanes
 from exec_worker.loader import load
 from exec_worker.service import Service
 from ipc.fork import wiped_at_fork
+from ipc.ledger import Ledger
 from ipc.messages.lifeline import Peer, Peers
 from ipc.names import WorkerName, parse_worker
 from ipc.responder import Responder
@@ -39,12 +42,15 @@ _GLANCE = 0.01
 class _Worker:
     """One thread that runs calls."""
 
-    def __init__(self, name: WorkerName, engine: Engine, scoreboard: Scoreboard, terms: Terms) -> None:
+    def __init__(
+        self, name: WorkerName, engine: Engine, scoreboard: Scoreboard, terms: Terms, kill_grace: float
+    ) -> None:
         self.name = name
         self.secret = os.urandom(32)
-        self.service = Service(engine, scoreboard)
+        lanes = Lanes(engine, Ledger(-1), kill_grace, main=False)  # a ledger that nobody reads
+        self.service = Service(engine, scoreboard, lanes)
         self.responder = Responder(name, self.secret, terms, self.service)
-        self.thread = threading.Thread(target=self.service.run, name=str(name), daemon=True)
+        self.thread = threading.Thread(target=lanes.run, args=(self.service.finish,), name=str(name), daemon=True)
         wiped_at_fork(self)
 
     def wipe(self) -> None:
@@ -64,11 +70,12 @@ class Embedded:
         self._log = log
         self._workers: dict[str, _Worker] = {}
         for group in groups:
-            engine = Engine(load(group.settings.nodes, group.settings.sys_path), log)
+            settings = group.settings
+            engine = Engine(load(settings.nodes, settings.sys_path), log, settings.cancel_grace)
             for slot in range(group.workers):
                 name = WorkerName(group.name, slot, self._host.incarnation)
                 board = Scoreboard(page, len(self._workers) + 1)
-                self._workers[str(name)] = _Worker(name, engine, board, terms)
+                self._workers[str(name)] = _Worker(name, engine, board, terms, settings.kill_grace)
         hooks.begin()  # once in the process, for all workers that live in it
 
     def start(self) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
+from exec_worker.interrupts import CallCancelled, Interrupted
 from exec_worker.node import enter
-from ipc.errors import BadResult, InvalidRequest, NodeError
+from ipc.errors import BadResult, CallTimeout, Cancelled, InvalidRequest, NodeError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from exec_worker.asked import AskedCall
     from exec_worker.binding import Binding, Encoded
+    from exec_worker.window import Window
     from ipc.log import Log
 
 
@@ -25,29 +28,41 @@ class Failure(NamedTuple):
 class Engine:
     """The nodes of one worker."""
 
-    def __init__(self, nodes: Mapping[str, Binding], log: Log) -> None:
+    def __init__(self, nodes: Mapping[str, Binding], log: Log, cancel_grace: float = 0.1) -> None:
+        """`cancel_grace` is how long a node may go on after it was told that its caller has left, seconds."""
         self._nodes = nodes
         self._log = log
+        graces = {"interrupt": cancel_grace, "kill": 0.0, "ignore": math.inf}
+        self._graces = {name: graces[binding.contract.cancel] for name, binding in nodes.items()}
 
-    def knows(self, node: str) -> bool:
-        """Whether this worker runs a node of that name."""
-        return node in self._nodes
+    def cancel_grace(self, node: str) -> float | None:
+        """How long a call of `node` may go on once its caller has left, seconds; None: no such node runs here."""
+        return self._graces.get(node)
 
-    def run(self, call: AskedCall) -> Encoded | Failure:
+    def run(self, call: AskedCall, window: Window) -> Encoded | Failure:
         """What came of the call. Nothing a node does gets past this but the end of the process."""
         try:
-            return self._run(call)
+            return self._run(call, window)
+        except Interrupted as error:
+            return self._interrupted(call, error)
         except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt of a node end a call, not a worker
             self._report("node_failed", call, error)
             return Failure(NodeError.code, f"{call.meta.node} raised {type(error).__name__}")
 
-    def _run(self, call: AskedCall) -> Encoded | Failure:
+    def _interrupted(self, call: AskedCall, error: Interrupted) -> Failure:
+        if isinstance(error, CallCancelled):
+            self._log.debug("call_cancelled", node=call.meta.node, request_id=call.meta.request_id)
+            return Failure(Cancelled.code, f"{call.meta.node} was interrupted when its caller left")
+        self._report("deadline_exceeded", call, error)
+        return Failure(CallTimeout.code, f"{call.meta.node} was not done in time and was interrupted")
+
+    def _run(self, call: AskedCall, window: Window) -> Encoded | Failure:
         binding = self._nodes[call.meta.node]
         try:
             kwargs = binding.decode(call.meta.params, call.meta.encoding, call.body)
             enter(call.seen)
             try:
-                result = binding.run(kwargs)
+                result = window.run(call, binding.run, kwargs)
             finally:
                 enter(None)
         except InvalidRequest as error:

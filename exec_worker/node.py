@@ -5,12 +5,13 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar, get_args, overload
 
 from msgspec import Struct
 from msgspec.structs import force_setattr
 
 from ipc.batch import Batch
+from ipc.contract import Cancel
 from ipc.errors import Misuse
 
 AnyFunction = Callable[..., Any]
@@ -30,13 +31,19 @@ class NodeInfo(Struct, frozen=True):
     name: str | None = None
     """The name configurations use instead of the function's own dotted name."""
     batch: Batch | None = None
+    cancel: Cancel = "interrupt"
 
 
 @overload
 def node(function: F, /) -> F: ...
 @overload
 def node(
-    *, stage: str = ..., idempotent: bool = ..., name: str | None = ..., batch: Batch | None = ...
+    *,
+    stage: str = ...,
+    idempotent: bool = ...,
+    name: str | None = ...,
+    batch: Batch | None = ...,
+    cancel: Cancel = ...,
 ) -> Callable[[F], F]: ...
 def node(
     function: F | None = None,
@@ -46,6 +53,7 @@ def node(
     idempotent: bool = False,
     name: str | None = None,
     batch: Batch | None = None,
+    cancel: Cancel = "interrupt",
 ) -> F | Callable[[F], F]:
     """Mark a function as a node and return the same function: it can be called and tested as it stands.
 
@@ -53,6 +61,10 @@ def node(
     `batch=Batch(max_size=32)` lets calls run together: the function is given a list and returns one as long. What a
     caller sends is one item, and what it gets is the result in that item's place; an exception in its place is that
     caller's error alone.
+
+    `cancel` is what happens to a call whose caller has left. "interrupt": CallCancelled is raised in it, and its worker
+    ended if it goes on. "kill": its worker is ended at once. "ignore": it goes on until its deadline, at which every
+    node is interrupted with DeadlineExceeded.
     """
     if not isinstance(stage, str) or _STAGE.fullmatch(stage) is None:
         raise Misuse(f"@node(stage={stage!r}): a stage is a word such as 'core'")
@@ -60,7 +72,9 @@ def node(
         raise Misuse(f"@node(name={name!r}): a name is dotted words such as 'shop.images.thumbnail'")
     if batch is not None and (fault := batch.fault() if isinstance(batch, Batch) else "write Batch(max_size=32)"):
         raise Misuse(f"@node(batch={batch!r}): {fault}")
-    info = NodeInfo(stage, idempotent, name, batch)
+    if cancel not in get_args(Cancel):
+        raise Misuse(f"@node(cancel={cancel!r}): it is 'interrupt', 'kill' or 'ignore'")
+    info = NodeInfo(stage, idempotent, name, batch, cancel)
 
     def mark(function: F) -> F:
         if isinstance(function, type) or not callable(function):

@@ -15,10 +15,12 @@ import uvloop
 
 from exec_worker import hooks, limits
 from exec_worker.engine import Engine
+from exec_worker.lane import Lanes
 from exec_worker.loader import LoadError, load
 from exec_worker.node import current
 from exec_worker.service import Service
 from ipc.errors import Misuse
+from ipc.ledger import Ledger
 from ipc.link import terms_of
 from ipc.log import Log
 from ipc.logbridge import install, nothing
@@ -74,7 +76,9 @@ def run(parent: Parent, page: int, termination: Termination, nodes: dict[str, Bi
     gc.freeze()
     scoreboard = Scoreboard(page)
     report_to(log, scoreboard)
-    service = Service(Engine(nodes, log), scoreboard)
+    engine = Engine(nodes, log, settings.cancel_grace)
+    lanes = Lanes(engine, Ledger(page), settings.kill_grace)
+    service = Service(engine, scoreboard, lanes)
     departure = hooks.Departure(settings.drain_timeout)
 
     def drain() -> None:
@@ -94,7 +98,7 @@ def run(parent: Parent, page: int, termination: Termination, nodes: dict[str, Bi
 
     termination.then(leave)
     log.debug("ready", nodes=len(nodes))
-    service.run()
+    lanes.run(service.finish)
     asyncio.run_coroutine_threadsafe(_leave(responder), loop).result()
     if hooks.registered("on_worker_stop"):
         loop.call_soon_threadsafe(loop.call_later, departure.left(), _give_up, departure, parent, log)

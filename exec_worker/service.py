@@ -1,13 +1,14 @@
-"""Joins links, admission and engine: the I/O thread takes calls in, the main thread runs them and answers.
+"""Joins links, admission and lanes: takes calls in, hands them over, answers.
 
-The two threads share the admission, under one lock that is never held while anything is run or waited for. The main
-thread seals and writes the reply itself: handing it back to the loop would cost as much again as the call.
+The I/O thread hears, lanes run and answer. They share the admission, under one lock that is never held while anything
+is run or waited for. A lane seals and writes the reply itself: handing it back to the loop would cost as much again as
+the call.
 """
 
 from __future__ import annotations
 
 import asyncio
-from queue import SimpleQueue
+import math
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,7 @@ from ipc.wire.frame import MAX_META, Frame, Refusal, Refuse
 
 if TYPE_CHECKING:
     from exec_worker.binding import Encoded
+    from exec_worker.lane import Lanes
     from ipc.scoreboard import Scoreboard
 
 # As plain numbers: looking up a member of an enumeration costs more than the comparison it is for.
@@ -50,15 +52,16 @@ _REASON = {
 class Service:
     """What one exec worker does with what it is asked."""
 
-    def __init__(self, engine: Engine, scoreboard: Scoreboard) -> None:
+    def __init__(self, engine: Engine, scoreboard: Scoreboard, lanes: Lanes) -> None:
         self._engine = engine
         self._scoreboard = scoreboard
+        self._lanes = lanes
         self._lock = Lock()
         self._admission: Admission[AskedCall] = Admission()
-        self._inbox: SimpleQueue[AskedCall | None] = SimpleQueue()  # at most one call: admission sees to it
         self._held: dict[bytes, AskedCall] = {}
         self._clients: set[Link] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._look_at = math.inf  # when the timer rings
 
     # -- the I/O thread
 
@@ -96,24 +99,29 @@ class Service:
             for call_id in [call_id for call_id, call in self._held.items() if call.client is link]:
                 del self._held[call_id]
             running = self._admission.running
-            if running is not None and running.client is link:
-                running.seen.cancelled = True
+        if running is not None and running.client is link:
+            self._lanes.leave(running)
         _tell_ready(other)
 
     def drain(self) -> None:
-        """Take nothing more: `run` returns once the running call is over and answered."""
+        """Take nothing more: the lanes end once what runs is over and answered."""
         with self._lock:
             held = self._admission.drain()
             self._held.clear()
         for call in held:
             _not_started(call.client, call.id, NotStarted.DRAINING)
-        self._inbox.put(None)
+        self._lanes.close()
 
     def _request(self, link: Link, frame: Frame) -> None:
         meta = decode_request(frame.meta)
         if meta.reply_to != link.state:
             _check_reply_to(link, meta.reply_to)
         arrived = now()
+        grace = self._engine.cancel_grace(meta.node)
+        if grace is None:
+            _not_started(link, frame.call_id, NotStarted.UNKNOWN_NODE)
+            self._declined(link)
+            return
         call = AskedCall(
             link,
             frame.call_id,
@@ -122,27 +130,27 @@ class Service:
             arrived + frame.budget_ms / 1000,
             arrived,
             bool(frame.flags & _LAST_RESORT),
+            grace,
         )
-        if not self._engine.knows(meta.node):
-            _not_started(link, call.id, NotStarted.UNKNOWN_NODE)
-            self._declined(link)
-            return
         with self._lock:
             running = self._admission.running
             if call.id in self._held or (running is not None and running.id == call.id):
                 raise Refuse(Refusal.UNAUTHORISED)
             verdict = self._admission.arrive(call, arrived)
-            if verdict is Verdict.HOLD:
+            if verdict is Verdict.START:
+                self._scoreboard.begin()
+            elif verdict is Verdict.HOLD:
                 self._held[call.id] = call
             elif verdict is Verdict.BUSY:
                 # Under the lock: READY must not overtake it, or the asker would wait for a READY that has been.
                 _not_started(link, call.id, NotStarted.BUSY)
         if verdict is Verdict.START:
-            self._inbox.put(call)
+            self._lanes.put(call)
+            self._watch(call.deadline)
         elif verdict is Verdict.HOLD:
-            self._watch(GIVE_BACK_AFTER)
+            self._watch(min(arrived + GIVE_BACK_AFTER, call.deadline))
         elif verdict is Verdict.BUSY:
-            self._watch(KEEP_SLOT)
+            self._watch(arrived + KEEP_SLOT)
         else:
             _not_started(link, call.id, _REASON[verdict])
             self._declined(link)  # if a slot was kept for this call, others need not wait for the next
@@ -161,22 +169,22 @@ class Service:
             else:
                 call = None
                 running = self._admission.running
-                if running is not None and running.id == call_id and running.client is link:
-                    running.seen.cancelled = True
         if call is not None:
             _not_started(link, call_id, NotStarted.CANCELLED)
+        elif running is not None and running.id == call_id and running.client is link:
+            self._lanes.leave(running)
 
-    def _watch(self, after: float) -> None:
-        """Look again soon: one timer for the calls that are held, the slot that is kept and all who wait for one."""
-        loop = asyncio.get_running_loop()
+    def _watch(self, when: float) -> None:
+        """Look again then: one timer for deadlines, calls that are held, the slot that is kept and all who wait."""
+        if when >= self._look_at:
+            return
         if self._timer is not None:
-            if self._timer.when() <= loop.time() + after:
-                return
             self._timer.cancel()
-        self._timer = loop.call_later(after, self._look)
+        self._look_at = when
+        self._timer = asyncio.get_running_loop().call_later(max(0.0, when - now()), self._look)
 
     def _look(self) -> None:
-        self._timer = None
+        self._timer, self._look_at = None, math.inf
         time = now()
         with self._lock:
             returned = self._admission.give_back(time)
@@ -185,35 +193,29 @@ class Service:
                 _not_started(call.client, call.id, NotStarted.BUSY)
             other = self._admission.overdue(time)
             again = self._admission.waits_for_time
+            running = self._admission.running
+            deadlines = [call.deadline for call in self._held.values()]
         _tell_ready(other)
+        if running is not None and running.deadline > time:
+            deadlines.append(running.deadline)
+        elif running is not None:
+            self._lanes.expire(running)
         if again is not None:
-            self._watch(again)
+            deadlines.append(time + again)
+        if deadlines:
+            self._watch(min(deadlines))
 
-    # -- the main thread
+    # -- a lane
 
-    def run(self) -> None:
-        """Run calls until the worker drains. For the main thread, which nodes may expect to be in."""
-        while (call := self._inbox.get()) is not None:
-            following: AskedCall | None = call
-            while following is not None:
-                following = self._run(following)
-
-    def _run(self, call: AskedCall) -> AskedCall | None:
-        """Run one call and answer it; returns the one that is next."""
-        began = self._begin()
-        return self._finish(call, None if call.seen.cancelled else self._engine.run(call), began)
-
-    def _begin(self) -> float:
-        self._scoreboard.begin()
-        return now()
-
-    def _finish(self, call: AskedCall, result: Encoded | Failure | None, began: float) -> AskedCall | None:
+    def finish(self, call: AskedCall, result: Encoded | Failure | None, began: float) -> AskedCall | None:
+        """Answer a call that is over, or was not begun (None); returns the one that is next."""
         ended = now()
-        self._scoreboard.end()
         with self._lock:
+            self._scoreboard.end()
             following = self._admission.finished(ended)
             room = self._admission.room(len(self._clients))
             if following.start is not None:
+                self._scoreboard.begin()
                 self._held.pop(following.start.id, None)
             for late in following.expired:
                 self._held.pop(late.id, None)

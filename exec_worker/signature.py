@@ -53,6 +53,7 @@ def contract_of(
         source=source_of(function),
         imported_from=imported_from,
         batch=info.batch,
+        cancel=info.cancel,
     )
 
 

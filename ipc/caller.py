@@ -196,8 +196,8 @@ class Caller:
             self._over(peer, link, call, frame.flags, meta.room)
         elif frame.kind == _FAILURE:
             failure = decode_failure(frame.meta)
-            if self._pending.settle(call.id) is not None:
-                self._leave(call, from_code(failure.code, failure.detail))
+            if (waiter := self._pending.settle(call.id)) is not None:
+                self._leave(waiter, from_code(failure.code, failure.detail))
             self._over(peer, link, call, frame.flags, failure.room)
         else:
             self._not_started(peer, call, decode_not_started(frame.meta))

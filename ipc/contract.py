@@ -18,6 +18,9 @@ from ipc.decoding.msgpacked import inspect_msgpack
 BodyKind = Literal["none", "bytes", "json"]
 """What a body is made of: nothing, raw bytes, or a value of a declared type."""
 
+Cancel = Literal["interrupt", "kill", "ignore"]
+"""What happens to a call whose caller has left."""
+
 
 class Parameter(Struct, frozen=True, omit_defaults=True):
     """One scalar (or list of scalars) parameter: taken from the path if the path names it, else from the query."""
@@ -71,6 +74,7 @@ class NodeContract(Struct, frozen=True, omit_defaults=True):
     """`module:attribute`: what an exec worker imports, whatever name the decorator gave the node."""
     batch: Batch | None = None
     """How many of its calls run together; None: each alone. Body and result are those of one call."""
+    cancel: Cancel = "interrupt"
 
 
 class Describe(Struct, frozen=True):

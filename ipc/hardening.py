@@ -68,7 +68,7 @@ class Termination:
 
 
 def note_signals() -> Termination:
-    """From now on SIGTERM is noted, SIGINT and SIGHUP are ignored, and a crash prints its frames."""
+    """From now on SIGTERM is noted, SIGINT and SIGHUP are ignored, and a crash prints its frames; so does SIGQUIT."""
     termination = Termination()
     signal.signal(signal.SIGTERM, termination._note)  # noqa: SLF001 -- it is this module's own class
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -76,6 +76,7 @@ def note_signals() -> Termination:
     # Without a standard error there is nobody to print frames to, and that is no reason not to start.
     with suppress(OSError, ValueError, AttributeError, RuntimeError):
         faulthandler.enable()
+        faulthandler.register(signal.SIGQUIT)  # all threads, also while one of them keeps the interpreter to itself
     return termination
 
 

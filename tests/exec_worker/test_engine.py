@@ -15,6 +15,7 @@ from exec_worker.asked import AskedCall
 from exec_worker.binding import Binding, Encoded
 from exec_worker.engine import Engine, Failure
 from exec_worker.signature import contract_of
+from exec_worker.window import Window
 from ipc.errors import BadResult, InvalidRequest, Misuse
 from ipc.log import Log
 from ipc.messages.calls import Encoding, RequestMeta
@@ -44,7 +45,7 @@ class Bench:
         meta = RequestMeta(
             "shop.f", "request-1", "trace-1", "web-0#1", params=msgspec.Raw(msgspec.msgpack.encode(params))
         )
-        return self.engine.run(AskedCall(None, bytes(16), meta, b"", 12.5, 10.0, last_resort=False))
+        return self.engine.run(AskedCall(None, bytes(16), meta, b"", 12.5, 10.0, last_resort=False), Window())
 
     def logged(self) -> list[dict[str, Any]]:
         os.set_blocking(self._reading, False)
@@ -59,8 +60,8 @@ def test_a_call_runs_from_bytes_to_bytes(pipe: tuple[int, int]) -> None:
         return 2 * number
 
     bench = Bench(double, pipe)
-    assert bench.engine.knows("shop.f")
-    assert not bench.engine.knows("shop.g")
+    assert bench.engine.cancel_grace("shop.f") == 0.1
+    assert bench.engine.cancel_grace("shop.g") is None
     result = bench.run(number=21)
     assert isinstance(result, Encoded)
     assert (result.encoding, result.body) == (Encoding.JSON, b"42")

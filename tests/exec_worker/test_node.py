@@ -57,6 +57,12 @@ def test_a_batch_that_could_not_be_is_refused(batch: Any) -> None:
         node(batch=batch)
 
 
+@pytest.mark.parametrize("cancel", ["", "stop", None, True])
+def test_what_becomes_of_a_call_without_a_caller_is_one_of_three_words(cancel: Any) -> None:
+    with pytest.raises(errors.Misuse, match="cancel.*'interrupt', 'kill' or 'ignore'"):
+        node(cancel=cancel)
+
+
 @pytest.mark.parametrize("batch", [None, Batch(), Batch(1, 0), Batch(256, 1000), Batch(max_size=8, max_wait_ms=0.5)])
 def test_what_is_said_of_batches_is_kept(batch: Batch | None) -> None:
     def lengths(words: list[str]) -> list[int]:

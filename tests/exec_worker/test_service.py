@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import threading
 from collections import deque
@@ -12,13 +13,15 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from exec_worker import admission
+from exec_worker import admission, lane
 from exec_worker import service as module
 from exec_worker.binding import Encoded
 from exec_worker.engine import Engine, Failure
+from exec_worker.lane import Lanes
 from exec_worker.service import Service
 from ipc import link as link_module
 from ipc.clock import boot_ms
+from ipc.ledger import Ledger
 from ipc.link import Link, accepting, dialling, refusals
 from ipc.log import Log
 from ipc.messages.calls import (
@@ -44,11 +47,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from exec_worker.asked import AskedCall
+    from exec_worker.window import Window
     from ipc.wire.frame import Frame
 
 EXEC = WorkerName("cpu", 0, 7)
 SECRET = server_secret(root_for_epoch(bytes(range(32)), 0), EXEC)
 TERMS = Terms("memory", Alg.HMAC_SHA256, 0, 1 << 16, 30_000)
+GRACES = {"shop.render": 0.1, "shop.kill": 0.0, "shop.keep": math.inf}
 DONE = Encoded(2, 0, "", (), b"done")
 
 
@@ -138,10 +143,10 @@ class Nodes:
         self.begun: list[AskedCall] = []
         self.results: SimpleQueue[Encoded | Failure] = SimpleQueue()
 
-    def knows(self, node: str) -> bool:
-        return node == "shop.render"
+    def cancel_grace(self, node: str) -> float | None:
+        return GRACES.get(node)
 
-    def run(self, call: AskedCall) -> Encoded | Failure:
+    def run(self, call: AskedCall, _window: Window) -> Encoded | Failure:
         self.begun.append(call)
         return self.results.get()
 
@@ -158,8 +163,10 @@ class Stage:
         page = create("test")
         self.scoreboard = Scoreboard(page)
         os.close(page)
-        self.service = Service(self.nodes, self.scoreboard)
-        self.thread = threading.Thread(target=self.service.run, daemon=True)
+        self.ledger = Ledger(-1)
+        lanes = Lanes(self.nodes, self.ledger, kill_grace=0.25, main=False)
+        self.service = Service(self.nodes, self.scoreboard, lanes)
+        self.thread = threading.Thread(target=lanes.run, args=(self.service.finish,), daemon=True)
 
     # -- what a responder does
 
@@ -193,6 +200,7 @@ class Stage:
         if self.thread.ident is not None:
             self.thread.join()
         self.scoreboard.close()
+        self.ledger.close()
 
 
 async def until(happened: Callable[[], object]) -> None:
@@ -204,7 +212,8 @@ async def until(happened: Callable[[], object]) -> None:
 @pytest.fixture
 def stage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     stage = Stage()
-    monkeypatch.setattr(module, "now", lambda: stage.time)
+    for where in (module, lane):
+        monkeypatch.setattr(where, "now", lambda: stage.time)
     stage.thread.start()
     yield stage
     stage.end()
@@ -214,7 +223,8 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
 def before_it_runs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     """A worker whose main thread has not come to its calls yet."""
     stage = Stage()
-    monkeypatch.setattr(module, "now", lambda: stage.time)
+    for where in (module, lane):
+        monkeypatch.setattr(where, "now", lambda: stage.time)
     yield stage
     stage.end()
 
@@ -640,8 +650,8 @@ async def test_draining_twice_is_draining(stage: Stage) -> None:
 def test_an_engine_has_what_a_service_asks_of_it() -> None:
     """`Nodes` stands in for it."""
     engine = Engine({}, Log("cpu-0#7", LogSettings()))
-    assert not engine.knows("shop.render")
-    assert set(vars(Nodes)) - {"__init__"} >= {"knows", "run", "explain_too_large"}
+    assert engine.cancel_grace("shop.render") is None
+    assert set(vars(Nodes)) - {"__init__"} >= {"cancel_grace", "run", "explain_too_large"}
 
 
 async def test_on_a_link_that_ends_nothing_begins_and_what_was_begun_is_answered(stage: Stage) -> None:

@@ -226,7 +226,7 @@ def test_none_is_null() -> None:
 
 
 def test_texts_and_metadata() -> None:
-    @node(stage="heavy", idempotent=True)
+    @node(stage="heavy", idempotent=True, cancel="kill")
     def function(a: int) -> int:
         """Say it short.
 
@@ -238,6 +238,7 @@ def test_texts_and_metadata() -> None:
     made = contract(function, imported_from="shop:f")
     assert (made.summary, made.description) == ("Say it short.", "And then at length,\non two lines.")
     assert (made.name, made.stage, made.idempotent, made.imported_from) == ("shop.f", "heavy", True, "shop:f")
+    assert made.cancel == "kill"
     assert re.fullmatch(r".*test_signature\.py:\d+", made.source)
 
 

@@ -106,12 +106,21 @@ def give_way(process: Process) -> None:
 
 
 class MainThread:
-    """Stands where `Service` has the queue to its main thread, and is that thread."""
+    """Stands where `Service` has its lanes, and is the one there is: the main thread."""
 
     def __init__(self, worker: ExecWorker) -> None:
         self.worker = worker
         self.waiting: list[AskedCall | None] = []
         self.busy = False
+
+    def close(self) -> None:
+        self.put(None)
+
+    def leave(self, call: AskedCall) -> None:
+        call.seen.cancelled = True
+
+    def expire(self, call: AskedCall) -> None:
+        """Nodes here go on."""
 
     def put(self, call: AskedCall | None) -> None:
         self.waiting.append(call)
@@ -128,9 +137,9 @@ class MainThread:
             self.begin(call)
 
     def begin(self, call: AskedCall) -> None:
-        """The first half of `Service._run`, and the node."""
+        """What a lane does before it answers."""
         process = self.worker.process
-        began = self.worker.service._begin()
+        began = process.now()
         if call.seen.cancelled:
             self.end(call, None, began, held=False)
             return
@@ -155,7 +164,7 @@ class MainThread:
         process = self.worker.process
         process.in_main_thread = True
         try:
-            following = self.worker.service._finish(call, result, began)
+            following = self.worker.service.finish(call, result, began)
         finally:
             process.in_main_thread = False
         if following is not None:
@@ -173,14 +182,13 @@ class ExecWorker:
         self._rng = service.world.rng
         bootstrap = parent.bootstrap()
         assert isinstance(bootstrap.settings, ExecSettings)
-        engine = SimpleNamespace(knows=lambda node: node == f"{parse_worker(bootstrap.name).group}.node",
+        graces = {f"{parse_worker(bootstrap.name).group}.node": 0.1}
+        engine = SimpleNamespace(cancel_grace=graces.get,
                                  explain_too_large=lambda _call, what: Failure(BadResult.code, what))  # fmt: skip
-        self.service = Service(engine, Board())  # type: ignore[arg-type]
-        self.main = MainThread(self)
-        self.service._inbox = self.main  # type: ignore[assignment]
+        self.service = Service(engine, Board(), MainThread(self))  # type: ignore[arg-type]
         self.service._lock = Seam(process)  # type: ignore[assignment]
         self.responder: Any = None
-        self._opening = exec_process._open(parent, bootstrap, bootstrap.settings, self.service)
+        self._opening = exec_process._open(parent, bootstrap, bootstrap.settings, self.service, self.service.drain)
 
     async def run(self) -> None:
         self.responder = await self._opening

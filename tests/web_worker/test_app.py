@@ -17,15 +17,17 @@ import pydantic
 import pytest
 from fastapi import FastAPI
 
-from exec_worker import InvalidRequest, Response, current
+from exec_worker import InvalidRequest, Response, current, node
 from exec_worker.binding import Binding
 from exec_worker.components import Components
 from exec_worker.engine import Engine
+from exec_worker.lane import Lanes
 from exec_worker.service import Service
 from exec_worker.signature import contract_of
 from ipc import scoreboard
 from ipc.caller import Caller
 from ipc.errors import Misuse
+from ipc.ledger import Ledger
 from ipc.log import Log
 from ipc.messages.lifeline import EndpointSettings, Limits, LogSettings, Peer, Peers, WebSettings
 from ipc.names import WorkerName
@@ -89,6 +91,7 @@ def fussy() -> None:
     raise InvalidRequest("not on a Sunday")
 
 
+@node(cancel="ignore")
 def hold() -> bool:
     BEGUN.set()
     while not current().cancelled and not GO.wait(0.001):
@@ -133,9 +136,10 @@ async def exec_worker(log: Log, terms: Terms, nodes: dict[str, Binding], page: i
     """What `exec_worker.process` does, without a process."""
     loop = asyncio.new_event_loop()
     io = threading.Thread(target=loop.run_forever)
-    service = Service(Engine(nodes, log), Scoreboard(page, 1))
+    lanes = Lanes(engine := Engine(nodes, log), Ledger(-1), kill_grace=0.25, main=False)
+    service = Service(engine, Scoreboard(page, 1), lanes)
     responder = Responder(WORKER, secret := os.urandom(32), terms, service)
-    main = threading.Thread(target=service.run)
+    main = threading.Thread(target=lanes.run, args=(service.finish,))
     io.start()
     main.start()
 
