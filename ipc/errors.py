@@ -39,6 +39,8 @@ class Rejected(IpcError):
 
     code = "rejected"
 
+    retry_after: float = 0.0
+
     def __init__(self, *args: object, retry_after: float = 0.0) -> None:
         super().__init__(*args)
         self.retry_after = retry_after

@@ -11,12 +11,14 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from ipc.ports import Port  # noqa: TC001 - read at run time
+from ipc.priority import Priority  # noqa: TC001 - as above
 from supervisor.fields import (
     App,
     Core,
     Dotted,
     Function,
     GroupName,
+    HeaderName,
     Method,
     NodeName,
     Prefix,
@@ -219,6 +221,12 @@ class Endpoint(_Section, frozen=True):
     """Whether requests take the way through the FastAPI app, its middleware and dependencies."""
     status: Annotated[int, Meta(ge=200, le=299)] = 200
     """The status of a successful answer."""
+    priority: Priority = "normal"
+    """Who goes first where calls wait for a worker: `high`, `normal` or `low`. While all three wait, a web worker takes
+    16 high calls for 4 normal and 1 low one: none waits for ever. A full queue refuses the youngest of the lowest."""
+    max_concurrency: Annotated[int, Meta(ge=1, le=1_000_000)] | UnsetType = UNSET
+    """How many of its calls may be under way in one web worker, waiting ones included; beyond that, 503 at once. Any
+    number unless given."""
     tags: tuple[Text, ...] = ()
     """Groups in the API's documentation, after the interface's own."""
 
@@ -247,7 +255,10 @@ class Interface(_Section, frozen=True):
 
 
 class Queue(_Section, frozen=True):
-    """`runtime.web.queue`: what may wait in one web worker for one group; beyond it, 503 at once."""
+    """`runtime.web.queue`: what may wait in one web worker for one group; beyond it, 503 at once.
+
+    So is a call whose expected wait is longer than the time it has.
+    """
 
     calls: Annotated[int, Meta(ge=1, le=1_000_000)] = 1024
     """Calls; 1 to 1,000,000."""
@@ -274,6 +285,8 @@ class Web(_Section, frozen=True):
     """How long a call may take where nothing else is said."""
     max_timeout_seconds: Seconds = 300.0
     """The longest time an endpoint may declare."""
+    timeout_header: HeaderName = "X-Request-Timeout"
+    """The header in which a client may say how much time it has, seconds (`2.5`): never more than the endpoint's."""
     drain_timeout_seconds: Seconds = 30.0
     """How long a web worker may take to finish its requests."""
     keep_alive_seconds: Seconds = 5.0

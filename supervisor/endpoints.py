@@ -106,6 +106,8 @@ class _Binder:
                 dependencies=interface.dependencies,
                 tags=(*interface.tags, *endpoint.tags),
                 status=endpoint.status,
+                priority=endpoint.priority,
+                max_concurrency=0 if endpoint.max_concurrency is UNSET else endpoint.max_concurrency,
             )
         )
 

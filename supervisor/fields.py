@@ -57,5 +57,6 @@ Spread = Annotated[Literal["spread"], Meta(extra={"says": "a list of cores such 
 Umask = Annotated[
     str, text("0?0[0-7][2367]", "three octal digits such as 027, which keep others from writing and not the owner")
 ]
+HeaderName = Annotated[str, text(r"[A-Za-z][A-Za-z0-9-]{0,63}", "a header's name such as 'X-Request-Timeout'")]
 Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 Prefix = Annotated[str, text(r"(?:/[^/\s]+)*", "a path without '/' at its end such as '/api/v1', or an empty text")]

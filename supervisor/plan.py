@@ -284,6 +284,7 @@ def _web_group(
         sys_path=(str(config_path.parent),),
         max_body=config.runtime.platform.execution_ipc.max_payload_bytes,
         default_timeout=web.default_timeout_seconds,
+        timeout_header=web.timeout_header,
         drain_timeout=drain,
         keep_alive=web.keep_alive_seconds,
         embedded=embedded,

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from ipc.names import new_call_id
+from web_worker.patience import HEADER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,9 +28,11 @@ class Correlation(NamedTuple):
     content_type: bytes
     content_length: int
     """-1 if it is not said."""
+    timeout: bytes = b""
+    """What the client says of the time it has, unread; empty if it says nothing."""
 
 
-def correlate(headers: Iterable[tuple[bytes, bytes]]) -> Correlation:
+def correlate(headers: Iterable[tuple[bytes, bytes]], timeout_header: bytes = HEADER) -> Correlation:
     """Read what the client said of itself, and make what it did not say.
 
     Where both are made here, the request id and the trace id are the call's id, so that there is one thing to look for.
@@ -48,4 +51,4 @@ def correlate(headers: Iterable[tuple[bytes, bytes]]) -> Correlation:
         trace = value.decode("ascii")
     if not trace:
         trace = f"00-{made}-{made[:16]}-00"
-    return Correlation(call_id, request_id or made, trace, content_type, content_length)
+    return Correlation(call_id, request_id or made, trace, content_type, content_length, given(timeout_header, b""))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from math import ceil
 from typing import TYPE_CHECKING
 
 from ipc.errors import (
@@ -45,8 +46,8 @@ STATUS: Mapping[type[IpcError], int] = {
     BadMessage: HTTPStatus.BAD_GATEWAY,
     Misuse: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
-RETRY_AFTER = 1
-"""What a refused client is told to wait, seconds."""
+MIN_RETRY_AFTER, MAX_RETRY_AFTER = 1, 60
+"""What a refused client is told to wait, seconds: as long as those in front of it will take, within these bounds."""
 FAULTS = 500
 """Statuses from here on are ours to explain: the client is told a general sentence, the log the rest."""
 FAILED = "The service failed to handle this request."
@@ -93,6 +94,13 @@ def sentence_of(error: IpcError) -> str:
         if kind in _SENTENCE:
             return _SENTENCE[kind]
     return FAILED
+
+
+def retry_after_of(error: IpcError) -> int | None:
+    """How long the client should wait before it asks again, seconds; None if asking again is not for it to decide."""
+    if not isinstance(error, Rejected) or not is_retryable(error):
+        return None
+    return max(MIN_RETRY_AFTER, ceil(min(error.retry_after, MAX_RETRY_AFTER)))
 
 
 def is_retryable(error: IpcError) -> bool:

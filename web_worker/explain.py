@@ -14,7 +14,7 @@ from starlette.status import WS_1013_TRY_AGAIN_LATER as WS_TRY_AGAIN_LATER
 from starlette.websockets import WebSocket
 
 from ipc.errors import IpcError
-from web_worker.errors import CODES, FAILED, RETRY_AFTER, is_retryable, sentence_of, status_of
+from web_worker.errors import CODES, FAILED, is_retryable, retry_after_of, sentence_of, status_of
 from web_worker.inside import inside_of
 from web_worker.responses import NO_BODY
 
@@ -42,7 +42,8 @@ def explain_errors(app: FastAPI, events: Events) -> None:
         if isinstance(request, WebSocket):
             await request.close(WS_TRY_AGAIN_LATER if is_retryable(error) else WS_FAILED, sentence_of(error))
             return None
-        headers = {"retry-after": str(RETRY_AFTER)} if is_retryable(error) else None
+        wait = retry_after_of(error)
+        headers = None if wait is None else {"retry-after": str(wait)}
         return _problem(request, status, error.code, sentence_of(error), headers)
 
     ours: dict[type[Exception], tuple[Callable[..., Any], Callable[..., Any]]] = {

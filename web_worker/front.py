@@ -78,7 +78,7 @@ class Front:
     async def _connection(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A WebSocket, or the lifespan."""
         if scope["type"] == "websocket":
-            enter(scope, Inside(correlate(scope["headers"]), self._handoffs))
+            enter(scope, Inside(correlate(scope["headers"], self._handoffs.timeout_header), self._handoffs))
             await self._app(scope, receive, send)
             return
 
@@ -103,7 +103,7 @@ class Front:
         `allowed` are methods that declared endpoints take at this path, `chosen` is the route of the one that was
         found, `most` bounds its body.
         """
-        who = correlate(scope["headers"])
+        who = correlate(scope["headers"], self._handoffs.timeout_header)
         inside = Inside(who, self._handoffs, Inbox(receive, most), chosen)
         enter(scope, inside)
         answer = _Answer(send, who, inside, allowed)

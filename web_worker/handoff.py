@@ -15,7 +15,9 @@ from starlette.requests import HTTPConnection  # noqa: TC002 - as above
 from ipc.errors import Misuse
 from ipc.messages.calls import Encoding, RequestMeta, encode_meta
 from ipc.names import new_call_id
+from ipc.priority import RANK
 from web_worker.inside import inside_of
+from web_worker.patience import HEADER, shortened
 from web_worker.target import NO_PARAMETERS, Target
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from ipc.call import Call
     from ipc.caller import Caller
     from ipc.contract import NodeContract
+    from ipc.priority import Priority
     from web_worker.inside import Inbox, Inside
 
 P = ParamSpec("P")
@@ -37,8 +40,11 @@ D = TypeVar("D")
 class Handoffs:
     """Every node this process may call. One for a web worker."""
 
-    def __init__(self, caller: Caller, nodes: Sequence[NodeContract], default_timeout: float) -> None:
+    def __init__(
+        self, caller: Caller, nodes: Sequence[NodeContract], default_timeout: float, timeout_header: bytes = HEADER
+    ) -> None:
         self.caller = caller
+        self.timeout_header = timeout_header
         self.default_timeout = default_timeout
         self.me = str(caller.me)
         self._contracts = {contract.name: contract for contract in nodes}
@@ -78,12 +84,24 @@ def _imported(contract: NodeContract) -> object:
 class HandoffCaller:
     """Calls nodes in other processes for one request: its id, its trace. If its client leaves, they are cancelled."""
 
-    def __init__(self, handoffs: Handoffs, inside: Inside | None = None, limit: float | None = None) -> None:
-        self._handoffs, self._inside, self._limit = handoffs, inside, limit
+    def __init__(
+        self,
+        handoffs: Handoffs,
+        inside: Inside | None = None,
+        limit: float | None = None,
+        priority: Priority = "normal",
+    ) -> None:
+        self._handoffs, self._inside, self._limit, self._priority = handoffs, inside, limit, priority
 
-    def within(self, seconds: float) -> HandoffCaller:
-        """The same with another time limit: for keyword arguments, and for nodes that have a `timeout` of their own."""
-        return HandoffCaller(self._handoffs, self._inside, seconds)
+    def within(self, seconds: float | None = None, *, priority: Priority | None = None) -> HandoffCaller:
+        """The same with another time limit: for keyword arguments, and for nodes that have a `timeout` of their own.
+
+        `priority` says who goes first where calls wait: "high", "normal" or "low".
+        """
+        if priority is not None and priority not in RANK:
+            raise Misuse(f"a priority is one of {', '.join(RANK)}, not {priority!r}")
+        limit = self._limit if seconds is None else seconds
+        return HandoffCaller(self._handoffs, self._inside, limit, priority or self._priority)
 
     @overload
     async def __call__(self, node: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
@@ -155,13 +173,15 @@ class HandoffCaller:
         call_id = new_call_id()
         if inside is not None:
             request_id, trace = inside.who.request_id, inside.who.trace
+            if inside.who.timeout:
+                limit = shortened(limit, inside.who.timeout, handoffs.timeout_header)
         else:
             request_id = call_id.hex()
             trace = f"00-{request_id}-{request_id[:16]}-00"
         meta = RequestMeta(target.name, request_id, trace, handoffs.me, encoding, Encoding.MSGPACK, msgspec.Raw(params))
         inbox = inside.inbox if inside is not None else None
         slow = None if inbox is None or inbox.answered else _watcher(handoffs.caller, inbox)
-        return handoffs.caller.call(target.name, call_id, encode_meta(meta), body, limit, slow)
+        return handoffs.caller.call(target.name, call_id, encode_meta(meta), body, limit, slow, RANK[self._priority])
 
 
 def _watcher(caller: Caller, inbox: Inbox) -> Callable[[Call], None]:

@@ -76,7 +76,9 @@ async def _serve(
         connect = dial if embedded is None else embedded.connect
         caller = Caller(parse_worker(bootstrap.name), terms, limits, settings.routes, connect, moved)
         events = Events(log, verbose=bootstrap.log.level == "debug")
-        shared = Shared(caller, events, min(settings.max_body, limits.max_payload))
+        shared = Shared(
+            caller, events, min(settings.max_body, limits.max_payload), settings.timeout_header.lower().encode("ascii")
+        )
         scoreboard = Scoreboard(page)
         report_to(log, scoreboard)
         front, health = build(app, settings, shared, scoreboard)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ipc.errors import BadMessage
-from web_worker.errors import RETRY_AFTER, is_retryable, sentence_of, status_of
+from web_worker.errors import retry_after_of, sentence_of, status_of
 from web_worker.whole import cycle_of, write
 
 if TYPE_CHECKING:
@@ -98,7 +98,8 @@ async def problem(
 async def failure(send: Send, error: IpcError, request_id: str) -> int:
     """Send what an error of the inside is to the outside; returns the status."""
     status = status_of(error)
-    extra = [(b"retry-after", b"%d" % RETRY_AFTER)] if is_retryable(error) else None
+    wait = retry_after_of(error)
+    extra = None if wait is None else [(b"retry-after", b"%d" % wait)]
     await problem(send, status, error.code, sentence_of(error), request_id, extra)
     return status
 

@@ -18,6 +18,7 @@ from msgspec import Struct
 from ipc.contract import NodeContract  # noqa: TC001 - msgspec reads the annotations
 from ipc.decoding.limits import careful
 from ipc.decoding.msgpacked import inspect_msgpack
+from ipc.priority import Priority  # noqa: TC001 - as above
 
 MAX_MESSAGE = 16 * 1024 * 1024
 """The largest lifeline message, bytes: a bootstrap carries every contract of the application."""
@@ -115,6 +116,9 @@ class EndpointSettings(Struct, frozen=True):
     """Dotted names of FastAPI dependencies its route group shares, in order."""
     tags: tuple[str, ...] = ()
     status: int = 200
+    priority: Priority = "normal"
+    max_concurrency: int = 0
+    """How many of its calls may be under way in one web worker; 0 for any number."""
 
 
 class ResourceLimits(Struct, frozen=True):
@@ -177,6 +181,8 @@ class WebSettings(Struct, frozen=True, tag="web"):
     sys_path: tuple[str, ...] = ()
     max_body: int = 1_048_576
     default_timeout: float = 30.0
+    timeout_header: str = "X-Request-Timeout"
+    """In which header a client says that it has less time."""
     drain_timeout: float = 30.0
     keep_alive: float = 5.0
     embedded: tuple[EmbeddedGroup, ...] = ()

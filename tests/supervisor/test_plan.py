@@ -109,7 +109,7 @@ def test_what_the_configuration_says_arrives_where_it_is_needed() -> None:
         "[{name: web, start_timeout_seconds: 5}, "
         "{name: cpu, stages: [core, slow], start_timeout_seconds: 7, drain_timeout_seconds: 8}]",
         web="drain_timeout_seconds: 9, keep_alive_seconds: 3, default_timeout_seconds: 4, port: 0, title: Shop,"
-        " docs: false, app: 'shop.main:app', queue: {calls: 5, bytes: 65536}",
+        " docs: false, app: 'shop.main:app', timeout_header: X-Budget, queue: {calls: 5, bytes: 65536}",
         ipc="max_payload_bytes: 2048, bind_host: '::1', auth: {mode: aead, ttl_seconds: 6, nonce_cache_size: 128}",
     )
     cpu, web = made.groups
@@ -119,6 +119,7 @@ def test_what_the_configuration_says_arrives_where_it_is_needed() -> None:
     assert (web.start_timeout, web.drain_timeout, web.settings.drain_timeout) == (5, 9, 9)
     assert cpu.settings.bind_host == "::1"
     assert (web.settings.keep_alive, web.settings.default_timeout, web.settings.max_body) == (3, 4, 2048)
+    assert web.settings.timeout_header == "X-Budget"
     assert (web.settings.app, web.settings.title, web.settings.docs) == ("shop.main:app", "Shop", False)
     limits = made.limits
     assert (limits.max_payload, limits.ttl, limits.window) == (2048, 6, 128)
@@ -224,13 +225,16 @@ def test_the_queue_has_room_for_one_body_at_least() -> None:
 def test_an_endpoint_is_bound_to_its_node_and_its_group() -> None:
     made = plan(
         GROUPS,
-        "[{path: '/images/{width}', node: shop.thumbnail, timeout_seconds: 5, status: 201, tags: [b]},"
+        "[{path: '/images/{width}', node: shop.thumbnail, timeout_seconds: 5, status: 201, tags: [b],"
+        "  priority: low, max_concurrency: 3},"
         " {path: /areas, node: shop.area, methods: [GET, HEAD]}]",
         interface="prefix: /api/v1, tags: [a]",
     )
     first, second = made.endpoints
     assert (first.path, first.methods, first.group, first.timeout) == ("/api/v1/images/{width}", ("POST",), "cpu", 5)
     assert (first.status, first.tags, first.through_app) == (201, ("a", "b"), False)
+    assert (first.priority, first.max_concurrency) == ("low", 3)
+    assert (second.priority, second.max_concurrency) == ("normal", 0)
     assert (second.methods, second.timeout, second.tags) == (("GET", "HEAD"), 30, ("a",))
     assert isinstance(made.groups[-1].settings, WebSettings)
     assert made.groups[-1].settings.endpoints == made.endpoints

@@ -22,6 +22,7 @@ from ipc.log import Log
 from ipc.messages.calls import ReplyMeta, RequestMeta, decode_request
 from ipc.messages.lifeline import EndpointSettings, LogSettings, WebSettings
 from ipc.names import WorkerName
+from ipc.priority import NORMAL
 from web_worker.app import Built, build
 from web_worker.endpoints.http import Shared
 from web_worker.events import Events
@@ -32,8 +33,11 @@ if TYPE_CHECKING:
 
 
 class FakeCall:
-    def __init__(self, node: str, meta: RequestMeta, body: bytes, timeout: float, slow: Any) -> None:
+    def __init__(
+        self, node: str, meta: RequestMeta, body: bytes, timeout: float, slow: Any, priority: int = NORMAL
+    ) -> None:
         self.node, self.meta, self.body, self.timeout, self.slow = node, meta, bytes(body), timeout, slow
+        self.priority = priority
         self.future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self.cancelled = False
 
@@ -52,9 +56,18 @@ class FakeCaller:
         self.does: Callable[[FakeCall], None] = self.run
         self.gone: list[str] = []
 
-    def call(self, node: str, call_id: bytes, meta: bytes, body: bytes, timeout: float, slow: Any = None) -> FakeCall:
+    def call(
+        self,
+        node: str,
+        call_id: bytes,
+        meta: bytes,
+        body: bytes,
+        timeout: float,
+        slow: Any = None,
+        priority: int = NORMAL,
+    ) -> FakeCall:
         assert len(call_id) == 16
-        call = FakeCall(node, decode_request(meta), body, timeout, slow)
+        call = FakeCall(node, decode_request(meta), body, timeout, slow, priority)
         assert call.meta.node == node
         self.calls.append(call)
         self.does(call)
@@ -175,6 +188,7 @@ def make_site(tmp_path: Path, caller: FakeCaller) -> Iterator[MakeSite]:
         requests: bool = True,
         max_body: int = 1_048_576,
         docs: bool = True,
+        timeout_header: str = "X-Request-Timeout",
     ) -> Site:
         components = Components()
         contracts = []
@@ -197,7 +211,7 @@ def make_site(tmp_path: Path, caller: FakeCaller) -> Iterator[MakeSite]:
         )
         log = Log("web-0#1", LogSettings(level=level, requests=requests), fd)
         app = FastAPI(title="Shop") if app is None else app
-        shared = Shared(caller, Events(log, verbose=level == "debug"), max_body)
+        shared = Shared(caller, Events(log, verbose=level == "debug"), max_body, timeout_header.lower().encode())
         return Site(build(app, settings, shared, scoreboard.Scoreboard(page)), caller, app, path)
 
     yield make

@@ -1,8 +1,16 @@
 import pytest
 
 from ipc import errors
-from ipc.errors import InvalidRequest, IpcError, TooLarge
-from web_worker.errors import FAILED, UnsupportedMediaType, is_retryable, sentence_of, status_of
+from ipc.errors import Busy, InvalidRequest, IpcError, LinkLost, NoWorker, TooLarge
+from web_worker.errors import (
+    FAILED,
+    MAX_RETRY_AFTER,
+    UnsupportedMediaType,
+    is_retryable,
+    retry_after_of,
+    sentence_of,
+    status_of,
+)
 
 
 def leaves(kind: type[IpcError]) -> list[type[IpcError]]:
@@ -31,6 +39,22 @@ def test_only_what_is_said_of_the_request_reaches_the_client(kind: type[IpcError
 def test_only_what_was_not_done_and_can_be_done_is_worth_a_retry(kind: type[IpcError]) -> None:
     error = kind.__new__(kind)
     assert is_retryable(error) is (status_of(error) == 503)
+
+
+@pytest.mark.parametrize(
+    ("error", "wait"),
+    [
+        (Busy("full", retry_after=0.2), 1),
+        (Busy("full", retry_after=7.01), 8),
+        (Busy("full", retry_after=1e9), MAX_RETRY_AFTER),
+        (Busy("full", retry_after=float("inf")), MAX_RETRY_AFTER),
+        (NoWorker("nobody"), 1),
+        (TooLarge("so much"), None),
+        (LinkLost("gone"), None),
+    ],
+)
+def test_who_may_ask_again_is_told_to_wait_for_as_long_as_the_others_take(error: IpcError, wait: int | None) -> None:
+    assert retry_after_of(error) == wait
 
 
 def test_an_error_of_a_later_version_is_a_fault_of_ours() -> None:

@@ -17,6 +17,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from exec_worker import Batch, InvalidRequest, Response, node
 from ipc.errors import BadResult, Busy, Cancelled, LinkLost, Misuse
+from ipc.priority import HIGH, LOW, NORMAL
 from web_worker import Handoff, HandoffCaller, get_handoff
 from web_worker.handoff import Handoffs
 
@@ -169,6 +170,25 @@ async def test_the_time_limit_is_the_calls_the_callers_or_the_services(handoff: 
     await handoff.within(4)(add, a=1)
     await handoff.within(4)(add, 1, timeout=3)
     assert [call.timeout for call in caller.calls] == [30.0, 3, 4, 3]
+
+
+async def test_a_call_has_the_class_it_is_given(handoff: HandoffCaller, caller: Any) -> None:
+    await handoff(add, 1)
+    await handoff.within(priority="high")(add, 1)
+    await handoff.within(3, priority="low").within(2)(add, 1)
+    assert [(call.priority, call.timeout) for call in caller.calls] == [(NORMAL, 30.0), (HIGH, 30.0), (LOW, 2)]
+    with pytest.raises(Misuse, match="one of high, normal, low"):
+        handoff.within(priority="urgent")
+
+
+async def test_a_client_may_give_the_calls_of_a_route_less_time(make_site: Any, caller: Any) -> None:
+    site = make_site(nodes=NODES, app=routes())
+    for said in ("0.5", "100"):
+        await site.ask("POST", "/resize", json={"size": 3}, headers={"x-request-timeout": said})
+    assert caller.calls[0].timeout == 0.5 < caller.calls[1].timeout
+    answer = await site.ask("POST", "/resize", json={"size": 3}, headers={"x-request-timeout": "-1"})
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
+    assert len(caller.calls) == 2
 
 
 async def test_a_timeout_of_the_nodes_own_is_the_nodes(handoff: HandoffCaller, caller: Any) -> None:

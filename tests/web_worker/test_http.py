@@ -7,6 +7,7 @@ import pytest
 
 from exec_worker import InvalidRequest, Response
 from ipc.errors import Busy, CallFailed, CallTimeout, LinkLost, NodeError, NoWorker
+from ipc.priority import HIGH, NORMAL
 
 CANARY = "hunter2-canary"
 
@@ -399,3 +400,76 @@ async def test_head_is_declared_or_not_taken(make_site: Any, declare: Any) -> No
     site = make_site(declare("/find/{name}", find), declare("/clear", clear, "GET", "HEAD"), nodes=[find, clear])
     assert (await site.ask("HEAD", "/find/tea")).status_code == 405
     assert (await site.ask("HEAD", "/clear")).status_code == 200
+
+
+async def test_a_client_may_give_it_less_time_and_never_more(make_site: Any, declare: Any, caller: Any) -> None:
+    site = make_site(declare("/find/{name}", find, timeout=5.0), nodes=[find])
+    for said in ("2.5", "60"):
+        assert (await site.ask("GET", "/find/x", headers={"X-Request-Timeout": said})).status_code == 200
+    assert (await site.ask("GET", "/find/x")).status_code == 200
+    assert [call.timeout for call in caller.calls] == [2.5, 5.0, 5.0]
+
+
+@pytest.mark.parametrize("through_app", [False, True])
+async def test_a_time_that_is_none_is_refused_and_nothing_is_done(
+    make_site: Any, declare: Any, caller: Any, through_app: bool
+) -> None:
+    site = make_site(declare("/find/{name}", find, through_app=through_app), nodes=[find])
+    answer = await site.ask("GET", "/find/x", headers={"X-Request-Timeout": "soon"})
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
+    assert "x-request-timeout takes a number of seconds" in answer.json()["detail"]
+    assert caller.calls == []
+
+
+async def test_the_header_may_have_another_name(make_site: Any, declare: Any, caller: Any) -> None:
+    site = make_site(declare("/find/{name}", find), nodes=[find], timeout_header="Budget")
+    headers = {"X-Request-Timeout": "soon", "BUDGET": "1"}
+    assert (await site.ask("GET", "/find/x", headers=headers)).status_code == 200
+    assert caller.calls[0].timeout == 1.0
+
+
+async def test_an_endpoint_has_the_class_it_declares(make_site: Any, declare: Any, caller: Any) -> None:
+    site = make_site(declare("/a/{name}", find, priority="high"), declare("/b/{name}", find), nodes=[find])
+    await site.ask("GET", "/a/x")
+    await site.ask("GET", "/b/x")
+    assert [call.priority for call in caller.calls] == [HIGH, NORMAL]
+
+
+@pytest.mark.parametrize("through_app", [False, True])
+async def test_more_calls_at_once_than_an_endpoint_may_have_are_refused_at_once(
+    make_site: Any, declare: Any, caller: Any, through_app: bool
+) -> None:
+    site = make_site(
+        declare("/few/{name}", find, max_concurrency=2, through_app=through_app),
+        declare("/many/{name}", find),
+        nodes=[find],
+    )
+    caller.does = caller.hold
+    waiting = [asyncio.ensure_future(site.ask("GET", "/few/x")) for _ in range(2)]
+    while len(caller.calls) < 2:  # noqa: ASYNC110 - there is no event for it
+        await asyncio.sleep(0)
+    refused = await site.ask("GET", "/few/x")
+    assert (refused.status_code, refused.json()["code"], refused.headers["retry-after"]) == (503, "busy", "1")
+    other = asyncio.ensure_future(site.ask("GET", "/many/x"))
+    while len(caller.calls) < 3:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    caller.calls[0].reply()
+    caller.calls[1].future.set_exception(NodeError("oh"))
+    assert {answer.status_code for answer in await asyncio.gather(*waiting)} == {200, 500}
+    caller.does = caller.run
+    assert (await site.ask("GET", "/few/x")).status_code == 200
+    caller.calls[2].reply()
+    assert (await other).status_code == 200
+
+
+async def test_a_call_that_is_refused_takes_no_place(make_site: Any, declare: Any, caller: Any) -> None:
+    site = make_site(declare("/few/{name}", find, max_concurrency=1), nodes=[find])
+
+    def refuse(_call: Any) -> None:
+        raise Busy("full", retry_after=4.2)
+
+    caller.does = refuse
+    for _ in range(3):
+        assert (await site.ask("GET", "/few/x")).headers["retry-after"] == "5"
+    caller.does = caller.run
+    assert (await site.ask("GET", "/few/x")).status_code == 200

@@ -54,8 +54,8 @@ async def test_a_problem_has_four_fields() -> None:
 
 async def test_who_may_ask_again_is_told_when() -> None:
     sent = Sent()
-    assert await failure(sent, Busy("full"), "r-1") == 503
-    assert sent.headers[b"retry-after"] == b"1"
+    assert await failure(sent, Busy("full", retry_after=2.5), "r-1") == 503
+    assert sent.headers[b"retry-after"] == b"3"
 
 
 async def test_a_connection_with_an_unread_body_is_closed() -> None:

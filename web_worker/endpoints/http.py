@@ -15,12 +15,14 @@ import msgspec
 
 from ipc.decoding.jsontext import weigh_json
 from ipc.decoding.limits import UNREADABLE, told
-from ipc.errors import BadMessage, Cancelled, Draining, InvalidRequest, IpcError, OutcomeUnknown, TooLarge
+from ipc.errors import BadMessage, Busy, Cancelled, Draining, InvalidRequest, IpcError, OutcomeUnknown, TooLarge
 from ipc.messages.calls import Encoding, RequestMeta, encode_meta
+from ipc.priority import RANK
 from ipc.shape import rebuild
 from web_worker.correlation import Correlation, correlate
 from web_worker.endpoints.parameters import Parameters
 from web_worker.errors import CODES, FAILED, UnsupportedMediaType, status_of
+from web_worker.patience import HEADER, shortened
 from web_worker.responses import JSON, answer, failure, media_type_of, problem, sendable
 from web_worker.whole import body_of
 
@@ -46,6 +48,7 @@ class Shared(NamedTuple):
     caller: Caller
     events: Events
     max_body: int
+    timeout_header: bytes = HEADER
 
 
 class HttpEndpoint:
@@ -60,6 +63,11 @@ class HttpEndpoint:
         self._plain = plain
         self._caller = shared.caller
         self._timeout, self._status = settings.timeout, settings.status
+        self._timeout_header = shared.timeout_header
+        self._priority = RANK[settings.priority]
+        self._ask = shared.caller.call if not settings.max_concurrency else self._ask_if_few
+        self._max_concurrency = settings.max_concurrency
+        self._under_way = 0  # counted only where there is a limit
         self._reply_to = str(shared.caller.me)
         self._parameters = Parameters(contract.parameters) if contract.parameters else None
         self._media_type = contract.result.media_type
@@ -84,7 +92,7 @@ class HttpEndpoint:
     ) -> None:
         """Serve one request."""
         if who is None:
-            who = correlate(scope["headers"])
+            who = correlate(scope["headers"], self._timeout_header)
         events = self.events
         if events.verbose:
             events.accepted(scope, who, self.node)
@@ -101,9 +109,9 @@ class HttpEndpoint:
                 Encoding.JSON,
                 msgspec.Raw(packed) if packed else _NO_PARAMETERS,
             )
-            call = self._caller.call(
-                self.node, who.call_id, encode_meta(meta), body, self._timeout, partial(self._watch, receive)
-            )
+            timeout = shortened(self._timeout, who.timeout, self._timeout_header) if who.timeout else self._timeout
+            watch = partial(self._watch, receive)
+            call = self._ask(self.node, who.call_id, encode_meta(meta), body, timeout, watch, self._priority)
             if events.verbose:
                 events.handed_off(scope, who, self.node)
             await self._deliver(scope, send, who, await call.future)
@@ -122,6 +130,18 @@ class HttpEndpoint:
         except Exception as error:  # noqa: BLE001 - the last line: whatever it is, the client gets an answer
             events.crashed(scope, who, self.node, error)
             await problem(send, _FAULT, CODES[_FAULT], FAILED, who.request_id)
+
+    def _ask_if_few(self, *asked: Any) -> Call:  # noqa: ANN401 - what the caller takes
+        """Call the node, unless as many calls are under way as there may be."""
+        if self._under_way >= self._max_concurrency:
+            raise Busy(f"{self._under_way} calls of this endpoint are under way, and no more are allowed")
+        call = self._caller.call(*asked)
+        self._under_way += 1
+        call.future.add_done_callback(self._one_less)
+        return call
+
+    def _one_less(self, _future: object) -> None:
+        self._under_way -= 1
 
     async def _read(self, receive: Receive, who: Correlation) -> bytes:
         """The whole body, never more than is allowed."""
