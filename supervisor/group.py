@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import anyio
 
 from ipc.messages.control import GroupStatus
-from ipc.names import TEMPLATE, WorkerName
+from ipc.names import WorkerName
 from supervisor import events
 from supervisor.child import Worker
 from supervisor.errors import SpawnError
 from supervisor.life import RUNNING, Child, Spec, State
+from supervisor.nursery import Nursery
 from supervisor.policy import RestartPolicy
 
 if TYPE_CHECKING:
@@ -22,12 +23,9 @@ if TYPE_CHECKING:
 
     from ipc.messages.lifeline import FromChild, FromSupervisor
     from supervisor.events import Event
+    from supervisor.nursery import MakeTemplate
     from supervisor.plan import GroupPlan
     from supervisor.spawn import Process
-    from supervisor.template import Template
-
-    MakeTemplate = Callable[["Seat", Spec, Callable[[], None]], Template]
-    """Makes the template of a group: its seat, what it is allowed, and whom to tell that its state is new."""
 
 HOPELESS = 3
 """Crashes in a row after which a start no longer waits for a worker that never was up."""
@@ -102,10 +100,7 @@ class Group:
         self._others: list[Worker] = []  # successors on trial, and predecessors that drain
         self._loop = asyncio.get_running_loop()
         self._bell = anyio.Event()
-        self._make_template = template
-        self._template_seat = Seat(plan.name, TEMPLATE)
-        self._templates = [] if template is None else [template(self._template_seat, self._spec, self._ring)]
-        """The one that workers are forked from, and beside it one on trial or at its end."""
+        self._nursery = Nursery(template, self._spec, self._ring, self._until)
         self._turn = anyio.Lock()  # of whoever replaces a worker: one seat at a time
         self._restarting = False
         self._stopping = False
@@ -121,27 +116,26 @@ class Group:
     @property
     def pids(self) -> list[int]:
         """The processes it has."""
-        pids = [template.pid for template in self._templates] + [worker.pid for worker in self.everybody()]
-        return [pid for pid in pids if pid is not None]
+        return [*self._nursery.pids, *(worker.pid for worker in self.everybody() if worker.pid is not None)]
 
     @property
     def state(self) -> str:
         """Its state in the words of `GroupStatus`."""
         lives = [worker.life for worker in self._workers]
         if not self._started:
-            lives += [template.life for template in self._templates]
+            lives += self._nursery.lives
         return summary(lives, stopping=self._stopping, started=self._started)
 
     def status(self) -> GroupStatus:
         """What can be seen of it from outside."""
-        template = self._templates[0].status() if self._templates else None
-        return GroupStatus(self.name, self.state, tuple(worker.status() for worker in self.everybody()), template)
+        workers = tuple(worker.status() for worker in self.everybody())
+        return GroupStatus(self.name, self.state, workers, self._nursery.status())
 
     async def start(self) -> SpawnError | None:
         """Start everybody and wait until as many are up as can be; returns why nobody is, if so."""
         self._not_up_since = time.monotonic()
         self.tell(events.GroupStarting(self.name, len(self._workers)))
-        if (why := await self._warm_up()) is not None:
+        if (why := await self._nursery.warm_up(is_settled)) is not None:
             return why
         for worker in self._workers if not self._stopping else ():
             worker.start()
@@ -157,19 +151,14 @@ class Group:
         """Have everybody end."""
         self._stopping = True
         self._ring()
-        for template in self._templates:
-            template.stop()
+        self._nursery.stop()
         for worker in list(self.everybody()):
             worker.stop(force=force)
 
     async def gone(self) -> None:
         """Wait until no process is left."""
-        await self._until(
-            lambda: (
-                not any(worker.state in RUNNING for worker in self.everybody())
-                and not any(template.is_running for template in self._templates)
-            )
-        )
+        await self._until(lambda: not any(worker.state in RUNNING for worker in self.everybody()))
+        await self._until(lambda: not self._nursery.is_running)
 
     async def replace(self, progress: Callable[[str], None]) -> SpawnError | None:
         """Give each seat to a successor that is up before its predecessor drains; returns why not, if so.
@@ -187,48 +176,14 @@ class Group:
             self._restarting = False
 
     async def _replace_all(self, progress: Callable[[str], None]) -> SpawnError | None:
-        if (why := await self._renew_template()) is not None:
+        if (why := await self._nursery.renew(self._on_trial)) is not None:
             return why
         for slot in range(len(self._seats)):
             if (why := await self._replace(slot, "replaced", progress)) is not None:
-                await self._drop_template(1 if slot else 0)
+                await self._nursery.keep(new=slot > 0)
                 return why
-        await self._drop_template(1)
+        await self._nursery.keep(new=True)
         return None
-
-    async def _warm_up(self) -> SpawnError | None:
-        """Start the template and wait for it; returns why not, if starting workers by exec would end the same way."""
-        for template in self._templates:
-            template.start()
-        await self._until(lambda: self._stopping or is_settled(template.life for template in self._templates))
-        incurable = [template for template in self._templates if template.life.incurable]
-        return incurable[0].why() if incurable and not self._stopping else None
-
-    async def _renew_template(self) -> SpawnError | None:
-        """Have workers forked from a new template, with the former one behind it; returns why not, if so."""
-        if self._make_template is None:
-            return None
-        fresh = self._make_template(self._template_seat, self._on_trial, self._ring)
-        self._templates.append(fresh)
-        if not self._stopping:
-            fresh.start()
-        await self._until(lambda: self._stopping or fresh.life.state not in {State.STARTING, State.KILLING})
-        if self._stopping:
-            return SpawnError("the service is stopping")
-        if fresh.life.state is not State.UP:
-            why = fresh.why()
-            await self._drop_template(1)
-            return why
-        fresh.settle(self._spec)
-        self._templates.reverse()
-        return None
-
-    async def _drop_template(self, which: int) -> None:
-        if which < len(self._templates) > 1:
-            unwanted = self._templates[which]
-            unwanted.stop()
-            await self._until(lambda: not unwanted.is_running)
-            self._templates.remove(unwanted)
 
     async def recycle(self, worker: Worker, why: str) -> SpawnError | None:
         """Give the seat of this one worker to a successor, if it still serves; returns why that failed, if so."""
@@ -272,7 +227,7 @@ class Group:
 
     def fork(self, name: WorkerName) -> Process | None:
         """A process from the template, if there is one that is warm."""
-        return self._templates[0].spawn(name) if self._templates else None
+        return self._nursery.fork(name)
 
     def changed(self, worker: Worker) -> None:
         """A worker's state is new: tell who must know before it is acted upon, and wake who waits."""

@@ -11,10 +11,11 @@ import anyio
 
 from ipc.messages.control import Done, Refused, Status, SupervisorStatus
 from ipc.messages.lifeline import Bootstrap
+from ipc.names import TEMPLATE
 from supervisor import control, orphans, signals, sockets, spawn, statedir
 from supervisor.environment import scrub
 from supervisor.events import Hub, LineWritten, Serving, Trouble
-from supervisor.group import Group
+from supervisor.group import Group, Seat
 from supervisor.hosted import hosted
 from supervisor.keys import Keys
 from supervisor.life import RUNNING
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from ipc.names import WorkerName
     from supervisor.child import Worker
     from supervisor.events import Event, Hook
-    from supervisor.group import Seat
     from supervisor.life import Spec
     from supervisor.plan import GroupPlan, Plan, Role
     from supervisor.policy import RestartPolicy
@@ -208,7 +208,9 @@ class _Service:
             if plan.role == "web":
                 yield self._directory.for_client(name)
 
-        def template(seat: Seat, spec: Spec, changed: Callable[[], None]) -> Template:
+        seat = Seat(plan.name, TEMPLATE)
+
+        def template(spec: Spec, changed: Callable[[], None]) -> Template:
             return Template(
                 plan, seat, spec, launcher=self._launcher, log=self._plan.log, tell=self.hub.tell, changed=changed
             )
