@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -85,10 +86,10 @@ def _begin(template: Inherited, belongings: Belongings, warm: _Warm) -> Newborn:
 
 
 def _warm_up(told: Preload) -> _Warm:
-    before = open_descriptors()
+    before = _opened()
     nodes = load(told.settings.nodes, told.settings.sys_path)
-    opened = {fd: what for fd in open_descriptors() - before if (what := _status(fd)) is not None}
-    if shared := [_target(fd) for fd, what in opened.items() if not _is_file(what)]:
+    opened = {fd: status for fd, status in _opened().items() if fd not in before}
+    if shared := [_target(fd) for fd, status in opened.items() if not _is_file(status)]:
         raise LoadError(_unfit("opens what workers cannot share", shared))
     if threads := _threads():
         raise LoadError(_unfit("starts threads, which a forked worker would not have", threads))
@@ -137,11 +138,12 @@ def _comm(task: Path) -> str:
         return ""
 
 
-def _status(fd: int) -> os.stat_result | None:
-    try:
-        return os.fstat(fd)
-    except OSError:
-        return None
+def _opened() -> dict[int, os.stat_result]:
+    found = {}
+    for fd in open_descriptors():
+        with suppress(OSError):  # that of the list itself, whose number is the next to be given out
+            found[fd] = os.fstat(fd)
+    return found
 
 
 def _is_file(status: os.stat_result) -> bool:

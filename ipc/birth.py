@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,6 +23,7 @@ ADOPTION = 10.0
 """How long a worker waits for the process between to end, seconds; it takes well under a millisecond."""
 _GLANCE = 0.0002
 _ORDER = encode(Fork())
+_DESCRIPTORS = struct.Struct("4i")
 
 
 class Belongings(NamedTuple):
@@ -35,8 +37,9 @@ class Belongings(NamedTuple):
 
 def hand_over(lifeline: socket.socket, belongings: Belongings) -> bool:
     """Order a worker that has these descriptors. Never waits; False if the template cannot be told."""
-    try:
-        return socket.send_fds(lifeline, [_ORDER], belongings, socket.MSG_DONTWAIT) == len(_ORDER)
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, _DESCRIPTORS.pack(*belongings))]
+    try:  # not `send_fds`, which ignores its flags
+        return lifeline.sendmsg([_ORDER], rights, socket.MSG_DONTWAIT) == len(_ORDER)
     except OSError:
         return False
 
@@ -47,16 +50,17 @@ def wait_for_order(lifeline: socket.socket) -> Belongings:
     The kernel never gives what comes with two messages at once: of those that wait, no descriptor is here yet.
     """
     try:
-        said, found, _flags, _address = socket.recv_fds(
-            lifeline, len(_ORDER), len(Belongings._fields), socket.MSG_CMSG_CLOEXEC
+        said, carried, _flags, _address = lifeline.recvmsg(
+            len(_ORDER), socket.CMSG_SPACE(_DESCRIPTORS.size), socket.MSG_CMSG_CLOEXEC
         )
     except ConnectionError:
         raise Orphaned from None
     if not said:
         raise Orphaned
-    if said != _ORDER or len(found) != len(Belongings._fields):
-        raise BadMessage("the supervisor said something to a template that is no order to fork")
-    return Belongings(*found)
+    for level, kind, found in carried:
+        if (level, kind, len(found), said) == (socket.SOL_SOCKET, socket.SCM_RIGHTS, _DESCRIPTORS.size, _ORDER):
+            return Belongings(*_DESCRIPTORS.unpack(found))
+    raise BadMessage("the supervisor said something to a template that is no order to fork")
 
 
 def fork_twice(adopted: Callable[[int], None]) -> bool:

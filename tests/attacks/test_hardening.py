@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(180)]
 
 LIMITS = lifeline.Limits()
+PRELOAD = "runtime.platform.process_groups.cpu.preload=true"
 LOOKS = {"environ", "memory", "process_vm", "ptrace", "descriptors", "pidfd_getfd"}
 """Every way there is but the arguments, which are everybody's to read."""
 
@@ -83,6 +84,18 @@ def debugged() -> Iterator[Victim]:
     yield from started("runtime.platform.hardening.allow_debug=true")
 
 
+@pytest.fixture(scope="module")
+def forked() -> Iterator[Victim]:
+    """One whose exec workers come from a template."""
+    yield from started(PRELOAD)
+
+
+@pytest.fixture(scope="module", params=["victim", "forked"])
+def either(request: pytest.FixtureRequest) -> Victim:
+    """However its workers came to be, they are as they should be."""
+    return request.getfixturevalue(request.param)
+
+
 def started(*settings: str) -> Iterator[Victim]:
     made = Victim(*settings, by=prober())
     try:
@@ -91,7 +104,7 @@ def started(*settings: str) -> Iterator[Victim]:
         made.end()
 
 
-@pytest.fixture(scope="module", params=["victim", "debugged"], ids=["closed", "allow_debug"])
+@pytest.fixture(scope="module", params=["victim", "debugged", "forked"], ids=["closed", "allow_debug", "forked"])
 def probed(request: pytest.FixtureRequest) -> tuple[bool, dict[str, Any]]:
     """What thieves find: one of the same user and an ancestor of all it looks into, and one of another user.
 
@@ -178,7 +191,8 @@ LOOP = {"anon_inode:[eventpoll]", "anon_inode:[eventfd]", "anon_inode:[io_uring]
 """What event loops open for themselves."""
 
 
-def test_a_worker_has_the_descriptors_it_was_given_and_those_it_opened(victim: Victim) -> None:
+def test_a_worker_has_the_descriptors_it_was_given_and_those_it_opened(either: Victim) -> None:
+    victim = either
     """Told by each worker of itself: nobody else of its user may list them."""
     port = int(victim.url.rpartition(":")[2])
     common = {"stdout": 1, "stderr": 2, "lifeline": 1}  # standard error a second time, to write without waiting
@@ -203,23 +217,24 @@ def test_a_worker_has_the_descriptors_it_was_given_and_those_it_opened(victim: V
     assert {what: found[what] for what in common} == common
 
 
-def test_nothing_is_handed_on_and_no_worker_has_the_lifeline_of_another(victim: Victim) -> None:
-    everybody = [*every_exec_worker(victim).values(), victim.get("/web/look")]
+def test_nothing_is_handed_on_and_no_worker_has_the_lifeline_of_another(either: Victim) -> None:
+    everybody = [*every_exec_worker(either).values(), either.get("/web/look")]
     assert [looked["inherited"] for looked in everybody] == [[0, 1, 2]] * 3
     assert len({looked["lifeline"] for looked in everybody} - {0}) == 3
 
 
-def test_a_worker_can_gain_nothing_and_lets_others_read_nothing(victim: Victim) -> None:
-    for looked in (victim.get("/look"), victim.get("/web/look")):
+def test_a_worker_can_gain_nothing_and_lets_others_read_nothing(either: Victim) -> None:
+    for looked in (either.get("/look"), either.get("/web/look")):
         assert looked["NoNewPrivs"] == "1"
         assert looked["Umask"] == "0077"
 
 
-def test_workers_become_the_user_of_their_group_or_nothing_starts() -> None:
+@pytest.mark.parametrize("more", [(), (PRELOAD,)], ids=["by exec", "forked"])
+def test_workers_become_the_user_of_their_group_or_nothing_starts(more: tuple[str, ...]) -> None:
     """As root they do, with nothing left of root; anybody else is told at once that this is root's to do."""
     groups = "runtime.platform.process_groups"
     settings = [f"{groups}.web.user={OWNER}", f"{groups}.cpu.user={STRANGER}", f"{groups}.cpu.umask=027"]
-    victim = Victim(*settings, user=False)
+    victim = Victim(*settings, *more, user=False)
     try:
         if not IS_ROOT:
             assert victim.process.wait(60) == 2

@@ -81,7 +81,7 @@ class Stage:
 
         async def go() -> None:
             try:
-                await run(plan, on_event=live.events.append, programs=PROGRAMS, last=False, **options)
+                await run(plan, on_event=live.events.append, last=False, **({"programs": PROGRAMS} | options))
             except StartError as error:
                 live.failure = error
             finally:
