@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.append(str(Path(__file__).parent.parent / "supervisor" / "programs"))
+sys.path += [str(Path(__file__).parent.parent / suite / "programs") for suite in ("supervisor", "e2e", "attacks")]
 
 from stage import Stage
 
