@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from exec_worker.components import Components
+from exec_worker.hooks import registered
 from exec_worker.loader import Found, LoadError, contract_at, discover, find, import_module, put_first
 from exec_worker.reader import source_of
 from ipc.confinement import Confinement
-from ipc.contract import Describe, Described, Fault, NodeContract, decode_request, encode
+from ipc.contract import Describe, Described, Fault, HookContract, NodeContract, decode_request, encode
 from ipc.hardening import Unfit, harden, require_reach
 from shunter import check_ownership
 
@@ -36,7 +37,8 @@ def describe(request: Describe) -> Described:
             _add(faults, fault_of(error))
     if request.app:
         _check_app(request.app, faults)
-    return Described(tuple(nodes), components.schemas, tuple(faults))
+    hooks = tuple(HookContract(hook.name, hook.module, hook.kind, hook.asynchronous) for hook in registered())
+    return Described(tuple(nodes), components.schemas, tuple(faults), hooks)
 
 
 def _functions(request: Describe, faults: list[Fault]) -> list[Found]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from traceback import clear_frames
 from typing import TYPE_CHECKING, NamedTuple
 
 from exec_worker.interrupts import CallCancelled, Interrupted
@@ -45,6 +46,10 @@ class Engine:
             return self._run(call, window)
         except Interrupted as error:
             return self._interrupted(call, error)
+        except MemoryError as error:
+            clear_frames(error.__traceback__)  # they hold what the node had, and to answer takes some, too
+            self._report("node_failed", call, error)
+            return Failure(NodeError.code, f"{call.meta.node} ran out of memory")
         except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt of a node end a call, not a worker
             self._report("node_failed", call, error)
             return Failure(NodeError.code, f"{call.meta.node} raised {type(error).__name__}")

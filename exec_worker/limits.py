@@ -31,6 +31,12 @@ def wanted(limits: ResourceLimits) -> Iterator[tuple[str, int, int]]:
             yield name, number, most
 
 
+def without_effect(limits: ResourceLimits) -> Iterator[str]:
+    """Limits that are set and hold nobody."""
+    if limits.processes is not None and os.geteuid() == 0:
+        yield "limits.processes: the kernel does not hold root to it; give the group a user"
+
+
 def cores_of(settings: ExecSettings, slot: int) -> tuple[int, ...]:
     """The cores that the worker of this seat may run on; none: all that its supervisor may."""
     if settings.spread and settings.cores:

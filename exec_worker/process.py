@@ -71,6 +71,8 @@ def run(parent: Parent, page: int, termination: Termination, nodes: dict[str, Bi
     except LoadError as error:
         parent.say(Broken(str(error), error.traceback or traceback.format_exc()))
         return 1
+    for limit in limits.without_effect(settings.limits):
+        log.warning("limit_without_effect", limit=limit)
     sys.setswitchinterval(SWITCH_INTERVAL)
     gc.collect()  # in a forked worker that is next to nothing: its template's objects are frozen already
     gc.freeze()

@@ -77,6 +77,17 @@ class NodeContract(Struct, frozen=True, omit_defaults=True):
     cancel: Cancel = "interrupt"
 
 
+class HookContract(Struct, frozen=True):
+    """A function that workers run at their start or end."""
+
+    name: str
+    """`shop.images.load_model`."""
+    module: str
+    kind: str
+    """`on_worker_start` or `on_worker_stop`."""
+    asynchronous: bool = False
+
+
 class Describe(Struct, frozen=True):
     """What the describe process is asked to look at."""
 
@@ -97,6 +108,8 @@ class Described(Struct, frozen=True):
     components: dict[str, Any]
     """JSON schemas by name, the `components/schemas` of an OpenAPI document."""
     faults: tuple[Fault, ...] = ()
+    hooks: tuple[HookContract, ...] = ()
+    """In the order of their definition."""
 
 
 class Fault(Struct, frozen=True):

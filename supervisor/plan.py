@@ -16,7 +16,7 @@ from supervisor.endpoints import bind
 from supervisor.errors import ConfigError, ConfigFaults
 from supervisor.recycling import KILL_AT, Recycling
 from supervisor.sizes import in_bytes
-from supervisor.worker_checks import check_workers
+from supervisor.worker_checks import check_hooks, check_workers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -113,6 +113,7 @@ def make_plan(
         for fault in described.faults
     ]
     faults += [*check_groups(groups, described), *check_links(config, groups, users or {}), *unbound]
+    faults += check_hooks(groups, described, asynchronous=())
     faults += check_workers(groups, config.runtime.platform.execution_ipc.transport, machine)
     ConfigFaults.raise_for(faults)
     sockets = str(state_dir / LINKS) if config.runtime.platform.execution_ipc.transport == "unix" else ""

@@ -11,8 +11,9 @@ from supervisor.errors import ConfigError
 from supervisor.sizes import in_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Container, Iterator, Sequence
 
+    from ipc.contract import Described
     from supervisor.machine import Machine
 
 LEAST_MEMORY = 64 * MiB
@@ -35,6 +36,26 @@ def check_workers(groups: Sequence[ProcessGroup], transport: str, machine: Machi
         yield from _memory(group, key)
         yield from _limits(group, machine, key)
         yield from _cores(group, machine, key)
+
+
+def check_hooks(
+    groups: Sequence[ProcessGroup], described: Described, asynchronous: Container[str]
+) -> Iterator[ConfigError]:
+    """Hooks that are `async def` where nodes do not run in an event loop; in the groups `asynchronous` they do."""
+    runs = {stage: group.name for group in groups for stage in group.stages}
+    homes: dict[str, set[str]] = {}
+    for node in described.nodes:
+        homes.setdefault(node.imported_from.partition(":")[0], set()).add(runs.get(node.stage, ""))
+    somewhere = any(group.name in asynchronous for group in groups)
+    for hook in described.hooks:
+        sync = sorted(home for home in homes.get(hook.module, ()) if home and home not in asynchronous)
+        if hook.asynchronous and (sync or not somewhere):
+            where = f"'{sync[0]}', whose nodes its module has," if sync else "every group"
+            yield ConfigError(
+                f"{hook.name} ({hook.kind}) is `async def`, and {where} runs its nodes without an event loop",
+                key=_GROUPS,
+                hint="make it a plain function, or the group one of `mode: async`",
+            )
 
 
 def _misplaced(group: ProcessGroup, transport: str, key: str) -> Iterator[ConfigError]:

@@ -109,6 +109,13 @@ def test_a_start_hook_that_raises_is_told_with_its_traceback(tmp_path: Path) -> 
     assert "in load" in said
 
 
+def test_an_async_hook_of_a_group_without_a_loop_is_found_before_a_start(tmp_path: Path) -> None:
+    config = application(tmp_path, SHOP.replace("def close", "async def close"), CONFIG.replace("TRANSPORT", "unix"))
+    checked = shunter("check", "-c", str(config))
+    assert checked.returncode == 2
+    assert "shop.close (on_worker_stop) is `async def`" in checked.stderr
+
+
 def test_a_stop_hook_that_never_ends_keeps_nobody(tmp_path: Path) -> None:
     endless = SHOP.replace('raise OSError("the pool is gone")', "time.sleep(600)")
     config = application(tmp_path, endless, CONFIG.replace("TRANSPORT", "tcp_local"))

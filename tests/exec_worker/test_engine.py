@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -203,3 +204,28 @@ def test_what_no_frame_carries_is_explained(pipe: tuple[int, int]) -> None:
         "bad_result", "shop.f gave 9 bytes; 8 is the most"
     )
     assert bench.logged()[0]["detail"] == "shop.f gave 9 bytes; 8 is the most"
+
+
+def test_what_a_node_held_that_ran_out_of_memory_is_free_before_anybody_is_told(pipe: tuple[int, int]) -> None:
+    held: list[weakref.ref[Any]] = []
+    when_told: list[object] = []
+
+    class Greedy:
+        """What takes all there is."""
+
+    def eat() -> int:
+        mine = Greedy()
+        held.append(weakref.ref(mine))
+        raise MemoryError
+
+    class Listening(Log):
+        def error(self, event: str, /, error: BaseException | None = None, **fields: object) -> None:
+            when_told.append(held[0]())
+            super().error(event, error, **fields)
+
+    bench = Bench(eat, pipe)
+    bench.engine._log = Listening("cpu-0#1", LogSettings(), pipe[1])
+    assert bench.run() == Failure("node_error", "shop.f ran out of memory")
+    assert when_told == [None]
+    (line,) = bench.logged()
+    assert "MemoryError" in line["traceback"]

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from ipc.contract import Described
+from ipc.contract import Described, HookContract, NodeContract, Result
 from ipc.messages.lifeline import ExecSettings, ResourceLimits
+from supervisor.config import ProcessGroup
 from supervisor.decode import decode
 from supervisor.document import parse
 from supervisor.errors import ConfigError
@@ -16,6 +17,7 @@ from supervisor.machine import Machine, look_around
 from supervisor.plan import Plan, make_plan
 from supervisor.recycling import Recycling
 from supervisor.summary import summary
+from supervisor.worker_checks import check_hooks
 
 MACHINE = Machine(cores=(0, 2, 3), open_files=4096, root=False)
 HOME = Path("/srv/shop")
@@ -153,3 +155,32 @@ def test_this_machine_can_be_looked_at() -> None:
     here = look_around()
     assert here.cores
     assert here.open_files >= 64
+
+
+def described(*hooks: HookContract) -> Described:
+    nodes = [
+        NodeContract(f"shop.{name}.f", name, (), None, Result("json"), imported_from=f"shop.{name}:f")
+        for name in ("plain", "looped")
+    ]
+    return Described(tuple(nodes), {}, hooks=hooks)
+
+
+@pytest.mark.parametrize(
+    ("module", "asynchronous", "wrong"),
+    [
+        ("shop.plain", ("looped",), "'plain', whose nodes its module has, runs its nodes without an event loop"),
+        ("shop.plain", (), "'plain', whose nodes its module has"),
+        ("shop.pool", (), "every group runs its nodes without"),
+        ("shop.pool", ("looped",), ""),  # it is for the group that imports it, and its workers will know
+        ("shop.looped", ("looped",), ""),
+    ],
+)
+def test_async_hooks_are_for_groups_with_an_event_loop(module: str, asynchronous: tuple[str, ...], wrong: str) -> None:
+    groups = [ProcessGroup(name=name, stages=(name,)) for name in ("plain", "looped")]
+    for kind in ("on_worker_start", "on_worker_stop"):
+        hook = HookContract(f"{module}.connect", module, kind, asynchronous=True)
+        faults = list(check_hooks(groups, described(hook), asynchronous))
+        assert [f"{module}.connect ({kind}) is `async def`" in fault.what for fault in faults] == [True] * bool(wrong)
+        assert all(wrong in fault.what for fault in faults)
+        plain = HookContract(f"{module}.connect", module, kind)
+        assert not list(check_hooks(groups, described(plain), asynchronous))
