@@ -46,11 +46,9 @@ class Engine:
             return self._run(call, window)
         except Interrupted as error:
             return self._interrupted(call, error)
-        except MemoryError as error:
-            clear_frames(error.__traceback__)  # they hold what the node had, and to answer takes some, too
-            self._report("node_failed", call, error)
-            return Failure(NodeError.code, f"{call.meta.node} ran out of memory")
         except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt of a node end a call, not a worker
+            if isinstance(error, MemoryError):
+                clear_frames(error.__traceback__)  # they hold what the node had, and to answer takes some, too
             self._report("node_failed", call, error)
             return Failure(NodeError.code, f"{call.meta.node} raised {type(error).__name__}")
 

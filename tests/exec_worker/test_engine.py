@@ -225,7 +225,7 @@ def test_what_a_node_held_that_ran_out_of_memory_is_free_before_anybody_is_told(
 
     bench = Bench(eat, pipe)
     bench.engine._log = Listening("cpu-0#1", LogSettings(), pipe[1])
-    assert bench.run() == Failure("node_error", "shop.f ran out of memory")
+    assert bench.run() == Failure("node_error", "shop.f raised MemoryError")
     assert when_told == [None]
     (line,) = bench.logged()
     assert "MemoryError" in line["traceback"]

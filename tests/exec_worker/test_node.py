@@ -59,7 +59,7 @@ def test_a_batch_that_could_not_be_is_refused(batch: Any) -> None:
 
 @pytest.mark.parametrize("cancel", ["", "stop", None, True])
 def test_what_becomes_of_a_call_without_a_caller_is_one_of_three_words(cancel: Any) -> None:
-    with pytest.raises(errors.Misuse, match="cancel.*'interrupt', 'kill' or 'ignore'"):
+    with pytest.raises(errors.Misuse, match=r"cancel.*'interrupt', 'kill' or 'ignore'"):
         node(cancel=cancel)
 
 
