@@ -48,10 +48,10 @@ class _Connection:
 class Client:
     """Connections to one service, each with one request at a time."""
 
-    def __init__(self, url: str, path: str) -> None:
+    def __init__(self, url: str, path: str, method: str = "POST") -> None:
         parts = urlsplit(url)
         self._address = (parts.hostname or "", parts.port or 80)
-        self._head = f"POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\ncontent-length: "
+        self._head = f"{method} {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\ncontent-length: "
         self._poll = select.epoll()
         self._all: dict[int, _Connection] = {}
         self._free: deque[_Connection] = deque()  # who was free for longest is next: both web workers get their share
@@ -110,9 +110,9 @@ class Client:
 
 
 @contextmanager
-def client(url: str, path: str) -> Iterator[Client]:
+def client(url: str, path: str, method: str = "POST") -> Iterator[Client]:
     """A client for as long as it is needed; its two threads hand over quickly meanwhile."""
-    interval, made = sys.getswitchinterval(), Client(url, path)
+    interval, made = sys.getswitchinterval(), Client(url, path, method)
     sys.setswitchinterval(0.0002)
     try:
         yield made

@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import decoding
 import link
 import loris
+import overload
 import primitives
 import requests
 import rotation
@@ -34,6 +35,7 @@ def main() -> None:
     wire = link.measure(rounds, min(seconds, 2))
     keys = rotation.measure(1.0 if given.quick else rotation.SECONDS)
     slow = loris.measure(1, 1.0) if given.quick else loris.measure()
+    crowd = overload.measure(1, 2.0) if given.quick else overload.measure()
     sealing = primitives.measure()
     marks = [
         *requests.goals(web),
@@ -41,6 +43,7 @@ def main() -> None:
         *primitives.goals(sealing),
         *rotation.goals(keys),
         *loris.goals(slow),
+        *overload.goals(crowd),
     ]
     lines = [
         "# Benchmarks",
@@ -74,6 +77,10 @@ def main() -> None:
         "## Slow connections",
         "",
         *loris.table(slow),
+        "",
+        "## Three times the load",
+        "",
+        *overload.table(crowd),
         "",
         "## Sealing",
         "",

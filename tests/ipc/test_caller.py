@@ -32,6 +32,7 @@ from ipc.link import Link, accepting, refusals
 from ipc.messages.calls import FailureMeta, Flag, Kind, NotStarted, NotStartedMeta, ReplyMeta, encode_meta
 from ipc.messages.lifeline import Limits, Peer, Peers
 from ipc.names import WorkerName, new_call_id, parse_worker
+from ipc.priority import HIGH, LOW
 from ipc.transport.memory import connect
 from ipc.wire.frame import NO_CALL, Refusal
 from ipc.wire.keys import leaf_key, root_for_epoch, server_secret
@@ -328,6 +329,41 @@ async def test_a_full_queue_refuses_at_once(stage: Stage) -> None:
     with pytest.raises(Busy):
         stage.call()
     assert stage.caller.waiting == len(calls)
+
+
+@pytest.mark.usefixtures("unharmed")
+async def test_who_loses_his_place_to_a_higher_class_is_told_so(stage: Stage) -> None:
+    (worker,) = await stage.up("cpu-0#1")
+    stage.call()
+    low = [stage.call(priority=LOW) for _ in range(LIMITS.queue_calls)]
+    high = stage.call(priority=HIGH)
+    assert [outcome(call) for call in low] == [None] * (LIMITS.queue_calls - 1) + [Busy]
+    await settled()
+    worker.reply(worker.asked[0])
+    await settled()
+    assert worker.asked[1:] == [high.id]
+    assert stage.caller.waiting == LIMITS.queue_calls
+
+
+@pytest.mark.usefixtures("unharmed")
+async def test_who_would_wait_in_vain_is_refused_and_who_has_waited_in_vain_makes_place(stage: Stage) -> None:
+    (worker,) = await stage.up("cpu-0#1")
+    stage.call()
+    await settled()
+    for _ in range(20):  # a second each, while somebody waits
+        stage.call(timeout=100.0)
+        stage.time += 1.0
+        worker.reply(worker.asked[-1])
+        await settled()
+    waiting = [stage.call(timeout=2.5), stage.call(timeout=100.0)]
+    with pytest.raises(Busy) as refused:
+        stage.call(timeout=3.0)
+    assert 2.0 <= refused.value.retry_after <= 4.0
+    stage.time += 2.0
+    worker.reply(worker.asked[-1])
+    await settled()
+    assert [outcome(call) for call in waiting] == [Expired, None]
+    assert worker.asked[-1] == waiting[1].id
 
 
 async def test_failures_become_the_errors_they_name(stage: Stage) -> None:

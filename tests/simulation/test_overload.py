@@ -11,7 +11,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).parent))
 
-from world import Call, Exec, Web, World
+from world import Call, World, mesh
 
 from ipc.priority import HIGH, LOW, NORMAL
 
@@ -22,13 +22,9 @@ if TYPE_CHECKING:
 SWEEP = 0.02
 
 
-def mesh(webs: int, execs: int, seed: int = 1) -> World:
-    world = World(seed)
-    world.webs = [Web(world, max_calls=1024) for _ in range(webs)]
-    world.execs = [Exec(world, f"cpu-{number}#1") for number in range(execs)]
-    for web in world.webs:
-        for each in world.execs:
-            web.connect(each)
+def group(webs: int, execs: int) -> World:
+    world = World(1)
+    mesh(world, webs, execs)
     return world
 
 
@@ -75,7 +71,7 @@ def work(calls: list[Call]) -> float:
 def test_at_three_times_the_load_nearly_all_the_work_is_for_somebody(
     name: str, takes: Callable[[random.Random], float], mean: float, patience: float, webs: int, execs: int
 ) -> None:
-    world = mesh(webs, execs)
+    world = group(webs, execs)
     seconds = min(max(100 * mean, 8 * patience), 8000 * mean / (3 * execs))
     calls = offer(world, seconds, 3 * execs / mean, takes, patience)
     go(world, seconds + patience + 1)
@@ -89,7 +85,7 @@ def test_at_three_times_the_load_nearly_all_the_work_is_for_somebody(
 
 
 def test_calls_that_have_become_quick_are_not_refused_for_what_they_were() -> None:
-    world = mesh(2, 4)
+    world = group(2, 4)
     offer(world, 30.0, 3 * 4 / 2.0, lambda _: 2.0, 5.0)
     go(world, 30.0)
     offer(world, 34.0, 100.0, lambda _: 0.002, 5.0)
@@ -100,7 +96,7 @@ def test_calls_that_have_become_quick_are_not_refused_for_what_they_were() -> No
 
 
 def test_calls_that_have_become_slow_do_not_make_the_others_wait_in_vain() -> None:
-    world = mesh(2, 4)
+    world = group(2, 4)
     offer(world, 5.0, 0.9 * 4 / 0.005, lambda _: 0.005, 1.0)
     go(world, 5.0)
     slow = offer(world, 35.0, 3 * 4 / 0.2, lambda _: 0.2, 1.0)
@@ -110,7 +106,7 @@ def test_calls_that_have_become_slow_do_not_make_the_others_wait_in_vain() -> No
 
 
 def test_under_more_than_it_can_do_the_higher_class_is_served_first_and_the_lowest_not_never() -> None:
-    world = mesh(2, 4)
+    world = group(2, 4)
     rate = 4 / 0.02
     by_class = {rank: offer(world, 20.0, rate, lambda _: 0.02, 1.0, rank) for rank in (HIGH, NORMAL, LOW)}
     go(world, 22.0)
