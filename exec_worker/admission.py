@@ -11,9 +11,11 @@ import enum
 from collections import deque
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
-GIVE_BACK_AFTER = 0.003
-"""A call that runs for longer than this lets go of the calls held behind it, seconds; and where calls are expected to
-take longer, none is held: a worker that is free is found sooner."""
+HOLD_BEHIND = 0.01
+"""Nothing is held where calls are expected to take longer than this, seconds: a worker that is free is found sooner.
+Shorter calls would have the worker stand idle between two, for the way there and back."""
+GIVE_BACK_AFTER = 0.006
+"""A call that runs for longer than this lets go of the calls held behind it, seconds."""
 HOLD_FOR = 0.0005
 """As many short calls may be held as are expected to be done in this time, seconds: about what the way back and
 forth would cost."""
@@ -193,7 +195,7 @@ class Admission(Generic[C]):
                 self._kept_for = None
 
     def _may_hold(self, call: C, mine: bool, now: float) -> bool:
-        if self._estimate >= GIVE_BACK_AFTER or now - self._started >= GIVE_BACK_AFTER:
+        if self._estimate > HOLD_BEHIND or now - self._started >= GIVE_BACK_AFTER:
             return False
         places = max(1, min(MAX_ROOM, int(HOLD_FOR / self._estimate)))
         return mine or (call.last_resort and len(self._held) < places)

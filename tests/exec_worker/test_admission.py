@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from exec_worker.admission import (
     FAIR_AFTER,
     GIVE_BACK_AFTER,
+    HOLD_BEHIND,
     HOLD_FOR,
     KEEP_SLOT,
     MAX_ROOM,
@@ -109,6 +110,7 @@ def test_a_slot_kept_for_who_just_came_is_for_whoever_is_first(admission: Admiss
 def test_who_was_beaten_to_a_slot_keeps_its_place_in_line_while_calls_are_long(admission: Admission[Ask]) -> None:
     admission.arrive(Ask("a"), 1.0)
     assert admission.finished(1.0 + FAIR_AFTER) == Next()
+    admission.finished(1.0 + 3 * HOLD_BEHIND)
     admission.arrive(Ask("a"), 2.0)
     admission.arrive(only("b"), 2.0)
     assert admission.finished(2.0 + FAIR_AFTER / 2).offer == "b"
@@ -132,7 +134,7 @@ def test_who_is_served_is_not_called(admission: Admission[Ask]) -> None:
 
 def test_nothing_is_held_where_calls_are_long(admission: Admission[Ask]) -> None:
     admission.arrive(Ask("a"), 1.0)
-    admission.finished(1.0 + 2 * GIVE_BACK_AFTER)
+    admission.finished(1.001 + HOLD_BEHIND)
     admission.arrive(Ask("a"), 2.0)
     assert admission.arrive(Ask("b"), 2.0) is BUSY
 

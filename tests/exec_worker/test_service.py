@@ -452,7 +452,7 @@ async def test_a_held_call_is_given_back_soon_whatever_else_is_watched(
     one.ask()
     one.ask()  # in vain: from now on a far-off look is planned
     two.ask(last_resort=True)
-    stage.time += 0.004
+    stage.time += 2 * admission.GIVE_BACK_AFTER
     await until(lambda: two.told)
     assert two.told == ["BUSY"]
     stage.finish()
