@@ -3,50 +3,32 @@
 Simulated: the real `Dispatch` and `Admission` in virtual time, 40 us from worker to worker (tests/simulation). The
 ideal is one queue for all workers that knows everything and costs only the way there and back. Beside them, what is
 usual: each web worker gives each call at once to the next worker in turn, or to the one that has fewest of its calls.
-
-For real: two web and eight exec workers, whose nodes sleep, so that two cores are enough; one client that asks at
-random times, whether it was answered or not. The ideal is computed from what was measured: the moments at which the
-requests were sent, how long each node really slept, and for the way there and back the median of what a request takes
-beyond its node in an idle group. So what HTTP and sleeping too long cost is in both, and the ratio shows what is lost
-in handing out calls, to bounces, to queues of single web workers, and to the cores' being shared by all processes.
+For real: see `naps`.
 """
 
 from __future__ import annotations
 
-import http.client
-import json
 import random
 import statistics
 import sys
-import threading
-from contextlib import contextmanager
-from functools import partial
 from heapq import heappop, heappush
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import urlsplit
 
-from openloop import client
-from systems import service
+from naps import REAL, REAL_LOAD, SECONDS, Naps, napping
 
 sys.path.append(str(Path(__file__).parent.parent / "tests" / "simulation"))
 
-from offered import KINDS, arrivals
+from offered import KINDS, arrivals, beside_long
 from world import LEG, Call, World, ideal, mesh
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from openloop import Client
-
 SIZES = ((4, 8), (16, 64))
 LOADS = (0.3, 0.8)
 CALLS = 30_000
-REAL = (2, 8)
-REAL_LOAD = 0.8
-SECONDS = 8.0
 ROUNDS = 3
-SHORT, LONG = 0.002, 0.5
 GOAL = {"exponential 5 ms": "<= 1.15", "bimodal": "<= 1.15", "constant 1 ms": "<= 1.3"}
 
 
@@ -127,79 +109,10 @@ def _pushed(calls: list[Call], size: tuple[int, int], *, least: bool) -> Iterato
         yield free[worker] + LEG - call.arrived
 
 
-def simulate_beside(size: tuple[int, int], seconds: float, seed: int = 1) -> Beside:
-    """Callers that ask again as soon as they are answered: one with short calls, and all the others or none."""
-    found = []
-    for long_ones in (0, size[1] - 1):
-        world, times = World(seed), list[float]()
-        mesh(world, *size)
-
-        def ask(takes: float, over: Call | None = None, world: World = world, times: list[float] = times) -> None:
-            if over is not None and takes == SHORT:
-                times.append(over.ended - over.arrived)
-            world.rng.choice(world.webs).ask(Call(world.now, takes, then=partial(ask, takes)))
-
-        for _ in range(long_ones):
-            world.at(world.rng.random() * LONG, ask, LONG)
-        world.at(LONG, ask, SHORT)
-        world.go(seconds)
-        found.append(_times(times).p99)
-    return Beside(size, *found)
-
-
-# -- for real
-
-
-def _nap(seconds: float) -> bytes:
-    return b'{"seconds":%.6f}' % seconds
-
-
-def _real(asker: Client, kind: str, seconds: float, seed: int) -> Case:
-    mean = KINDS[kind].mean
-    offered = arrivals(kind, REAL[1], REAL_LOAD, int(seconds * REAL_LOAD * REAL[1] / mean), random.Random(seed))
-    idle = [asker.one(_nap(SHORT)) for _ in range(100)]
-    way = statistics.median(each.answered - each.sent - json.loads(each.body)["seconds"] for each in idle)
-    seen = asker.ask([(call.arrived, _nap(call.takes)) for call in offered])
-    failed = [each for each in seen if each.status != 200]
-    assert not failed, f"{len(failed)} calls were refused or failed: {failed[0].body!r}"
-    sent = sorted((each.sent, json.loads(each.body)["seconds"]) for each in seen)
-    best = ideal([Call(at, slept) for at, slept in sent], REAL[1], way)
-    told = {"ideal": _times(best), "Shunter": _times([each.answered - each.sent for each in seen])}
-    return Case(kind, REAL, REAL_LOAD, told, float("nan"))
-
-
-@contextmanager
-def _long_calls(url: str, count: int) -> Iterator[None]:
-    over = threading.Event()
-
-    def ask() -> None:
-        parts = urlsplit(url)
-        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=10)
-        while not over.is_set():
-            connection.request("POST", "/declared/nap", _nap(LONG), {"content-type": "application/json"})
-            assert connection.getresponse().read()
-        connection.close()
-
-    callers = [threading.Thread(target=ask, daemon=True) for _ in range(count)]
-    for number, caller in enumerate(callers):
-        caller.start()
-        threading.Event().wait(LONG / count if number else 0.0)  # not all in step
-    try:
-        yield
-    finally:
-        over.set()
-        for caller in callers:
-            caller.join()
-
-
-def _real_beside(url: str, asker: Client, seconds: float) -> Beside:
-    def p99() -> float:
-        seen = [asker.one(_nap(SHORT)) for _ in range(int(seconds / 2 / SHORT / 2))]
-        return _times([each.answered - each.sent for each in seen]).p99
-
-    alone = p99()
-    with _long_calls(url, REAL[1] - 1):
-        return Beside(REAL, alone, p99())
+def simulate_beside(size: tuple[int, int], seconds: float) -> Beside:
+    """The two, each in a group of its own."""
+    alone, beside = (_times(beside_long(*size, long_ones, seconds)).p99 for long_ones in (0, size[1] - 1))
+    return Beside(size, alone, beside)
 
 
 class Found(NamedTuple):
@@ -215,14 +128,16 @@ class Found(NamedTuple):
 def measure(rounds: int = ROUNDS, seconds: float = SECONDS, calls: int = CALLS) -> Found:
     """Simulate, then start a service and ask."""
     simulated = [simulate(kind, size, load, calls) for size in SIZES for load in LOADS for kind in KINDS]
-    beside = [simulate_beside(size, calls * SHORT / 2) for size in SIZES]
-    webs, execs = (f"runtime.platform.process_groups.{group}.workers" for group in ("web", "cpu_sync"))
-    settings = (f"{webs}={REAL[0]}", f"{execs}={REAL[1]}", "runtime.web.keep_alive_seconds=60")
-    with service(*settings, pinned=False) as (url, _state), client(url, "/declared/nap") as asker:
-        asker.ask([(0.01 * number, _nap(SHORT)) for number in range(100)])
-        real = [[_real(asker, kind, seconds, seed) for kind in KINDS] for seed in range(rounds)]
-        really_beside = [_real_beside(url, asker, seconds) for _ in range(rounds)]
+    beside = [simulate_beside(size, calls / 1000) for size in SIZES]
+    with napping() as naps:
+        real = [[_real(naps, kind, seconds, seed) for kind in KINDS] for seed in range(rounds)]
+        really_beside = [Beside(REAL, *(_times(each).p99 for each in naps.beside_long(seconds))) for _ in range(rounds)]
     return Found(simulated, beside, [list(of_kind) for of_kind in zip(*real, strict=True)], really_beside)
+
+
+def _real(naps: Naps, kind: str, seconds: float, seed: int) -> Case:
+    latencies, best = naps.run(kind, seconds, seed)
+    return Case(kind, REAL, REAL_LOAD, {"ideal": _times(best), "Shunter": _times(latencies)}, float("nan"))
 
 
 # -- told

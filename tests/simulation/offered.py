@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from world import Call
+from world import Call, World, mesh
 
 if TYPE_CHECKING:
     import random
@@ -34,3 +35,23 @@ def arrivals(kind: str, servers: int, load: float, count: int, rng: random.Rando
         time += rng.expovariate(load * servers / mean)
         calls.append(Call(time, takes(rng)))
     return calls
+
+
+SHORT, LONG = 0.002, 0.5
+
+
+def beside_long(webs: int, execs: int, long_ones: int, seconds: float, seed: int = 1) -> list[float]:
+    """Callers that ask again as soon as they are answered, one of them for short calls: what those took."""
+    world, times = World(seed), list[float]()
+    mesh(world, webs, execs)
+
+    def ask(takes: float, over: Call | None = None) -> None:
+        if over is not None and takes == SHORT:
+            times.append(over.ended - over.arrived)
+        world.rng.choice(world.webs).ask(Call(world.now, takes, then=partial(ask, takes)))
+
+    for _ in range(long_ones):
+        world.at(world.rng.random() * LONG, ask, LONG)
+    world.at(LONG, ask, SHORT)
+    world.go(seconds)
+    return times

@@ -12,7 +12,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).parent))
 
-from offered import arrivals
+from offered import arrivals, beside_long
 from world import Call, Exec, Web, World, ideal, mesh
 
 SOAK = int(os.environ.get("SHUNTER_SOAK", "1"))
@@ -42,6 +42,12 @@ def test_the_mesh_is_nearly_as_good_as_one_queue(kind: str, webs: int, execs: in
     reached = statistics.fmean(call.ended - call.arrived for call in calls)
     best = statistics.fmean(ideal(calls, execs))
     assert reached <= most * best
+
+
+@pytest.mark.parametrize(("webs", "execs"), [(4, 8), (16, 64)])
+def test_a_short_call_finds_the_one_worker_that_runs_no_long_one(webs: int, execs: int) -> None:
+    alone = statistics.quantiles(beside_long(webs, execs, 0, 10.0), n=100)[98]
+    assert statistics.quantiles(beside_long(webs, execs, execs - 1, 10.0), n=100)[98] <= 2 * alone
 
 
 @pytest.mark.parametrize("takes", [0.0005, 0.001, 0.002, 0.005, 0.01])
