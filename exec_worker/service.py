@@ -43,6 +43,8 @@ _REPLY, _FAILURE, _NOT_STARTED_KIND, _READY = (
     int(kind) for kind in (Kind.REPLY, Kind.FAILURE, Kind.NOT_STARTED, Kind.READY)
 )
 _LAST_RESORT, _SLOT_KEPT = int(Flag.LAST_RESORT), int(Flag.READY)
+TICK = 0.001
+"""The shortest wait of a loop's timer, seconds."""
 _REASON = {
     Verdict.EXPIRED: NotStarted.EXPIRED,
     Verdict.DRAINING: NotStarted.DRAINING,
@@ -181,7 +183,7 @@ class Service:
         if self._timer is not None:
             self._timer.cancel()
         self._look_at = when
-        self._timer = asyncio.get_running_loop().call_later(max(0.0, when - now()), self._look)
+        self._timer = asyncio.get_running_loop().call_later(max(TICK, when - now()), self._look)
 
     def _look(self) -> None:
         self._timer, self._look_at = None, math.inf

@@ -50,9 +50,11 @@ if TYPE_CHECKING:
 SOAK = "SHUNTER_SOAK" in os.environ
 CALLS = 1_000_000 if SOAK else 50_000
 """On each transport."""
+STRICT = 100_000 if SOAK else 3_000
 AT_ONCE = 24
 WORKERS = 2
 NODES = str(Path(__file__).parent / "nodes")
+ROUTES = dict.fromkeys(("parrot.echo", "parrot.strict"), "cpu")
 ME = WorkerName("web", 0, 1)
 LIMITS = Limits(max_payload=4096)
 
@@ -60,7 +62,8 @@ LIMITS = Limits(max_payload=4096)
 @pytest.fixture
 def settings(monkeypatch: pytest.MonkeyPatch) -> ExecSettings:
     monkeypatch.syspath_prepend(NODES)
-    return ExecSettings((contract_at(find("parrot.echo"), Components())[1],), sys_path=(NODES,))
+    nodes = (contract_at(find(name), Components())[1] for name in ROUTES)
+    return ExecSettings(tuple(nodes), sys_path=(NODES,))
 
 
 def bootstrap(name: WorkerName, settings: ExecSettings, epoch: int, secret: bytes) -> Bootstrap:
@@ -72,6 +75,7 @@ class Crowd:
 
     def __init__(self, caller: Caller, patience: float) -> None:
         self.caller, self.patience = caller, patience
+        self.node, self.at_once = "parrot.echo", AT_ONCE
         self.rng = random.Random()
         self.verdicts: Counter[str] = Counter()
         self.mismatches: list[str] = []
@@ -79,7 +83,7 @@ class Crowd:
     async def ask(self, count: int) -> None:
         """So many calls, and many of them at once."""
         left = iter(range(count))
-        await asyncio.gather(*(self._one_after_the_other(left) for _ in range(AT_ONCE)))
+        await asyncio.gather(*(self._one_after_the_other(left) for _ in range(self.at_once)))
 
     async def _one_after_the_other(self, left: Iterator[int]) -> None:
         for _ in left:
@@ -92,11 +96,13 @@ class Crowd:
         rng = self.rng
         slow = rng.random() < 0.003
         call_id, token = rng.randbytes(16), bytes([slow]) + rng.randbytes(rng.choice([16, 16, 16, 1000]))
-        meta = encode_meta(RequestMeta("parrot.echo", call_id.hex(), "t", str(ME), 1))
+        meta = encode_meta(RequestMeta(self.node, call_id.hex(), "t", str(ME), 1))
         timeout = rng.uniform(0.0005, 0.02) if slow or rng.random() < 0.04 else self.patience
+        if self.node == "parrot.strict":
+            token, timeout = rng.randbytes(32), rng.uniform(0.001, 0.012)
         verdict = "done"
         try:
-            call = self.caller.call("parrot.echo", call_id, meta, token, timeout)
+            call = self.caller.call(self.node, call_id, meta, token, timeout)
             if rng.random() < 0.03:
                 asyncio.get_running_loop().call_later(rng.uniform(0, 0.01), self.caller.cancel, call)
             answer = await call.future
@@ -122,7 +128,7 @@ async def processes(settings: ExecSettings) -> AsyncIterator[tuple[Caller, Calla
             yield from group.everybody()
 
     terms = terms_of(bootstrap(ME, settings, keys.epoch, b""), "tcp_local")
-    caller = Caller(ME, terms, LIMITS, {"parrot.echo": "cpu"})
+    caller = Caller(ME, terms, LIMITS, ROUTES)
     me = SimpleNamespace(name=ME, say=caller.update)
     directory = Directory(keys, Rotation(keys.epoch, 30.0), servers, lambda: [me])  # type: ignore[list-item]
     group = Group(
@@ -157,7 +163,7 @@ async def threads(settings: ExecSettings) -> AsyncIterator[tuple[Caller, Callabl
     page = create("answers")
     embedded = Embedded(str(ME), (EmbeddedGroup("cpu", WORKERS, settings),), terms, log, page)
     os.close(page)
-    caller = Caller(ME, terms, LIMITS, {"parrot.echo": "cpu"}, embedded.connect)
+    caller = Caller(ME, terms, LIMITS, ROUTES, embedded.connect)
 
     def cut() -> None:
         links = [peer.link for peer in caller._mesh._peers.values() if peer.link is not None]
@@ -219,3 +225,18 @@ async def test_an_answer_to_another_call_would_be_seen(settings: ExecSettings, m
     monkeypatch.setattr(Pending, "settle", settle)
     crowd, _ = await ask(threads, settings, 1000, 1.0, patience=0.5)
     assert crowd.mismatches
+
+
+@pytest.mark.parametrize("workers", [threads, processes], ids=["memory", "tcp_local"])
+async def test_only_who_is_late_or_left_alone_is_interrupted(workers: Any, settings: ExecSettings) -> None:
+    """Calls whose deadline or whose caller's leaving comes just while they run, or just before, or just after."""
+    async with workers(settings) as (caller, _hurt):
+        crowd = Crowd(caller, 0.0)
+        crowd.node, crowd.at_once = "parrot.strict", 3 * WORKERS
+        await crowd.ask(STRICT)
+        before, crowd.node, crowd.patience = crowd.verdicts.copy(), "parrot.echo", 10.0
+        await crowd.ask(100)
+    print(dict(before), "late:", caller.late)  # noqa: T201
+    assert crowd.mismatches == [], "interrupted for no reason"
+    assert {"done", "CallTimeout", "Cancelled"} <= before.keys()
+    assert not {"LinkLost", "WorkerDied", "NodeError"} & before.keys(), "a worker was lost"

@@ -6,6 +6,7 @@ import asyncio
 import math
 import os
 import threading
+import time
 from collections import deque
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from exec_worker import admission, lane
 from exec_worker import service as module
 from exec_worker.binding import Encoded
 from exec_worker.engine import Engine, Failure
+from exec_worker.interrupts import Interrupted
 from exec_worker.lane import Lanes
 from exec_worker.service import Service
 from ipc import link as link_module
@@ -48,12 +50,14 @@ if TYPE_CHECKING:
 
     from exec_worker.asked import AskedCall
     from exec_worker.window import Window
+    from ipc.ledger import Running
     from ipc.wire.frame import Frame
 
 EXEC = WorkerName("cpu", 0, 7)
 SECRET = server_secret(root_for_epoch(bytes(range(32)), 0), EXEC)
 TERMS = Terms("memory", Alg.HMAC_SHA256, 0, 1 << 16, 30_000)
 GRACES = {"shop.render": 0.1, "shop.kill": 0.0, "shop.keep": math.inf}
+KILL_GRACE = 0.25
 DONE = Encoded(2, 0, "", (), b"done")
 
 
@@ -146,9 +150,18 @@ class Nodes:
     def cancel_grace(self, node: str) -> float | None:
         return GRACES.get(node)
 
-    def run(self, call: AskedCall, _window: Window) -> Encoded | Failure:
+    def run(self, call: AskedCall, window: Window) -> Encoded | Failure:
         self.begun.append(call)
-        return self.results.get()
+        try:
+            return window.run(call, self.wait, self.results)
+        except Interrupted as error:
+            return Failure(type(error).__name__, "")
+
+    def wait(self, results: SimpleQueue[Encoded | Failure]) -> Encoded | Failure:
+        """A node that comes back to the interpreter now and then."""
+        while results.empty():
+            time.sleep(0.0005)
+        return results.get()
 
     def explain_too_large(self, call: AskedCall, what: str) -> Failure:
         return Failure("bad_result", f"{call.meta.node} gave {what}")
@@ -164,7 +177,7 @@ class Stage:
         self.scoreboard = Scoreboard(page)
         os.close(page)
         self.ledger = Ledger(-1)
-        lanes = Lanes(self.nodes, self.ledger, kill_grace=0.25, main=False)
+        lanes = Lanes(self.nodes, self.ledger, kill_grace=KILL_GRACE, main=False)
         self.service = Service(self.nodes, self.scoreboard, lanes)
         self.thread = threading.Thread(target=lanes.run, args=(self.service.finish,), daemon=True)
 
@@ -189,6 +202,11 @@ class Stage:
     async def begun(self, count: int) -> AskedCall:
         await until(lambda: len(self.nodes.begun) >= count)
         return self.nodes.begun[count - 1]
+
+    async def noted(self) -> list[Running]:
+        """What the ledger says once a call runs."""
+        await until(lambda: self.nodes.begun)
+        return list(self.ledger.running())
 
     def finish(self, result: Encoded | Failure = DONE) -> None:
         self.nodes.results.put(result)
@@ -466,7 +484,7 @@ async def test_what_was_asked_long_ago_is_not_begun_and_costs_nobody_the_link(
 ) -> None:
     """A node kept the interpreter to itself for longer than frames are good for."""
     one, two = stage.clients(2)
-    running = one.ask()
+    running = one.ask(node="shop.keep")
     await stage.begun(1)
     clock = boot_ms()
     monkeypatch.setattr(link_module, "boot_ms", lambda: clock)
@@ -533,7 +551,7 @@ async def test_a_held_call_that_is_cancelled_is_never_run(stage: Stage) -> None:
 
 async def test_a_running_call_is_told_that_it_is_cancelled(stage: Stage) -> None:
     (web,) = stage.clients(1)
-    call_id = web.ask()
+    call_id = web.ask(node="shop.keep")
     asked = await stage.begun(1)
     web.say(Kind.CANCEL, call_id)
     assert asked.seen.cancelled
@@ -621,6 +639,77 @@ async def test_threads_and_clients_at_odds_lose_nobody(stage: Stage) -> None:
     assert sorted(answers()) == sorted(asked)
     ids = [call.id for call in stage.nodes.begun]
     assert len(ids) == len(set(ids))
+
+
+# -- interrupted
+
+
+def failure_of(client: Client) -> str:
+    return decode_failure(client.frames[-1].meta).code
+
+
+async def test_the_deadline_ends_a_call_and_not_the_next(stage: Stage) -> None:
+    (one,) = stage.clients(1)
+    one.ask(budget_ms=30)
+    (row,) = await stage.noted()
+    assert row.kill_at == pytest.approx(1000.03 + KILL_GRACE)
+    stage.time += 0.031
+    await until(lambda: one.told)
+    assert (one.told, failure_of(one)) == (["FAILURE"], "DeadlineExceeded")
+    assert list(stage.ledger.running()) == []
+    one.ask()
+    stage.finish()
+    await until(lambda: len(one.told) == 2)
+    assert one.told == ["FAILURE", "REPLY"]
+
+
+async def test_a_look_at_the_clock_before_the_deadline_ends_nothing(stage: Stage) -> None:
+    (web,) = stage.clients(1)
+    web.ask(budget_ms=10)
+    await stage.begun(1)
+    await asyncio.sleep(0.03)  # the timer rings, and the clock says that it is not time
+    stage.finish()
+    await until(lambda: web.told)
+    assert web.told == ["REPLY"]
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+@pytest.mark.parametrize("node", ["shop.render", "shop.kill", "shop.keep"])
+async def test_a_node_says_what_its_caller_s_leaving_is_to_it(stage: Stage, node: str, leaves: bool) -> None:
+    web, other = stage.clients(2)
+    call_id = web.ask(node=node)
+    (row,) = await stage.noted()
+    assert row.cancel_grace == GRACES[node]
+    if leaves:
+        web.leave()
+    else:
+        web.say(Kind.CANCEL, call_id)
+    assert stage.nodes.begun[0].seen.cancelled
+    if node == "shop.render":
+        await until(lambda: not list(stage.ledger.running()))
+        await until(lambda: leaves or web.told)
+        assert leaves or failure_of(web) == "CallCancelled"
+    else:
+        (row,) = stage.ledger.running()
+        ends = {"shop.kill": 1000.0, "shop.keep": 1060.0 + KILL_GRACE}
+        assert row.kill_at == ends[node]
+        stage.finish()
+        await until(lambda: not list(stage.ledger.running()))
+    other.ask()
+    stage.finish()
+    await until(lambda: other.told[-1:] == ["REPLY"])
+
+
+async def test_a_call_that_is_called_off_may_go_on_for_its_grace(stage: Stage) -> None:
+    (web,) = stage.clients(1)
+    stage.nodes.wait = lambda results: results.get()  # type: ignore[method-assign] # it hears nothing
+    call_id = web.ask()
+    await stage.noted()
+    web.say(Kind.CANCEL, call_id)
+    (row,) = stage.ledger.running()
+    assert row.kill_at == 1000.0 + GRACES["shop.render"]
+    stage.finish()
+    await until(lambda: web.told)
 
 
 # -- the end

@@ -13,3 +13,16 @@ def echo(token: bytes) -> bytes:
     if token[0]:
         time.sleep(0.03)
     return sha256(current().request_id.encode() + token).digest()
+
+
+def strict(token: bytes) -> bytes:
+    """The same after some work. If it is interrupted in time and while somebody waits, its answer is a wrong one."""
+    until = time.monotonic() + token[0] * 1e-5
+    try:
+        while time.monotonic() < until:
+            sha256(token).digest()
+    except BaseException:
+        if current().remaining() and not current().cancelled:
+            return b"interrupted for no reason"
+        raise
+    return sha256(current().request_id.encode() + token).digest()
