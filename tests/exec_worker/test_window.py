@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from exec_worker.interrupts import CallCancelled, DeadlineExceeded, Interrupted
-from exec_worker.window import INTERRUPT, SignalWindow, ThreadWindow, Window
+from exec_worker.window import INTERRUPT, SignalWindow, ThreadWindow, Window, _set_exception
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -143,6 +143,57 @@ def test_the_main_thread_is_woken_from_its_sleep() -> None:
         window.run(call, time.sleep, 20.0)
     assert time.monotonic() - began < 10
     timer.join()
+
+
+def test_the_signal_alone_says_nothing() -> None:
+    """It may come late, or twice, or from somebody else: what counts is what is noted with the call that runs."""
+    window, call, seen = SignalWindow(), Call(), []
+    window.enter()
+
+    def node(_: None) -> str:
+        signal.raise_signal(INTERRUPT)
+        try:
+            window.interrupt(call, DeadlineExceeded)
+            spin(1)
+        except DeadlineExceeded:
+            signal.raise_signal(INTERRUPT)
+            seen.append("once")
+        return "went on"
+
+    assert window.run(call, node, None) == "went on"
+    assert seen == ["once"]
+    signal.raise_signal(INTERRUPT)
+    assert window.run(Call(), lambda _: signal.raise_signal(INTERRUPT), None) is None
+
+
+def test_an_exception_that_comes_while_the_window_is_shut_goes_no_further() -> None:
+    """The node has returned; its thread waits to shut the window, and the exception is set before it can."""
+    window, call, seen = ThreadWindow(), Call(), []
+    window._lock = lock = threading.Lock()
+    waits = threading.Event()
+
+    def run() -> None:
+        window.enter()
+        try:
+            seen.append(window.run(call, node, None))
+        except Interrupted as error:
+            seen.append(type(error))
+        spin(0.01)
+        seen.append(window.run(Call(), spin, 0.01))
+
+    def node(_: None) -> None:
+        lock.acquire()  # as if somebody was about to interrupt it
+        waits.set()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    waits.wait()
+    time.sleep(0.02)
+    call.interrupt = DeadlineExceeded
+    _set_exception(thread.ident, DeadlineExceeded)  # type: ignore[arg-type]
+    lock.release()
+    thread.join()
+    assert seen in ([None, "done"], [DeadlineExceeded, "done"])
 
 
 def test_requests_at_any_moment_hit_the_node_they_are_for_or_nobody(within: Any) -> None:
