@@ -112,6 +112,7 @@ class Caller:
         """Nobody waits for this call any more. What was not begun will not be."""
         if self._pending.leave(call.id) is not None:
             self._leave(call, Cancelled("the caller went away"))
+            call.left = True
             self._call_off(call)
 
     @property

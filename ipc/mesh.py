@@ -53,6 +53,7 @@ class Group:
             limits.queue_calls,
             limits.queue_bytes,
             turn_away,
+            limits.queue_wait,
         )
         self.links: dict[Seat, Link] = {}
         self.empty_since: float | None = now()

@@ -264,6 +264,8 @@ class Queue(_Section, frozen=True):
     """Calls; 1 to 1,000,000."""
     bytes: Annotated[int, Meta(ge=1024, le=64 * 1024 * MiB)] = 64 * MiB
     """Bytes of their bodies; at least one of the largest allowed, at most 64 GiB."""
+    wait_seconds: Seconds = 3600.0
+    """The longest wait that may be expected, seconds. However much time a call has, it is refused beyond this."""
 
 
 class Web(_Section, frozen=True):

@@ -141,6 +141,7 @@ def make_plan(
             window=ipc.auth.nonce_cache_size,
             queue_calls=web.queue.calls,
             queue_bytes=web.queue.bytes,
+            queue_wait=web.queue.wait_seconds,
         ),
         rotate_every=ipc.auth.rotate_seconds,
         log=LogSettings(level=config.runtime.log.level, requests=config.runtime.log.requests),

@@ -12,6 +12,7 @@ is idle always gets a call: an estimate can only refuse while there is other wor
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
 from ipc.errors import Busy, Expired
@@ -30,8 +31,6 @@ DOUBTS = 12
 CAUTION = 1.25
 """Calls are refused as if the wait were so many times what is expected of it: to be wrong the other way would cost a
 worker's time, for a call that is started and not finished counts for nothing."""
-
-_TOO_LATE = "no worker was free in time"
 
 
 class Queued(Waiter, Protocol):
@@ -78,9 +77,20 @@ class Send(NamedTuple, Generic[C]):
 class Dispatch(Generic[C]):
     """The workers of one group and the calls that wait for one. Every method returns what is to be sent now."""
 
-    def __init__(self, rng: Random, max_calls: int, max_bytes: int, turn_away: Callable[[C, Rejected], None]) -> None:
-        """`turn_away` is told of each call that waited and will not be sent. It must not call back."""
+    def __init__(
+        self,
+        rng: Random,
+        max_calls: int,
+        max_bytes: int,
+        turn_away: Callable[[C, Rejected], None],
+        max_wait: float = inf,
+    ) -> None:
+        """`turn_away` is told of each call that waited and will not be sent. It must not call back.
+
+        `max_wait` is the longest expected wait with which a call is let in, seconds.
+        """
         self._rng = rng
+        self._max_wait = max_wait
         self._turn_away = turn_away
         self._seats: dict[str, Seat] = {}
         self._idle: list[Seat] = []
@@ -217,14 +227,14 @@ class Dispatch(Generic[C]):
         line = self._line
         while (first := line.first(call.priority)) is not None and self._is_late(first, now):
             line.withdraw(first)
-            self._turn_away(first, Expired(_TOO_LATE))
+            self._give_up(first, now)
         wait = line.expected(call.priority, now, len(self._seats))
         # With no worker up, how it went is no guide to how it will go. And one may always wait: that keeps learning.
         if first is not None and self._seats:
             runs = self._runs.get(call.node)
             needs = CAUTION * wait + (runs.nearly_always(now) if runs is not None else 0.0)
-            if now + needs > call.deadline:
-                raise Busy("the wait would outlast the call's time", retry_after=wait)
+            if now + needs > call.deadline or wait > self._max_wait:
+                raise Busy("the wait would be too long", retry_after=wait)
         if not line.has_room(call.size):
             for other in line.make_room(call):
                 behind = line.expected(other.priority, now, len(self._seats))
@@ -240,19 +250,25 @@ class Dispatch(Generic[C]):
             if not self._is_late(call, now):
                 return call
             line.skipped(call)
-            self._turn_away(call, Expired(_TOO_LATE))
+            self._give_up(call, now)
         return None
+
+    def _give_up(self, call: C, now: float) -> None:
+        wait = self._line.expected(call.priority, now, len(self._seats))
+        self._turn_away(call, Expired("no worker was free in time", retry_after=wait))
 
     def _is_late(self, call: C, now: float) -> bool:
         runs = self._runs.get(call.node)
         return now + (runs.usually(now) if runs is not None else 0.0) >= call.deadline
 
     def _learn(self, call: C, now: float) -> None:
+        took = now - call.sent
         runs = self._runs.get(call.node)
         if runs is None:
-            self._runs[call.node] = Runs(now - call.sent, now)
-        else:
-            runs.learn(now - call.sent, now)
+            self._runs[call.node] = Runs(took, now)
+        # One that was ended because nobody waits any more would have taken longer, who knows how much.
+        elif took > runs.usually(now) or not (call.left or now >= call.deadline):
+            runs.learn(took, now)
 
     def _set_room(self, seat: Seat, room: int) -> None:
         if room != seat.room:

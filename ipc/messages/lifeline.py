@@ -91,6 +91,8 @@ class Limits(Struct, frozen=True):
     """Calls of one group that may wait in one web worker."""
     queue_bytes: int = 64 * 1024 * 1024
     """Bytes of bodies that may wait there."""
+    queue_wait: float = 3600.0
+    """The longest expected wait there, seconds."""
 
 
 class LogSettings(Struct, frozen=True):

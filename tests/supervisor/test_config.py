@@ -45,6 +45,7 @@ GUARDS = {
     "runtime.web.keep_alive_seconds": "3",
     "runtime.web.queue.calls": "1",
     "runtime.web.queue.bytes": "1024",
+    "runtime.web.queue.wait_seconds": "3",
 }
 OFF = ['""', "0", "-1", "null", "", "[]", "{}", "false", "off", ".nan", ".inf", "-0.0", '"30"', "1e999"]
 # As a text any of these is a name; that only a loopback address will do is for the plan to say.

@@ -109,7 +109,8 @@ def test_what_the_configuration_says_arrives_where_it_is_needed() -> None:
         "[{name: web, start_timeout_seconds: 5}, "
         "{name: cpu, stages: [core, slow], start_timeout_seconds: 7, drain_timeout_seconds: 8}]",
         web="drain_timeout_seconds: 9, keep_alive_seconds: 3, default_timeout_seconds: 4, port: 0, title: Shop,"
-        " docs: false, app: 'shop.main:app', timeout_header: X-Budget, queue: {calls: 5, bytes: 65536}",
+        " docs: false, app: 'shop.main:app', timeout_header: X-Budget,"
+        " queue: {calls: 5, bytes: 65536, wait_seconds: 7}",
         ipc="max_payload_bytes: 2048, bind_host: '::1', auth: {mode: aead, ttl_seconds: 6, nonce_cache_size: 128}",
     )
     cpu, web = made.groups
@@ -123,7 +124,7 @@ def test_what_the_configuration_says_arrives_where_it_is_needed() -> None:
     assert (web.settings.app, web.settings.title, web.settings.docs) == ("shop.main:app", "Shop", False)
     limits = made.limits
     assert (limits.max_payload, limits.ttl, limits.window) == (2048, 6, 128)
-    assert (limits.queue_calls, limits.queue_bytes) == (5, 65536)
+    assert (limits.queue_calls, limits.queue_bytes, limits.queue_wait) == (5, 65536, 7)
     assert (made.auth_mode, made.port, made.transport) == ("aead", 0, "tcp_local")
 
 

@@ -283,6 +283,35 @@ def test_who_would_wait_longer_than_it_has_time_is_refused_at_once_and_told_how_
     assert made.waiting == 3
 
 
+def test_a_line_that_would_be_too_long_takes_nobody_however_much_time_they_have() -> None:
+    made, _, now = busy(0.1)
+    made._max_wait = 0.35
+    for _ in range(3):
+        made.submit(Call(), now)
+    with pytest.raises(Busy):
+        made.submit(Call(), now)
+
+
+@pytest.mark.parametrize("left", [False, True])
+def test_calls_that_were_ended_early_do_not_make_the_node_look_quick(left: bool) -> None:
+    """Or somebody with no time could make the others' calls start too late."""
+    made, seat, now = busy(1.0)
+    running = Call()
+    for _ in range(30):
+        made.submit(Call(), now)
+    for _ in range(30):
+        running.sent, running.left, running.deadline = now, left, float("inf") if left else now + 0.01
+        now += 0.01
+        (send,) = made.answered(seat, 1, running, now)
+        running = send.call
+    late, fine = Call(deadline=now + 0.5), Call()
+    made.submit(late, now)
+    made.submit(fine, now)
+    (send,) = made.answered(seat, 1, None, now)
+    assert send.call is fine
+    assert [type(error) for error in late.refused] == [Expired]
+
+
 def test_one_may_always_wait_so_that_nobody_is_refused_for_ever() -> None:
     made, seat, now = busy(0.1)
     late = Call(deadline=now + 0.11)
