@@ -15,6 +15,7 @@ import decoding
 import link
 import loris
 import overload
+import preload
 import primitives
 import requests
 import rotation
@@ -36,6 +37,7 @@ def main() -> None:
     keys = rotation.measure(1.0 if given.quick else rotation.SECONDS)
     slow = loris.measure(1, 1.0) if given.quick else loris.measure()
     crowd = overload.measure(1, 2.0) if given.quick else overload.measure()
+    warm = preload.measure(2 if given.quick else preload.DEATHS)
     sealing = primitives.measure()
     marks = [
         *requests.goals(web),
@@ -44,6 +46,7 @@ def main() -> None:
         *rotation.goals(keys),
         *loris.goals(slow),
         *overload.goals(crowd),
+        *preload.goals(warm),
     ]
     lines = [
         "# Benchmarks",
@@ -81,6 +84,10 @@ def main() -> None:
         "## Three times the load",
         "",
         *overload.table(crowd),
+        "",
+        "## Preload",
+        "",
+        *preload.table(warm),
         "",
         "## Sealing",
         "",
