@@ -7,20 +7,19 @@ import os
 import random
 import signal
 import socket
-import subprocess
-import sys
 import time
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 import stage as staged
-from stage import PATIENCE, Stage
+from stage import Stage
+from watched import Watched, environment_of, runs
 
 from ipc.control import ask
-from ipc.messages.control import AskStatus, Done, Restart, Status, Stop
+from ipc.messages.control import Done, Restart, Stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,47 +31,16 @@ SOAK = int(os.environ.get("SHUNTER_SOAK", "1"))
 PROGRAM = Path(staged.__file__).with_name("supervised.py")
 
 
-class Supervised:
-    """A running supervisor and all it says."""
+class Supervised(Watched):
+    """A supervisor of stand-ins."""
 
     def __init__(self, stage: Stage, **options: float) -> None:
+        super().__init__(stage.path, stage.state_dir, str(PROGRAM), str(stage.path), json.dumps(options))
         self.stage = stage
-        self.log = stage.path / f"events.{time.monotonic_ns()}"
-        self.errors = self.log.with_suffix(".errors")
-        argv = [sys.executable, str(PROGRAM), str(stage.path), json.dumps(options)]
-        with self.log.open("wb") as out, self.errors.open("wb") as err:
-            self.process = subprocess.Popen(argv, stdout=out, stderr=err, stdin=subprocess.DEVNULL)
-
-    @property
-    def pid(self) -> int:
-        return self.process.pid
-
-    def events(self, kind: str, **like: object) -> list[dict[str, Any]]:
-        lines = [json.loads(line) for line in self.log.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
-        return [event for event in lines if {"kind": kind, **like}.items() <= event.items()]
-
-    def until(self, true: Callable[[], object]) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while not true():
-            assert time.monotonic() < deadline, self.log.read_text() + self.errors.read_text()
-            time.sleep(0.005)
-
-    def sees(self, kind: str, count: int = 1, **like: object) -> dict[str, Any]:
-        self.until(lambda: len(self.events(kind, **like)) >= count)
-        return self.events(kind, **like)[-1]
 
     def pids(self) -> list[int]:
-        """Every process it ever started, as far as it said so, and theirs."""
-        theirs = [pid for note in self.stage.notes(said="grandchildren") for pid in note["pids"]]
-        return [event["pid"] for event in self.events("WorkerSpawned")] + theirs
-
-    def status(self) -> Status:
-        answer = ask(self.stage.state_dir, AskStatus())
-        assert isinstance(answer, Status)
-        return answer
-
-    def ends(self, *, within: float = PATIENCE) -> int:
-        return self.process.wait(within)
+        """Those of what its workers started too, as far as they said so."""
+        return super().pids() + [pid for note in self.stage.notes(said="grandchildren") for pid in note["pids"]]
 
 
 @pytest.fixture
@@ -85,26 +53,7 @@ def start(stage: Stage) -> Iterator[Callable[..., Supervised]]:
 
     yield one
     for supervised in started:
-        supervised.process.kill()
-        supervised.process.wait()
-        for pid in supervised.pids():
-            if runs(pid) and str(stage.path) in environment_of(pid):
-                os.kill(pid, signal.SIGKILL)
-
-
-def environment_of(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/environ").read_text()
-    except OSError:
-        return ""
-
-
-def runs(pid: int) -> bool:
-    """Whether there is such a process; what waits to be reaped counts as gone."""
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+        supervised.end()
 
 
 def zombies(parent: int) -> list[int]:

@@ -1,0 +1,43 @@
+"""A whole service in a process of its own: `serving.py STATE_DIR CONFIG JSON`, one event a line on standard output.
+
+It is what `shunter start` starts, but for the patience with workers that die: tests kill more of them than any service
+would be asked to replace.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from supervisor.errors import StartError
+from supervisor.planning import load_plan
+from supervisor.policy import RestartPolicy
+from supervisor.run import run
+
+if TYPE_CHECKING:
+    from supervisor.events import Event
+
+
+def tell(event: Event) -> None:
+    said = {"at": time.monotonic(), "kind": type(event).__name__, **asdict(event)}
+    sys.stdout.write(json.dumps(said) + "\n")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    options = json.loads(sys.argv[3])
+    plan = load_plan(Path(sys.argv[2]), options["settings"], os.environ, Path(sys.argv[1]))
+    asyncio.run(run(plan, on_event=tell, policy=RestartPolicy(**options["policy"])))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except StartError as error:
+        sys.exit(str(error))

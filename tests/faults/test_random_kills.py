@@ -1,0 +1,47 @@
+"""Workers die at random moments under load, and nobody is told anything that is not so."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+from scene import Nemesis
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scene import Scene
+
+    Serve = Callable[..., Scene]
+
+pytestmark = pytest.mark.fault
+
+SOAK = "SHUNTER_SOAK" in os.environ
+KILLS = 1000 if SOAK else 100
+RATE = 150.0
+"""Calls a second."""
+WORK = ["/quick", "/quick_again", "/nap?ms=4", "/nap?ms=20", "/nap?ms=60", "/nap_again?ms=4", "/nap_again?ms=40"]
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800 if SOAK else 180)
+async def test_whatever_dies_nobody_is_told_anything_untrue(serve: Serve) -> None:
+    scene = serve("runtime.platform.process_groups.cpu.preload=true", workers=4)
+    seed = random.randrange(2**32)
+    crowd, nemesis = scene.crowd(seed), Nemesis(scene, seed)
+    killing = asyncio.create_task(nemesis.kill(KILLS, pause=0.1))
+    while not killing.done():
+        await crowd.load(WORK, RATE, 1.0)
+    await killing
+    took = await scene.until_full()
+    calm = await crowd.load(WORK, RATE, 0.5)
+    await crowd.close()
+    told = Counter(call.code for call in crowd.calls)
+    print(dict(told), f"full again after {took:.2f} s")  # noqa: T201 - shown when it fails
+    assert scene.violations() == []
+    assert {call.code for call in calm} == {"done"}
+    assert told["done"] > 0.8 * told.total()
