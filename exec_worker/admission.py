@@ -1,5 +1,8 @@
 """Take a call, hold it, or give it back; and who is told when a slot is free. Pure: time is an argument.
 
+A worker has a slot for each call that it runs at once. What is said of one slot below holds for each of several: as
+many may be offered, and kept, as are free.
+
 Who was sent away stands in line until a call of theirs begins here or they say that they need nothing any more. Most
 do by then: they have found another worker. So a free slot that was offered to one of them goes to whoever comes first,
 and is kept for them alone only once they have waited for long.
@@ -70,15 +73,15 @@ class Next(NamedTuple, Generic[C]):
 
 
 class Admission(Generic[C]):
-    """One slot, and what waits in front of it."""
+    """The slots of a worker, and what waits in front of them."""
 
-    def __init__(self) -> None:
-        self.running: C | None = None
-        self._started = 0.0
+    def __init__(self, slots: int = 1) -> None:
+        self.slots = slots
+        self.running: dict[C, float] = {}
+        """Since when each runs, in the order in which they began."""
         self._held: deque[C] = deque()
         self._asked_in_vain: dict[object, float] = {}  # since when, in order; until they are served or decline
-        self._kept_for: object | None = None
-        self._kept_since = 0.0
+        self._kept: dict[object, float] = {}  # for whom slots are kept, and since when
         self._estimate = HOLD_FOR
         self.draining = False
 
@@ -92,11 +95,11 @@ class Admission(Generic[C]):
         """How soon the passing of time may change something, seconds; None: not before somebody says something."""
         if self._held:
             return GIVE_BACK_AFTER
-        return KEEP_SLOT if self._kept_for is not None or self._asked_in_vain else None
+        return KEEP_SLOT if self._kept or self._asked_in_vain else None
 
     def room(self, clients: int) -> int:
         """How many calls one of `clients` web workers may have here at once."""
-        return max(1, min(MAX_ROOM, int(HOLD_FOR / self._estimate)) // max(1, clients))
+        return max(self.slots, self._places // max(1, clients))
 
     def arrive(self, call: C, now: float) -> Verdict:
         """Judge a call. START: it runs now; HOLD: it is kept; anything else: it goes back, and was not begun."""
@@ -105,39 +108,36 @@ class Admission(Generic[C]):
         if call.deadline <= now:
             return Verdict.EXPIRED
         client = call.client
-        mine = self._kept_for is not None and self._kept_for is client
-        if self.running is None:
-            if self._kept_for is None or mine or not self._is_owed(now):
+        free = self.slots - len(self.running)
+        mine = client in self._kept
+        if free:
+            if mine or not self._kept or free > sum(self._is_owed(other, now) for other in self._kept):
                 self._start(call, now)
                 return Verdict.START
         elif self._may_hold(call, mine, now):
-            self._asked_in_vain.pop(client, None)
+            self._serve(client)
             self._held.append(call)
-            if mine:
-                self._kept_for = None
             return Verdict.HOLD
-        if mine:
-            self._kept_for = None
+        self._kept.pop(client, None)
         self._asked_in_vain.setdefault(client, now)
         return Verdict.BUSY
 
-    def finished(self, now: float) -> Next[C]:
-        """The running call is over."""
-        self._learn(now - self._started)
-        self.running = None
+    def finished(self, call: C, now: float) -> Next[C]:
+        """A running call is over."""
+        self._learn(now - self.running.pop(call))
         expired: list[C] = []
         while self._held:
-            call = self._held.popleft()
-            if call.deadline <= now:
-                expired.append(call)
+            following = self._held.popleft()
+            if following.deadline <= now:
+                expired.append(following)
                 continue
-            self._start(call, now)
-            return Next(call, tuple(expired), self._offer(now) if self._owes_a_turn(now) else None)
+            self._start(following, now)
+            return Next(following, tuple(expired), self._offer(now) if self._owes_a_turn(now) else None)
         return Next(expired=tuple(expired), offer=self._offer(now))
 
     def give_back(self, now: float) -> tuple[C, ...]:
-        """The held calls, if the running one takes too long for them."""
-        if self.running is None or not self._held or now - self._started < GIVE_BACK_AFTER:
+        """The held calls, if the running ones take too long for them."""
+        if not self._held or now - self._youngest < GIVE_BACK_AFTER:
             return ()
         calls = tuple(self._held)
         self._held.clear()
@@ -147,20 +147,20 @@ class Admission(Generic[C]):
 
     def declined(self, client: object, now: float) -> object | None:
         """`client` does not want the slot kept for it; returns who is told READY instead."""
-        if self._kept_for is not client:
+        if client not in self._kept:
             return None
-        self._kept_for = None
-        self._asked_in_vain.pop(client, None)
-        return self._offer(now) if self.running is None else None
+        self._serve(client)
+        return self._offer(now) if len(self.running) < self.slots else None
 
-    def overdue(self, now: float) -> object | None:
-        """Stop keeping a slot for somebody who does not come; returns who is told READY instead."""
-        if self._kept_for is not None:
-            if now - self._kept_since <= KEEP_SLOT:
-                return None
-            self._asked_in_vain.pop(self._kept_for, None)
-            self._kept_for = None
-        return self._offer(now) if self.running is None else None
+    def overdue(self, now: float) -> list[object]:
+        """Stop keeping slots for those who do not come; returns who is told READY instead."""
+        for client in [client for client, since in self._kept.items() if now - since > KEEP_SLOT]:
+            self._serve(client)
+        offers = []
+        if len(self.running) < self.slots:
+            while (other := self._offer(now)) is not None:
+                offers.append(other)
+        return offers
 
     def cancel(self, call: C) -> bool:
         """Forget a held call; False if it is not held."""
@@ -183,38 +183,52 @@ class Admission(Generic[C]):
         calls = tuple(self._held)
         self._held.clear()
         self._asked_in_vain.clear()
-        self._kept_for = None
+        self._kept.clear()
         return calls
 
+    @property
+    def _places(self) -> int:
+        """How many calls are done in the time for which it pays to hold some."""
+        return min(MAX_ROOM, int(self.slots * HOLD_FOR / self._estimate))
+
+    @property
+    def _youngest(self) -> float:
+        """When the last of the running calls began: while that is not long ago, one may end soon."""
+        return next(reversed(self.running.values()))
+
     def _start(self, call: C, now: float) -> None:
-        self.running, self._started = call, now
+        self.running[call] = now
         if self._asked_in_vain:
-            client = call.client
-            self._asked_in_vain.pop(client, None)
-            if self._kept_for is client:
-                self._kept_for = None
+            self._serve(call.client)
+
+    def _serve(self, client: object) -> None:
+        """It need not be told of a free slot any more."""
+        self._asked_in_vain.pop(client, None)
+        self._kept.pop(client, None)
 
     def _may_hold(self, call: C, mine: bool, now: float) -> bool:
-        if self._estimate > HOLD_BEHIND or now - self._started >= GIVE_BACK_AFTER:
+        if self._estimate > HOLD_BEHIND or now - self._youngest >= GIVE_BACK_AFTER:
             return False
-        places = max(1, min(MAX_ROOM, int(HOLD_FOR / self._estimate)))
-        return mine or (call.last_resort and len(self._held) < places)
+        return mine or (call.last_resort and len(self._held) < max(1, self._places))
 
-    def _is_owed(self, now: float) -> bool:
-        """Whether nobody else may have the slot that is kept."""
-        if now - self._kept_since > KEEP_SLOT:
+    def _is_owed(self, client: object, now: float) -> bool:
+        """Whether nobody else may have the slot that is kept for it."""
+        if now - self._kept[client] > KEEP_SLOT:
             return False
-        return now - self._asked_in_vain.get(self._kept_for, now) > FAIR_AFTER
+        return now - self._asked_in_vain.get(client, now) > FAIR_AFTER
 
     def _owes_a_turn(self, now: float) -> bool:
         return bool(self._asked_in_vain) and now - next(iter(self._asked_in_vain.values())) > FAIR_AFTER
 
     def _offer(self, now: float) -> object | None:
-        if self.draining or self._kept_for is not None or not self._asked_in_vain:
+        """Who has waited longest of those for whom none is kept. Else one place is, if only among the held calls."""
+        if not self._asked_in_vain or len(self._kept) >= max(1, self.slots - len(self.running)):
             return None
-        client = next(iter(self._asked_in_vain))
-        self._kept_for, self._kept_since = client, now
-        return client
+        for client in self._asked_in_vain:
+            if client not in self._kept:
+                self._kept[client] = now
+                return client
+        return None
 
     def _learn(self, took: float) -> None:
         """Long calls are believed at once, short ones only after many: a wrong guess costs the caller behind."""

@@ -54,13 +54,13 @@ _REASON = {
 class Service:
     """What one exec worker does with what it is asked."""
 
-    def __init__(self, engine: Engine, scoreboard: Scoreboard, lanes: Lanes) -> None:
+    def __init__(self, engine: Engine, scoreboard: Scoreboard, lanes: Lanes, slots: int = 1) -> None:
         self._engine = engine
         self._scoreboard = scoreboard
         self._lanes = lanes
         self._lock = Lock()
-        self._admission: Admission[AskedCall] = Admission()
-        self._held: dict[bytes, AskedCall] = {}
+        self._admission: Admission[AskedCall] = Admission(slots)
+        self._calls: dict[bytes, AskedCall] = {}  # those that run and those that are held
         self._clients: set[Link] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._look_at = math.inf  # when the timer rings
@@ -98,18 +98,21 @@ class Service:
         self._clients.discard(link)
         with self._lock:
             other = self._admission.gone(link, now())
-            for call_id in [call_id for call_id, call in self._held.items() if call.client is link]:
-                del self._held[call_id]
-            running = self._admission.running
-        if running is not None and running.client is link:
-            self._lanes.leave(running)
+            left = [call for call in self._calls.values() if call.client is link]
+            running = [call for call in left if call in self._admission.running]
+            for call in left:
+                if call not in self._admission.running:
+                    del self._calls[call.id]
+        for call in running:
+            self._lanes.leave(call)
         _tell_ready(other)
 
     def drain(self) -> None:
         """Take nothing more: the lanes end once what runs is over and answered."""
         with self._lock:
             held = self._admission.drain()
-            self._held.clear()
+            for call in held:
+                del self._calls[call.id]
         for call in held:
             _not_started(call.client, call.id, NotStarted.DRAINING)
         self._lanes.close()
@@ -135,14 +138,14 @@ class Service:
             grace,
         )
         with self._lock:
-            running = self._admission.running
-            if call.id in self._held or (running is not None and running.id == call.id):
+            if call.id in self._calls:
                 raise Refuse(Refusal.UNAUTHORISED)
             verdict = self._admission.arrive(call, arrived)
             if verdict is Verdict.START:
+                self._calls[call.id] = call
                 self._scoreboard.begin()
             elif verdict is Verdict.HOLD:
-                self._held[call.id] = call
+                self._calls[call.id] = call
             elif verdict is Verdict.BUSY:
                 # Under the lock: READY must not overtake it, or the asker would wait for a READY that has been.
                 _not_started(link, call.id, NotStarted.BUSY)
@@ -164,17 +167,15 @@ class Service:
 
     def _cancel(self, link: Link, call_id: bytes) -> None:
         with self._lock:
-            call = self._held.get(call_id)
-            if call is not None and call.client is link:
-                del self._held[call_id]
-                self._admission.cancel(call)
-            else:
-                call = None
-                running = self._admission.running
-        if call is not None:
+            call = self._calls.get(call_id)
+            if call is None or call.client is not link:
+                return
+            if held := self._admission.cancel(call):
+                del self._calls[call_id]
+        if held:
             _not_started(link, call_id, NotStarted.CANCELLED)
-        elif running is not None and running.id == call_id and running.client is link:
-            self._lanes.leave(running)
+        else:
+            self._lanes.leave(call)
 
     def _watch(self, when: float) -> None:
         """Look again then: one timer for deadlines, calls that are held, the slot that is kept and all who wait."""
@@ -191,21 +192,19 @@ class Service:
         with self._lock:
             returned = self._admission.give_back(time)
             for call in returned:
-                self._held.pop(call.id, None)
+                del self._calls[call.id]
                 _not_started(call.client, call.id, NotStarted.BUSY)
-            other = self._admission.overdue(time)
+            others = self._admission.overdue(time)
             again = self._admission.waits_for_time
-            running = self._admission.running
-            deadlines = [call.deadline for call in self._held.values()]
-        _tell_ready(other)
-        if running is not None and running.deadline > time:
-            deadlines.append(running.deadline)
-        elif running is not None:
-            self._lanes.expire(running)
-        if again is not None:
-            deadlines.append(time + again)
-        if deadlines:
-            self._watch(min(deadlines))
+            expired = [call for call in self._admission.running if call.deadline <= time]
+            soon = min((call.deadline for call in self._calls.values() if call.deadline > time), default=math.inf)
+        for other in others:
+            _tell_ready(other)
+        for call in expired:
+            self._lanes.expire(call)
+        soon = min(soon, math.inf if again is None else time + again)
+        if soon < math.inf:
+            self._watch(soon)
 
     # -- a lane
 
@@ -214,13 +213,13 @@ class Service:
         ended = now()
         with self._lock:
             self._scoreboard.end()
-            following = self._admission.finished(ended)
+            del self._calls[call.id]
+            following = self._admission.finished(call, ended)
             room = self._admission.room(len(self._clients))
             if following.start is not None:
                 self._scoreboard.begin()
-                self._held.pop(following.start.id, None)
             for late in following.expired:
-                self._held.pop(late.id, None)
+                del self._calls[late.id]
         link = call.client
         flags = _SLOT_KEPT if following.offer is link and result is not None else 0
         if result is None:

@@ -178,7 +178,7 @@ class Nemesis:
         for each in execs:
             if each.responder.links != len(webs) or each.responder._half_open:
                 raise Violation(f"I5: {each.process.name} has {each.responder.links} links for {len(webs)} web workers")
-            if each.service._held or each.service._admission.running is not None:
+            if each.service._calls or each.service._admission.running:
                 raise Violation(f"I5: {each.process.name} still has calls")
         left = [side for side in self.network.sides.values() if side.process is not self.enemy]
         if len(left) != 2 * len(webs) * len(execs):

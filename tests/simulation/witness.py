@@ -205,5 +205,6 @@ class Witness:
                 self.fail("I5", f"keys of {len(responder._secrets)} epochs are kept")
         for service in services:
             admission = service._admission
-            if len(service._held) != admission.held or admission.held > MAX_ROOM + 1:
-                self.fail("I5", f"{admission.held} calls are held, {len(service._held)} are remembered")
+            calls = admission.held + len(admission.running)
+            if len(service._calls) != calls or admission.held > MAX_ROOM + 1 or len(admission.running) > 1:
+                self.fail("I5", f"{calls} calls are here, {admission.held} held; {len(service._calls)} are remembered")

@@ -247,7 +247,7 @@ class Exec:
         now = self.world.now
         for asked in self.admission.give_back(now):
             self.tell(asked.client, "not_started", asked.call, "busy")
-        if (other := self.admission.overdue(now)) is not None:
+        for other in self.admission.overdue(now):
             self.tell(other, "ready")
         if (again := self.admission.waits_for_time) is not None:
             self.watch(again)
@@ -286,7 +286,7 @@ class Exec:
         asked.call.running = False
         if not self.alive:
             return
-        following = self.admission.finished(self.world.now)
+        following = self.admission.finished(asked, self.world.now)
         mine = following.offer is asked.client
         self.tell(asked.client, "reply", asked.call, self.admission.room(len(self.links)), mine)
         for late in following.expired:
