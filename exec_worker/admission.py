@@ -107,18 +107,21 @@ class Admission(Generic[C]):
             return Verdict.DRAINING
         if call.deadline <= now:
             return Verdict.EXPIRED
-        client = call.client
+        client, kept = call.client, self._kept
         free = self.slots - len(self.running)
-        mine = client in self._kept
+        if free and not kept:
+            self._start(call, now)
+            return Verdict.START
+        mine = client in kept
         if free:
-            if mine or not self._kept or free > sum(self._is_owed(other, now) for other in self._kept):
+            if mine or free > sum(self._is_owed(other, now) for other in kept):
                 self._start(call, now)
                 return Verdict.START
         elif self._may_hold(call, mine, now):
             self._serve(client)
             self._held.append(call)
             return Verdict.HOLD
-        self._kept.pop(client, None)
+        kept.pop(client, None)
         self._asked_in_vain.setdefault(client, now)
         return Verdict.BUSY
 
