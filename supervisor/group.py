@@ -14,47 +14,19 @@ from ipc.names import WorkerName
 from supervisor import events
 from supervisor.child import Worker
 from supervisor.errors import SpawnError
-from supervisor.life import RUNNING, Child, Spec, State
+from supervisor.life import RUNNING, Spec, State
 from supervisor.nursery import Nursery
 from supervisor.policy import RestartPolicy
+from supervisor.standing import is_hopeless, is_settled, summary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
     from ipc.messages.lifeline import FromChild, FromSupervisor
     from supervisor.events import Event
     from supervisor.nursery import MakeTemplate
     from supervisor.plan import GroupPlan
     from supervisor.spawn import Process
-
-HOPELESS = 3
-"""Crashes in a row after which a start no longer waits for a worker that never was up."""
-
-
-def is_hopeless(life: Child) -> bool:
-    """Whether waiting for it at the first start would be in vain."""
-    if life.verdict:  # judged, but its process has not ended yet
-        return False
-    return life.state is State.FAILED or life.incurable or life.row >= HOPELESS
-
-
-def is_settled(lives: Iterable[Child]) -> bool:
-    """Whether a first start is over: everybody is up, or will not be soon."""
-    return all(life.state is State.UP or is_hopeless(life) for life in lives)
-
-
-def summary(lives: Sequence[Child], *, stopping: bool, started: bool) -> str:
-    """The state of a group, from the states of its workers."""
-    states = [life.state for life in lives]
-    if stopping:
-        return "draining" if RUNNING & set(states) else "down"
-    if all(state is State.UP for state in states):
-        return "up"
-    if all(state is State.DOWN for state in states):
-        return "down"
-    if State.UP not in states and all(state is State.FAILED for state in states):
-        return "failed"
-    return "degraded" if started else "starting"
 
 
 @dataclass(slots=True)

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Literal
 from msgspec import UNSET
 
 from ipc.confinement import Confinement
-from ipc.messages.lifeline import EmbeddedGroup, ExecSettings, Limits, LogSettings, ResourceLimits, WebSettings
+from ipc.messages.lifeline import EmbeddedGroup, ExecSettings, Limits, LogSettings, WebSettings
+from supervisor.bounds import cores_of, limits_of, recycling_of
 from supervisor.checks import check_groups, check_links
 from supervisor.config import WEB, Config, ProcessGroup
 from supervisor.endpoints import bind
 from supervisor.errors import ConfigError, ConfigFaults
-from supervisor.recycling import KILL_AT, Recycling
-from supervisor.sizes import in_bytes
+from supervisor.recycling import Recycling
 from supervisor.worker_checks import check_hooks, check_workers
 
 if TYPE_CHECKING:
@@ -172,18 +172,7 @@ def _confined(
     debug = config.runtime.platform.hardening.allow_debug
     named = "" if identity is None or group.user is UNSET else group.user
     confinement = Confinement(int(group.umask, 8), uid, gid, debug)
-    return replace(plan, confinement=confinement, user=named, recycling=_recycling(group))
-
-
-def _recycling(group: ProcessGroup) -> Recycling:
-    memory = None if group.max_memory is UNSET else in_bytes(group.max_memory)
-    kill = None if memory is None else int(memory * KILL_AT)
-    return Recycling(
-        None if group.max_requests is UNSET else group.max_requests,
-        group.max_requests_jitter,
-        memory,
-        kill if group.max_memory_kill is UNSET else in_bytes(group.max_memory_kill),
-    )
+    return replace(plan, confinement=confinement, user=named, recycling=recycling_of(group))
 
 
 def _named(config: Config) -> dict[str, str]:
@@ -230,9 +219,9 @@ def _exec_group(
         kill_grace=group.kill_grace_seconds,
         cancel_grace=group.cancel_grace_seconds,
         nice=group.nice,
-        cores=_cores(group, machine),
+        cores=cores_of(group, machine),
         spread=group.cpu_affinity == "spread",
-        limits=_limits(group),
+        limits=limits_of(group),
     )
     embedded = ipc.transport == "memory"
     return GroupPlan(
@@ -245,22 +234,6 @@ def _exec_group(
         drain,
         embedded,
         preload=group.preload,
-    )
-
-
-def _cores(group: ProcessGroup, machine: Machine | None) -> tuple[int, ...]:
-    if group.cpu_affinity == "spread":
-        return () if machine is None else machine.cores
-    return () if group.cpu_affinity is UNSET else group.cpu_affinity
-
-
-def _limits(group: ProcessGroup) -> ResourceLimits:
-    asked = group.limits
-    return ResourceLimits(
-        address_space=None if asked.address_space is UNSET else in_bytes(asked.address_space),
-        open_files=None if asked.open_files is UNSET else asked.open_files,
-        processes=None if asked.processes is UNSET else asked.processes,
-        file_size=None if asked.file_size is UNSET else in_bytes(asked.file_size),
     )
 
 

@@ -15,8 +15,8 @@ from ipc.messages.control import Answer, AskStatus, Done, Refused, Restart, Stat
 from ipc.names import parse_worker
 from ipc.wire.keys import leaf_key
 from supervisor import events
-from supervisor.group import HOPELESS, is_hopeless, is_settled, summary
 from supervisor.life import RUNNING, Child, Spec, State
+from supervisor.standing import HOPELESS, is_hopeless, is_settled, summary
 
 LIVES = st.builds(
     Child,
@@ -84,7 +84,9 @@ def test_the_successor_is_up_before_the_predecessor_drains_also_with_one_worker(
 @pytest.mark.parametrize(("how", "why"), [("broken", "Traceback: no shop"), ("exit 9", "code 9"), ("hang", "2 s")])
 def test_a_successor_that_does_not_come_up_leaves_the_predecessor_in_its_seat(stage: Stage, how: str, why: str) -> None:
     async def story() -> None:
-        async with stage.running(stage.plan(groups(cpu=2, web=0, start_timeout=2.0))) as live:
+        async with stage.running(
+            stage.plan(groups(cpu=2, web=0, start_timeout=2.0 if how == "hang" else 60.0))
+        ) as live:
             await live.sees(events.Serving)
             stage.behave("cpu", how)
             answer = await order(stage, "cpu")

@@ -1,0 +1,45 @@
+"""What a group says of its workers' lives and limits, in the form in which it is kept to. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import UNSET
+
+from ipc.messages.lifeline import ResourceLimits
+from supervisor.recycling import KILL_AT, Recycling
+from supervisor.sizes import in_bytes
+
+if TYPE_CHECKING:
+    from supervisor.config import ProcessGroup
+    from supervisor.machine import Machine
+
+
+def recycling_of(group: ProcessGroup) -> Recycling:
+    """When its workers are replaced."""
+    memory = None if group.max_memory is UNSET else in_bytes(group.max_memory)
+    kill = None if memory is None else int(memory * KILL_AT)
+    return Recycling(
+        None if group.max_requests is UNSET else group.max_requests,
+        group.max_requests_jitter,
+        memory,
+        kill if group.max_memory_kill is UNSET else in_bytes(group.max_memory_kill),
+    )
+
+
+def cores_of(group: ProcessGroup, machine: Machine | None) -> tuple[int, ...]:
+    """The cores they may run on, those of `machine` if they are spread over all; none: nothing is said."""
+    if group.cpu_affinity == "spread":
+        return () if machine is None else machine.cores
+    return () if group.cpu_affinity is UNSET else group.cpu_affinity
+
+
+def limits_of(group: ProcessGroup) -> ResourceLimits:
+    """What the kernel allows each."""
+    asked = group.limits
+    return ResourceLimits(
+        address_space=None if asked.address_space is UNSET else in_bytes(asked.address_space),
+        open_files=None if asked.open_files is UNSET else asked.open_files,
+        processes=None if asked.processes is UNSET else asked.processes,
+        file_size=None if asked.file_size is UNSET else in_bytes(asked.file_size),
+    )
