@@ -13,11 +13,16 @@ sys.path.append(str(Path(__file__).parent))
 
 from world import Call, World, mesh
 
+from ipc.errors import Busy
+from ipc.flow.dispatch import Dispatch
 from ipc.priority import HIGH, LOW, NORMAL
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable
+
+    from ipc.errors import Rejected
+    from ipc.flow.dispatch import Seat, Send
 
 SWEEP = 0.02
 
@@ -117,3 +122,73 @@ def test_under_more_than_it_can_do_the_higher_class_is_served_first_and_the_lowe
     assert shares[LOW] >= 0.02
     waits = [call.ended - call.arrived for call in by_class[LOW] if call.verdicts == ["done"]]
     assert max(waits) <= 1.0
+
+
+class Pool:
+    """One web worker before workers that run several calls at once, side by side or as one batch."""
+
+    def __init__(self, seats: int, slots: int, *, batches: bool) -> None:
+        self.world = World(1)
+        self.slots, self.batches = slots, batches
+        self.dispatch: Dispatch[Call] = Dispatch(self.world.rng, 1024, 10**12, self.settle)
+        self.running: dict[Seat, int] = {}
+        self.there: dict[Seat, list[Call]] = {}
+        for number in range(seats):
+            seat, _ = self.dispatch.up(f"cpu-{number}#1", 0.0)
+            self.running[seat], self.there[seat] = 0, []
+
+    def settle(self, call: Call, error: Rejected | None) -> None:
+        call.verdicts.append(error.code if error is not None else "done")
+
+    def ask(self, call: Call) -> None:
+        try:
+            send = self.dispatch.submit(call, self.world.now)
+        except Busy as error:
+            self.settle(call, error)
+        else:
+            self.send([send] if send is not None else [])
+
+    def send(self, sends: list[Send[Call]]) -> None:
+        for seat, call, _ in sends:
+            assert call.deadline > self.world.now
+            call.sent = self.world.now
+            self.there[seat].append(call)
+        for seat in {send.seat for send in sends}:
+            self.begin(seat)
+
+    def begin(self, seat: Seat) -> None:
+        free = self.slots - self.running[seat]
+        if self.batches and self.running[seat]:
+            return
+        calls, self.there[seat] = self.there[seat][:free], self.there[seat][free:]
+        self.running[seat] += len(calls)
+        if self.batches and calls:
+            self.world.at(calls[0].takes, self.over, seat, calls)
+        elif not self.batches:
+            for call in calls:
+                self.world.at(call.takes, self.over, seat, [call])
+
+    def over(self, seat: Seat, calls: list[Call]) -> None:
+        self.running[seat] -= len(calls)
+        room = 2 * self.slots if self.batches else self.slots
+        for call in calls:
+            if call.deadline >= self.world.now:
+                self.settle(call, None)
+            self.send(self.dispatch.answered(seat, room, call, self.world.now))
+        self.begin(seat)
+
+
+@pytest.mark.parametrize("batches", [False, True])
+@pytest.mark.parametrize("patience", [0.5, 2.0])
+def test_workers_that_run_several_calls_at_once_are_known_by_what_they_do(batches: bool, patience: float) -> None:
+    pool, seconds = Pool(2, 8, batches=batches), 10.0
+    time, every, calls = 0.0, 0.1 / 16 / 3, []
+    while time < seconds:
+        time += pool.world.rng.expovariate(1 / every)
+        call = Call(time, 0.1, time + patience)
+        calls.append(call)
+        pool.world.at(time, pool.ask, call)
+    pool.world.go(seconds)
+    verdicts = Counter(verdict for call in calls for verdict in call.verdicts)
+    assert verdicts["done"] >= 0.9 * seconds * 16 / 0.1
+    assert verdicts["expired"] <= 0.05 * len(calls)
