@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
@@ -165,17 +167,16 @@ def test_at_three_times_the_load_it_works_on_and_begins_nothing_in_vain(tmp_path
         service.end()
     health = [each for each in seen if not each.name]
     assert {each.status for each in health} == {200}
-    assert sorted(each.answered - each.due for each in health)[len(health) // 2] < PATIENCE / 4
+    assert statistics.median(each.answered - each.due for each in health) < PATIENCE / 4
     calls = [each for each in seen if each.name]
     assert {each.status for each in calls} <= {200, 503, 504}
     done = {each.name for each in calls if each.status == 200}
     refused = [each for each in calls if each.status == 503]
-    assert all(b"\r\nretry-after: 1\r\n" in each.head for each in refused)
+    assert all(re.search(rb"\r\nretry-after: [1-9][0-9]?\r\n", each.head) for each in refused)
     begun = effects(tmp_path)
     assert done <= begun.keys()
     assert not begun.keys() & {each.name for each in refused}
     assert min(begun.values()) > 0, "a call was begun after its time"
     in_time = sum(each.status == 200 and 1 <= each.answered <= SECONDS for each in calls)
     assert in_time >= 0.8 * WORKERS * (SECONDS - 1) / NAP
-    at_once = sum(each.answered - each.due < PATIENCE / 4 for each in refused)
-    assert at_once >= 0.8 * len(refused)
+    assert statistics.median(each.answered - each.due for each in refused) < PATIENCE / 4
