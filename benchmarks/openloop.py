@@ -1,7 +1,6 @@
 """One client that asks when it is time, whatever became of what it asked before.
 
-One thread sleeps until the next request is due and sends it, another hears the answers: an event loop's timers are
-a millisecond coarse. A request that finds every connection taken opens one more.
+No event loop: their timers are a millisecond coarse. A request that finds every connection taken opens one more.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import sys
 import time
 from collections import deque
 from contextlib import contextmanager
-from threading import Thread
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
@@ -67,19 +65,19 @@ class Client:
     def ask(self, due: Sequence[tuple[float, bytes]]) -> list[Seen]:
         """Send each body so many seconds after the start; returns what became of each, in the same order."""
         seen: list[Seen | None] = [None] * len(due)
-        listener = Thread(target=self._listen, args=(seen, due[-1][0] + PATIENCE), daemon=True)
-        listener.start()
         start = time.monotonic()
-        for index, (after, body) in enumerate(due):
-            request = f"{self._head}{len(body)}\r\n\r\n".encode() + body
-            time.sleep(max(0.0, start + after - time.monotonic()))
-            connection = self._free.popleft() if self._free else self._open()
-            connection.index, connection.sent = index, time.monotonic()
-            connection.socket.sendall(request)
-        listener.join()
-        told = [each for each in seen if each is not None]
-        assert len(told) == len(due), f"{len(due) - len(told)} requests were never answered"
-        return told
+        sent, left, until = 0, len(due), start + due[-1][0] + PATIENCE
+        while left:
+            now = time.monotonic()
+            assert now < until, f"{left} requests were never answered"
+            while sent < len(due) and start + due[sent][0] <= now:
+                self._send(sent, due[sent][1])
+                sent += 1
+            wake = start + due[sent][0] if sent < len(due) else until
+            if select.select([self._poll], (), (), max(0.0, wake - time.monotonic()))[0]:  # epoll alone counts in ms
+                for fd, _ in self._poll.poll(0):
+                    left -= self._hear(self._all[fd], seen)
+        return [each for each in seen if each is not None]
 
     def one(self, body: bytes) -> Seen:
         """One request, now."""
@@ -91,27 +89,31 @@ class Client:
         self._poll.register(connection.socket, select.EPOLLIN)
         return connection
 
-    def _listen(self, seen: list[Seen | None], seconds: float) -> None:
-        left, until = len(seen), time.monotonic() + seconds
-        while left and time.monotonic() < until:
-            for fd, _ in self._poll.poll(1.0):
-                connection = self._all[fd]
-                got = connection.socket.recv(65536)
-                now = time.monotonic()
-                assert got, "the service closed a connection"
-                connection.got += got
-                head, _, body = connection.got.partition(b"\r\n\r\n")
-                length = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
-                if length and len(body) == int(length):
-                    seen[connection.index] = Seen(connection.sent, now, int(head[9:12]), body)
-                    connection.got = b""
-                    self._free.append(connection)
-                    left -= 1
+    def _send(self, index: int, body: bytes) -> None:
+        request = f"{self._head}{len(body)}\r\n\r\n".encode() + body
+        connection = self._free.popleft() if self._free else self._open()
+        connection.index, connection.sent = index, time.monotonic()
+        connection.socket.sendall(request)
+
+    def _hear(self, connection: _Connection, seen: list[Seen | None]) -> bool:
+        """Take what came; whether that was the end of an answer."""
+        got = connection.socket.recv(65536)
+        now = time.monotonic()
+        assert got, "the service closed a connection"
+        connection.got += got
+        head, _, body = connection.got.partition(b"\r\n\r\n")
+        length = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
+        if not length or len(body) < int(length):
+            return False
+        seen[connection.index] = Seen(connection.sent, now, int(head[9:12]), body)
+        connection.got = b""
+        self._free.append(connection)
+        return True
 
 
 @contextmanager
 def client(url: str, path: str, method: str = "POST") -> Iterator[Client]:
-    """A client for as long as it is needed; its two threads hand over quickly meanwhile."""
+    """A client for as long as it is needed; threads of this process hand over quickly meanwhile."""
     interval, made = sys.getswitchinterval(), Client(url, path, method)
     sys.setswitchinterval(0.0002)
     try:
