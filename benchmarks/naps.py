@@ -50,14 +50,19 @@ class Naps:
         self._way = statistics.median(_took(each) - _slept(each) for each in probes)
         self._oversleep = statistics.median(_slept(each) - SHORT for each in probes)
 
-    def run(self, kind: str, seconds: float, seed: int) -> tuple[list[float], list[float]]:
-        """Latencies as they were, and as the ideal queue's would have been."""
+    def run(self, kind: str, seconds: float, seed: int) -> tuple[list[float], list[float]] | None:
+        """Latencies as they were, and as the ideal queue's would have been; None if calls were refused.
+
+        That happens where the cores cannot carry the load: 6,400 requests a second of 1 ms ask for more than two.
+        """
         count = int(seconds * REAL_LOAD * REAL[1] / KINDS[kind].mean)
         offered = arrivals(kind, REAL[1], REAL_LOAD, count, random.Random(seed))
         due = [(call.arrived, _nap(max(0.0, call.takes - self._oversleep))) for call in offered]
         seen = self._asker.ask(due)
-        failed = [each for each in seen if each.status != http.HTTPStatus.OK]
-        assert not failed, f"{len(failed)} calls were refused or failed: {failed[0].body!r}"
+        told = {each.status for each in seen}
+        assert told <= {http.HTTPStatus.OK, http.HTTPStatus.SERVICE_UNAVAILABLE}, told
+        if http.HTTPStatus.SERVICE_UNAVAILABLE in told:
+            return None
         really = [Call(each.sent, _slept(each)) for each in seen]
         return [_took(each) for each in seen], ideal(really, REAL[1], self._way)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 import decoding
+import dispatch
 import link
 import loris
 import overload
@@ -38,6 +39,7 @@ def main() -> None:
     slow = loris.measure(1, 1.0) if given.quick else loris.measure()
     crowd = overload.measure(1, 2.0) if given.quick else overload.measure()
     warm = preload.measure(2 if given.quick else preload.DEATHS)
+    spread = dispatch.measure(1, 1.0, 5_000) if given.quick else dispatch.measure()
     sealing = primitives.measure()
     marks = [
         *requests.goals(web),
@@ -46,6 +48,7 @@ def main() -> None:
         *rotation.goals(keys),
         *loris.goals(slow),
         *overload.goals(crowd),
+        *dispatch.goals(spread),
         *preload.goals(warm),
     ]
     lines = [
@@ -80,6 +83,10 @@ def main() -> None:
         "## Slow connections",
         "",
         *loris.table(slow),
+        "",
+        "## Dispatch",
+        "",
+        *dispatch.table(spread),
         "",
         "## Three times the load",
         "",
