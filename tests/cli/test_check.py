@@ -177,3 +177,25 @@ def _read(descriptor: int) -> bytes:
         return os.read(descriptor, 65536)
     except OSError:  # the other end of a terminal that is gone
         return b""
+
+
+def test_what_a_worker_is_kept_to_is_shown(shop: Path) -> None:
+    group = "{name: cpu_sync, stages: [core], nice: 3, cpu_affinity: spread, max_requests: 500, max_memory: 1GiB,"
+    group += " max_memory_kill: 1536MiB, limits: {address_space: 2GiB, open_files: 128}}"
+    done = shunter(shop, "--set", f"runtime.platform.process_groups.cpu_sync={group}")
+    assert done.returncode == 0, done.stderr
+    told = [
+        line.split("cpu_sync workers")[1].strip() for line in done.stdout.splitlines() if "cpu_sync workers" in line
+    ]
+    assert told == [
+        "replaced after 450 to 500 requests",
+        "replaced beyond 1 GiB, killed beyond 1536 MiB",
+        "held by the kernel to nice 3, address_space 2 GiB, open_files 128, cpu_affinity spread",
+    ]
+
+
+def test_a_core_that_this_machine_does_not_have_is_a_fault(shop: Path) -> None:
+    done = shunter(shop, "--set", "runtime.platform.process_groups.cpu_sync.cpu_affinity=[8000]")
+    assert done.returncode == 2
+    assert "this process may not use core 8000" in done.stderr
+    assert "--set runtime.platform.process_groups.cpu_sync.cpu_affinity" in done.stderr
