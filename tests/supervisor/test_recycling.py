@@ -232,6 +232,8 @@ def test_a_restart_waits_for_a_worker_that_is_being_recycled(stage: Stage) -> No
             await anyio.sleep(0.2)
             spawned = [event.worker for event in live.seen(events.WorkerSpawned)]
             assert len(spawned) == 5  # two, one recycled, two restarted
+            gone = live.events.index(live.seen(events.WorkerExited)[0])
+            assert live.events.index(live.seen(events.WorkerSpawned)[3]) > gone  # not two at a time
             assert {worker.state for worker in (await status(stage)).groups[0].workers} == {"up"}
             assert len(live.seen(events.WorkerRecycled)) == 1
             assert all(gone.expected for gone in live.seen(events.WorkerExited))
