@@ -10,6 +10,7 @@ import os
 import socket
 import struct
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from ipc.errors import BadMessage
@@ -69,7 +70,8 @@ def fork_twice(adopted: Callable[[int], None]) -> bool:
     `adopted` is given the pid of the process between, and waits for another parent.
     """
     if (between := os.fork()) != 0:
-        os.waitpid(between, 0)
+        with suppress(ChildProcessError):  # the application has asked for no zombies
+            os.waitpid(between, 0)
         return False
     between = os.getpid()
     try:

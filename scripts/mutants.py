@@ -56,10 +56,13 @@ TESTS = {
         "tests/faults",
         "tests/supervisor",
     ),
+    "ipc.birth": ("tests/supervisor/test_template.py", "tests/attacks/test_hardening.py"),
     "ipc": ("tests/attacks/test_link_guards.py", "tests/ipc", "tests/contract", "tests/simulation", "tests/attacks"),
+    "exec_worker.template": ("tests/supervisor/test_template.py", "tests/attacks/test_hardening.py"),
     "exec_worker": ("tests/exec_worker", "tests/attacks/test_decoding_guards.py", "tests/simulation", "tests/attacks"),
     "web_worker": ("tests/web_worker", "tests/attacks"),
     "supervisor.lifeline": ("tests/supervisor/test_child.py", "tests/supervisor", "tests/attacks"),
+    "supervisor.spawn": ("tests/supervisor/test_template.py", "tests/supervisor", "tests/attacks"),
     "supervisor": ("tests/supervisor", "tests/attacks", "tests/faults"),
 }
 """Which tests are there for a module's guards, the quickest first."""

@@ -38,6 +38,19 @@ PROCESS_GUARDS: dict[str, tuple[Edit, ...]] = {
             "if patterns",
         ),
     ),
+    # Workers that are forked from a template.
+    "adopted first": (Edit("ipc.birth", "wait_for_adoption", "while os.getppid() == between:", "while False:"),),
+    "first to speak": (
+        Edit(
+            "supervisor.spawn",
+            "Process.is_born_as",
+            "os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT)",
+            "pass",
+        ),
+    ),
+    "nothing of the one before": (Edit("exec_worker.template", "serve", "os.close(descriptor)", "pass"),),
+    "one thread": (Edit("exec_worker.template", "_warm_up", "if threads := _threads():", "if threads := []:"),),
+    "nothing to share": (Edit("exec_worker.template", "_warm_up", "if not _is_file(status)", "if False"),),
     # The control socket and the state directory.
     "asker's user": (Edit(_CALLERS, "refusal", "if uid not in {0, os.geteuid()}:", "if False:"),),
     "asker is no worker": (Edit(_CALLERS, "refusal", "if descends(pid, managed):", "if False:"),),

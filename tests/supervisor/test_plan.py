@@ -205,6 +205,20 @@ def test_some_transports_tie_workers_to_one_user() -> None:
     assert [key for _, key in found] == [f"runtime.platform.process_groups.0.{name}" for name in ("user", "umask")]
 
 
+def test_workers_of_a_group_are_preloaded_where_there_are_processes_to_fork() -> None:
+    groups = "[{name: cpu, stages: [core], preload: true}, {name: slow, stages: [slow]}]"
+    for carrier in ("tcp_local", "unix"):
+        made = plan(groups, ipc=f"transport: {carrier}")
+        assert [group.preload for group in made.groups] == [True, False, False]
+        assert [group["preload"] for group in summary(made)["groups"]] == [True, False, False]
+    assert fault(groups, ipc="transport: memory").key == "runtime.platform.process_groups.0.preload"
+    told = fault("[{name: web, preload: true}, {name: cpu, stages: [core, slow]}]")
+    assert (told.key, told.what) == (
+        "runtime.platform.process_groups.0.preload",
+        "workers of 'web' cannot be preloaded: they run no nodes",
+    )
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
 def test_a_loopback_address_will_do(host: str) -> None:
     assert plan(ipc=f"bind_host: '{host}'").groups
