@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 WEBS, EXECS = 2, 4
 LOAD = 3
-NAP, PATIENCE = 0.02, 1.0
+NAP, PATIENCE = 0.05, 1.0
 """What a call takes, and how long its caller waits, seconds."""
 HEALTH_EVERY = 0.05
 SETTLE = 1.0
