@@ -5,19 +5,16 @@ READY when it is; so many web workers that know nothing of one another act toget
 what a worker last said it would take from us at once: more than one only while its calls are so short that the way
 there and back would cost more than the wait.
 
-Once calls wait, it learns how fast they are taken and how long they run. A call that would not be answered in time is
-refused when it comes, not when its time is over; one that has waited too long makes place for the one behind it. What
-is idle always gets a call: an estimate can only refuse while there is other work.
+Who may wait, and who has waited too long, `ipc.flow.entry` says; a worker that is idle always gets a call.
 """
 
 from __future__ import annotations
 
 from math import inf
-from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
-from ipc.errors import Busy, Expired
-from ipc.flow.line import Line, Waiter
-from ipc.flow.runs import Runs
+from ipc.flow.entry import Entry, Queued
+from ipc.flow.line import Line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,21 +25,6 @@ if TYPE_CHECKING:
 
 DOUBTS = 12
 """After so many looks at a worker that was busy and is silent since, it is asked again."""
-CAUTION = 1.25
-"""Calls are refused as if the wait were so many times what is expected of it: to be wrong the other way would cost a
-worker's time, for a call that is started and not finished counts for nothing."""
-
-
-class Queued(Waiter, Protocol):
-    """What is to be known of a call."""
-
-    node: str
-    """What it asks for: calls of one node are thought to take alike."""
-    deadline: float
-    """When its caller leaves, monotonic seconds."""
-    sent: float
-    """When a worker was asked last."""
-
 
 C = TypeVar("C", bound=Queued)
 
@@ -85,18 +67,13 @@ class Dispatch(Generic[C]):
         turn_away: Callable[[C, Rejected], None],
         max_wait: float = inf,
     ) -> None:
-        """`turn_away` is told of each call that waited and will not be sent. It must not call back.
-
-        `max_wait` is the longest expected wait with which a call is let in, seconds.
-        """
+        """`turn_away` and `max_wait` are the entry's."""
         self._rng = rng
-        self._max_wait = max_wait
-        self._turn_away = turn_away
         self._seats: dict[str, Seat] = {}
         self._idle: list[Seat] = []
         self._deep = 0  # seats whose room is more than one
         self._line: Line[C] = Line(max_calls, max_bytes)
-        self._runs: dict[str, Runs] = {}  # at most one for each node of the group
+        self._entry = Entry(self._line, turn_away, max_wait)
 
     @property
     def seats(self) -> tuple[Seat, ...]:
@@ -119,7 +96,7 @@ class Dispatch(Generic[C]):
         """Send it now, or let it wait (None). Raises Busy if it would wait in vain: nothing was done."""
         if not self._line.calls and (seat := self._choose()) is not None:
             return self._send(seat, call)
-        self._wait(call, now)
+        self._entry.wait(call, now, len(self._seats))
         return None
 
     def withdraw(self, call: C) -> None:
@@ -135,7 +112,7 @@ class Dispatch(Generic[C]):
     def answered(self, seat: Seat, room: int, call: C | None, now: float) -> list[Send[C]]:
         """A call that `seat` had is over, whatever came of it; `call` only if it was begun."""
         if self._line.calls and call is not None:
-            self._learn(call, now)
+            self._entry.learn(call, now)
         seat.outstanding -= 1
         if self._seats.get(seat.name) is seat:
             self._set_room(seat, room)
@@ -160,7 +137,7 @@ class Dispatch(Generic[C]):
         if self._seats.get(seat.name) is not seat:
             return None
         seat.blocked = False
-        call = self._next(now)
+        call = self._entry.next(now, len(self._seats))
         if call is None:
             if not seat.outstanding:
                 self._make_idle(seat)
@@ -217,58 +194,11 @@ class Dispatch(Generic[C]):
     def _drain_queue(self, now: float) -> list[Send[C]]:
         sends: list[Send[C]] = []
         while self._line.calls and (seat := self._choose()) is not None:
-            call = self._next(now)
+            call = self._entry.next(now, len(self._seats))
             if call is None:
                 break
             sends.append(self._send(seat, call))
         return sends
-
-    def _wait(self, call: C, now: float) -> None:
-        line = self._line
-        while (first := line.first(call.priority)) is not None and self._is_late(first, now):
-            line.withdraw(first)
-            self._give_up(first, now)
-        wait = line.expected(call.priority, now, len(self._seats))
-        # With no worker up, how it went is no guide to how it will go. And one may always wait: that keeps learning.
-        if first is not None and self._seats:
-            runs = self._runs.get(call.node)
-            needs = CAUTION * wait + (runs.nearly_always(now) if runs is not None else 0.0)
-            if now + needs > call.deadline or wait > self._max_wait:
-                raise Busy("the wait would be too long", retry_after=wait)
-        if not line.has_room(call.size):
-            for other in line.make_room(call):
-                behind = line.expected(other.priority, now, len(self._seats))
-                self._turn_away(other, Busy("a call of a higher class has taken its place", retry_after=behind))
-            if not line.has_room(call.size):
-                raise Busy("every place in the queue is taken", retry_after=wait)
-        line.append(call, now)
-
-    def _next(self, now: float) -> C | None:
-        """Whose turn it is, of those for whom it is not too late."""
-        line = self._line
-        while (call := line.take(now)) is not None:
-            if not self._is_late(call, now):
-                return call
-            line.skipped(call)
-            self._give_up(call, now)
-        return None
-
-    def _give_up(self, call: C, now: float) -> None:
-        wait = self._line.expected(call.priority, now, len(self._seats))
-        self._turn_away(call, Expired("no worker was free in time", retry_after=wait))
-
-    def _is_late(self, call: C, now: float) -> bool:
-        runs = self._runs.get(call.node)
-        return now + (runs.usually(now) if runs is not None else 0.0) >= call.deadline
-
-    def _learn(self, call: C, now: float) -> None:
-        took = now - call.sent
-        runs = self._runs.get(call.node)
-        if runs is None:
-            self._runs[call.node] = Runs(took, now)
-        # One that was ended because nobody waits any more would have taken longer, who knows how much.
-        elif took > runs.usually(now) or not (call.left or now >= call.deadline):
-            runs.learn(took, now)
 
     def _set_room(self, seat: Seat, room: int) -> None:
         if room != seat.room:

@@ -285,7 +285,7 @@ def test_who_would_wait_longer_than_it_has_time_is_refused_at_once_and_told_how_
 
 def test_a_line_that_would_be_too_long_takes_nobody_however_much_time_they_have() -> None:
     made, _, now = busy(0.1)
-    made._max_wait = 0.35
+    made._entry._max_wait = 0.35
     for _ in range(3):
         made.submit(Call(), now)
     with pytest.raises(Busy):
