@@ -32,6 +32,7 @@ class Recycler:
         self._salt = os.urandom(8)
         self._busy = False
         self._quiet_until = 0.0
+        self._complained = False
 
     async def watch(self) -> None:
         """Look again and again, until cancelled."""
@@ -42,6 +43,7 @@ class Recycler:
                 await anyio.sleep(LOOK_EVERY)
                 workers = {str(worker.name): worker for worker in self._group.everybody() if worker.state in _LOOKED_AT}
                 used = list(self._used(workers.values()))
+                self._complain(used)
                 for doomed in self._policy.to_kill(used):
                     workers[doomed.name].condemn(doomed.why)
                 if self._busy or time.monotonic() < self._quiet_until:
@@ -49,6 +51,14 @@ class Recycler:
                 if (verdict := self._policy.to_replace(used)) is not None and self._group.serves:
                     self._busy = True
                     tasks.start_soon(self._replace, workers[verdict.name], verdict)
+
+    def _complain(self, used: Iterable[Used]) -> None:
+        """Say once that nobody is watched, for then a bound is none."""
+        blind = self._policy.max_memory is not None and any(one.seated and not one.memory for one in used)
+        if blind and not self._complained:
+            self._complained = True
+            told = f"{self._group.name}: max_memory is without effect, for /proc does not tell what workers have"
+            self._group.tell(Trouble(f"{told}; mount it without hidepid"))
 
     async def _replace(self, worker: Worker, verdict: Verdict) -> None:
         try:

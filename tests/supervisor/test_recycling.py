@@ -199,6 +199,20 @@ def test_a_successor_that_does_not_come_up_is_not_tried_again_at_once(stage: Sta
 
 
 @pytest.mark.fault
+def test_memory_that_cannot_be_seen_is_complained_of_once(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("supervisor.child.own_bytes", lambda _pid: 0)
+
+    async def story() -> None:
+        async with stage.running(stage.plan(recycled(Recycling(max_memory=80 * MiB), cpu=1, web=0))) as live:
+            trouble = await live.sees(events.Trouble)
+            assert trouble.what.startswith("cpu: max_memory is without effect")
+            await anyio.sleep(0.1)
+            assert len(live.seen(events.Trouble)) == 1
+
+    anyio.run(story)
+
+
+@pytest.mark.fault
 @pytest.mark.parametrize("forced", [False, True])
 def test_a_stop_while_a_worker_is_recycled_leaves_nothing(stage: Stage, forced: bool) -> None:
     stage.behave("cpu", "calls 10")
