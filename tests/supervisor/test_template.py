@@ -46,6 +46,7 @@ SOAK = int(os.environ.get("SHUNTER_SOAK", "1"))
 THREAD = "import threading, time; threading.Thread(target=time.sleep, args=(600,), name='ticker', daemon=True).start()"
 SOCKET = "import socket; line = socket.socket()"
 LATE = "os.register_at_fork(after_in_child=lambda: note('forked') or __import__('time').sleep(0.4))"
+LINGERING = "os.register_at_fork(after_in_parent=lambda: __import__('time').sleep(0.3))"
 STILLBORN = (
     "os.register_at_fork(after_in_child=lambda: os._exit(1) if __import__('os').path.exists(HERE + '/die') else 0)"
 )
@@ -184,6 +185,19 @@ def test_a_template_that_dies_with_orders_costs_no_life(shop: Shop, monkeypatch:
             assert stuck.reason == "killed: did not fork cpu-0#2 in 0.3 s"
             assert (await cpu(shop)).workers[0].pid in {note["pid"] for note in shop.notes("imported")}
             assert not live.seen(events.WorkerExited, worker="cpu-0#2")
+
+    anyio.run(story)
+
+
+def test_a_worker_waits_until_it_is_the_supervisors(tmp_path: Path) -> None:
+    shop = Shop(tmp_path, LINGERING)
+
+    async def story() -> None:
+        async with shop.running() as live:
+            await live.sees(events.Serving)
+            (started,) = shop.notes("started")
+            assert started["parent"] == os.getpid()
+            assert len(shop.notes("imported")) == 1
 
     anyio.run(story)
 
