@@ -113,7 +113,8 @@ def make_plan(
         for fault in described.faults
     ]
     faults += [*check_groups(groups, described), *check_links(config, groups, users or {}), *unbound]
-    faults += check_hooks(groups, described, asynchronous=())
+    looped = [group.name for group in groups if getattr(group, "mode", "sync") == "async"]
+    faults += check_hooks(groups, described, looped)
     faults += check_workers(groups, config.runtime.platform.execution_ipc.transport, machine)
     ConfigFaults.raise_for(faults)
     sockets = str(state_dir / LINKS) if config.runtime.platform.execution_ipc.transport == "unix" else ""
