@@ -234,6 +234,35 @@ def test_a_worker_in_its_birth_can_be_stopped(tmp_path: Path, signals: tuple[int
     anyio.run(story)
 
 
+def test_a_start_that_waits_for_its_template_can_be_stopped(shop: Shop) -> None:
+    async def story() -> None:
+        plan = shop.plan()
+        shop.write("note('asleep')\nimport time\ntime.sleep(600)")
+        async with shop.running(plan) as live:
+            await live.until(lambda: shop.notes("asleep"))
+            os.kill(os.getpid(), signal.SIGTERM)
+            await live.over.wait()
+            assert live.failure is None
+            assert not psutil.Process().children(recursive=True)
+
+    anyio.run(story)
+
+
+def test_a_group_serves_without_the_template_that_crashes_whenever_it_is_started(shop: Shop) -> None:
+    async def story() -> None:
+        plan = shop.plan()
+        shop.write("import sys\nif '--template' in sys.argv: os._exit(9)")
+        async with shop.running(plan) as live:
+            await live.sees(events.Serving)
+            group = await cpu(shop)
+            assert group.state == "up"
+            assert group.template.state in {"waiting", "starting"}
+            assert "exited with code 9" in group.template.reason
+            assert {note["pid"] for note in shop.notes("started")} == {worker.pid for worker in group.workers}
+
+    anyio.run(story)
+
+
 @pytest.mark.parametrize(
     ("more", "words"),
     [
