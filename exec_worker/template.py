@@ -22,7 +22,7 @@ from ipc.birth import fork_twice, move_in, wait_for_adoption
 from ipc.hardening import open_descriptors
 from ipc.log import Log
 from ipc.logbridge import install
-from ipc.messages.lifeline import Broken, Ready
+from ipc.messages.lifeline import Broken, Preload, Ready
 from ipc.parent import Inherited, Parent
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from exec_worker.binding import Binding
     from ipc.birth import Belongings
     from ipc.hardening import Termination
-    from ipc.messages.lifeline import Preload
 
 _SETTLING = 2.0
 """How long threads that a fork has ended may take to disappear, seconds."""
@@ -55,7 +54,7 @@ class _Warm(NamedTuple):
 
 def serve(parent: Parent, given: Inherited) -> Newborn:
     """Import the nodes, then fork a worker for each order. Returns in the workers alone."""
-    told = parent.preload()
+    told = parent.first(Preload)
     os.close(given.page)
     log = Log(told.name, told.log)
     bridge = install(log, told.log.level)

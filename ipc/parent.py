@@ -149,11 +149,7 @@ class Parent:
 
         A child that cannot read its own application says so and leaves.
         """
-        return self._first(Bootstrap)
-
-    def preload(self) -> Preload:
-        """The same for a template: what it is to import."""
-        return self._first(Preload)
+        return self.first(Bootstrap)
 
     def order(self) -> Belongings:
         """Wait for the next order that a template is given. Raises Orphaned, BadMessage."""
@@ -187,7 +183,8 @@ class Parent:
         self._deafen()
         self._socket.close()
 
-    def _first(self, kind: type[First]) -> First:
+    def first(self, kind: type[First]) -> First:
+        """The same for what else a child may be told first: a template what it is to import."""
         size = int.from_bytes(self._exactly(4), "big")
         if size > MAX_MESSAGE:
             raise BadMessage(f"a bootstrap of {size} bytes; {MAX_MESSAGE} are allowed")
