@@ -27,14 +27,15 @@ class Call:
     """`future` gives its Answer, or the IpcError that says what may be done next."""
 
     __slots__ = (
-        *("body", "deadline", "future", "group", "id", "left", "link", "meta", "node", "priority", "seat", "sent"),
-        *("since", "size", "slow"),
+        *("attempts", "begun", "body", "deadline", "future", "group", "id", "idempotent", "left", "link", "meta"),
+        *("node", "priority", "seat", "sent", "since", "size", "slow"),
     )
 
     def __init__(
         self,
         group: Group,
         node: str,
+        idempotent: bool,
         call_id: bytes,
         meta: bytes,
         body: bytes | memoryview,
@@ -45,7 +46,7 @@ class Call:
         priority: int = NORMAL,
     ) -> None:
         self.id = call_id
-        self.group, self.node, self.priority = group, node, priority
+        self.group, self.node, self.idempotent, self.priority = group, node, idempotent, priority
         self.since = self.sent = since
         self.meta, self.body, self.size = meta, body, len(body)
         self.deadline = since + timeout
@@ -53,5 +54,11 @@ class Call:
         self.seat: Seat | None = None
         self.link: Link | None = None
         """Where it was sent last."""
+        self.sent = 0.0
+        """When that was, monotonic seconds."""
+        self.attempts = 0
+        """Workers that were gone before they had answered it."""
+        self.begun = False
+        """Whether one of those may have begun it."""
         self.left = False
         self.future = future

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ipc.call import Answer, Call
 from ipc.clock import now
 from ipc.decoding.limits import UNREADABLE
-from ipc.errors import CallTimeout, Cancelled, Expired, IpcError, LinkLost, Misuse, NoWorker, TooLarge, from_code
+from ipc.errors import (
+    CallTimeout,
+    Cancelled,
+    Expired,
+    IpcError,
+    LinkLost,
+    Misuse,
+    NoWorker,
+    Rejected,
+    TooLarge,
+    WorkerDied,
+    from_code,
+)
+from ipc.flow.fate import Fate, Fates
 from ipc.flow.pending import Pending
+from ipc.flow.retry import verdict
 from ipc.mesh import Group, Mesh, Peer, peer_of
 from ipc.messages.calls import (
     ERROR_OF,
@@ -21,18 +35,20 @@ from ipc.messages.calls import (
     decode_not_started,
     decode_reply,
 )
+from ipc.messages.lifeline import Abandoned, Ended, Suspected
 from ipc.priority import NORMAL
+from ipc.quarantine import Quarantine, mark_of
 from ipc.transport.tcp import dial
 from ipc.wire.frame import MAX_META, Frame, Refusal, Refuse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
-    from ipc.errors import Rejected
     from ipc.flow.dispatch import Seat, Send
+    from ipc.flow.fate import Told
     from ipc.link import Link
     from ipc.mesh import Connect
-    from ipc.messages.lifeline import Limits, Peers
+    from ipc.messages.lifeline import FromChild, Limits, Peers, Quarantined
     from ipc.names import WorkerName
     from ipc.wire.session import Terms
 
@@ -40,11 +56,24 @@ SWEEP = 0.02
 """How often deadlines are looked at while any call waits, seconds."""
 NO_WORKER_PATIENCE = 5.0
 """How long a call waits for a group that has no worker at all, seconds: a successor is there sooner or not soon."""
+ABANDON_AFTER = 0.1
+"""How long a worker may take to say that it gave up a call nobody waits for, seconds; then the supervisor is told."""
 MAX_BUDGET_MS = 2**32 - 1
 # As plain numbers: looking up a member of an enumeration costs more than the comparison it is for.
 _REQUEST, _CANCEL, _DECLINE = int(Kind.REQUEST), int(Kind.CANCEL), int(Kind.DECLINE)
 _REPLY, _FAILURE, _READY, _CLOSED = int(Kind.REPLY), int(Kind.FAILURE), int(Kind.READY), int(Kind.CLOSED)
 _LAST_RESORT, _SLOT_KEPT = int(Flag.LAST_RESORT), int(Flag.READY)
+
+
+class Route(NamedTuple):
+    """Who runs a node, and whether running it twice does no harm."""
+
+    group: Group
+    idempotent: bool
+
+
+def _nobody(_message: object) -> None:
+    """Who is told if there is no supervisor: everything lives in one process."""
 
 
 class Caller:
@@ -57,18 +86,23 @@ class Caller:
         limits: Limits,
         routes: Mapping[str, str],
         connect: Connect = dial,
-        on_moved: Callable[[str, int], None] | None = None,
+        tell: Callable[[FromChild], object] = _nobody,
+        idempotent: Collection[str] = (),
     ) -> None:
         """`routes` says which group runs a node, `connect` how an address is reached.
 
-        `on_moved` hears of each worker that has new keys, and their epoch, once no link under older ones is left.
+        `tell` takes messages to the supervisor. `idempotent` nodes may be tried again.
         """
         self.me = me
         self._terms = terms
         self._loop = asyncio.get_running_loop()
         self._groups = {name: Group(name, limits, self._turned_away) for name in sorted(set(routes.values()))}
-        self._routes = {node: self._groups[group] for node, group in routes.items()}
-        self._mesh = Mesh(self, me, terms, self._groups, connect, on_moved)
+        self._routes = {node: Route(self._groups[group], node in idempotent) for node, group in routes.items()}
+        self._mesh = Mesh(self, me, terms, self._groups, connect, tell)
+        self._tell = tell
+        self._fates: Fates[Call] = Fates()
+        self._quarantine = Quarantine()
+        self._called_off: dict[bytes, tuple[str, float]] = {}
         self._pending: Pending[Call] = Pending()
         self._sweeper: asyncio.TimerHandle | None = None
 
@@ -87,11 +121,12 @@ class Caller:
         """Send a call on its way, or let it wait for a worker; await its `future`.
 
         `timeout` is the caller's time, seconds. `slow` is called once, with the call, if it is not over soon.
-        Raises Misuse for a node nobody runs, TooLarge, Busy, NoWorker: nothing was done then.
+        Raises Misuse for a node nobody runs, TooLarge, Quarantined, Busy, NoWorker: nothing was done then.
         """
-        group = self._routes.get(node)
-        if group is None:
+        route = self._routes.get(node)
+        if route is None:
             raise Misuse(f"no group runs a node called {node!r}")
+        group = route.group
         if len(body) > self._terms.max_payload:
             raise TooLarge(f"{len(body)} bytes; at most {self._terms.max_payload} are allowed")
         if len(meta) > MAX_META:
@@ -99,9 +134,13 @@ class Caller:
         time = now()
         if group.empty_since is not None and time - group.empty_since > NO_WORKER_PATIENCE:
             raise NoWorker(f"no worker of {group.name} is up")
-        call = Call(group, node, call_id, meta, body, time, timeout, slow, self._loop.create_future(), priority)
+        if self._quarantine:
+            self._quarantine.check(meta, body, time)
+        future = self._loop.create_future()
+        call = Call(group, node, route.idempotent, call_id, meta, body, time, timeout, slow, future, priority)
         send = group.dispatch.submit(call, time)
         self._pending.open(call.id, call)
+        group.budget.earn()
         if send is not None and not self._send(send, time):
             self._send_all(group.dispatch.answered(send.seat, send.seat.room, None, time))
         if self._sweeper is None:
@@ -113,7 +152,8 @@ class Caller:
         if self._pending.leave(call.id) is not None:
             self._leave(call, Cancelled("the caller went away"))
             call.left = True
-            self._call_off(call)
+            if call.seat is not None and self._call_off(call):
+                self._called_off[call.id] = call.seat.name, now()
 
     @property
     def late(self) -> int:
@@ -132,6 +172,13 @@ class Caller:
     def update(self, peers: Peers) -> None:
         """Take the newest list of workers."""
         self._mesh.update(peers)
+
+    def fate(self, message: Ended | Quarantined) -> None:
+        """Hear from the supervisor what a worker had begun that is dead, or what is not to be begun any more."""
+        if isinstance(message, Ended):
+            self._conclude(message.server, self._fates.ended(message))
+        else:
+            self._quarantine.add(message.mark, now() + message.seconds)
 
     async def close(self) -> None:
         """End every link; what still waits fails."""
@@ -170,6 +217,8 @@ class Caller:
         except UNREADABLE:
             peer.outstanding[call.id] = call  # it has no answer yet, and `ended` tells it so
             raise Refuse(Refusal.DECODE) from None
+        if self._called_off:
+            self._called_off.pop(call.id, None)
         if peer.withdrawn and not peer.outstanding:
             link.close()
 
@@ -178,13 +227,14 @@ class Caller:
         self.heard(link, frame)
 
     def ended(self, link: Link) -> None:
-        """A link is gone: what was outstanding on it has an unknown outcome."""
+        """A link is gone: what was outstanding on it waits until its fate is known."""
         peer = peer_of(link)
         lost, peer.outstanding = peer.outstanding, {}
         self._mesh.ended(peer)
-        for call in lost.values():
-            if self._pending.leave(call.id) is not None:
-                self._leave(call, LinkLost(f"{peer.spec.name} was gone before it answered"))
+        for call_id in self._called_off.keys() & lost.keys():
+            del self._called_off[call_id]
+        waiting = [call for call in lost.values() if self._pending.peek(call.id) is call]
+        self._conclude(peer.spec.name, self._fates.lost(peer.spec.name, waiting, now()))
 
     # -- inside
 
@@ -202,6 +252,21 @@ class Caller:
             self._over(peer, link, call, frame.flags, failure.room)
         else:
             self._not_started(peer, call, decode_not_started(frame.meta))
+
+    def _conclude(self, server: str, told: Iterable[Told[Call]]) -> None:
+        """The fate of calls that `server` had is known: they are tried again, or their callers are told."""
+        for call, fate in told:
+            if self._pending.peek(call.id) is not call:
+                continue
+            if fate is Fate.SUSPECT:
+                self._tell(Suspected(mark_of(call.meta, call.body)))
+            error = verdict(call, fate, server, call.group.budget)
+            if error is None:
+                call.seat = None
+                self._send_all(call.group.dispatch.resubmit(call, now()))
+            else:
+                self._pending.leave(call.id)
+                self._leave(call, error)
 
     def _over(self, peer: Peer, link: Link, call: Call, flags: int, room: int) -> None:
         """A call left its slot: who comes next?"""
@@ -245,8 +310,8 @@ class Caller:
         seat, call, last_resort = send
         budget = int((call.deadline - time) * 1000)
         if budget < 1:
-            if self._pending.leave(call.id) is not None and not call.future.done():
-                call.future.set_exception(Expired("no worker was free in time"))
+            if self._pending.leave(call.id) is not None:
+                _fail(call, Expired("no worker was free in time"))
             return False
         link = call.group.links[seat]
         peer = link.state
@@ -259,21 +324,23 @@ class Caller:
 
     def _turned_away(self, call: Call, error: Rejected) -> None:
         """It waited, and the dispatch will not send it: nothing was done."""
-        if self._pending.leave(call.id) is not None and not call.future.done():
-            call.future.set_exception(error)
+        if self._pending.leave(call.id) is not None:
+            _fail(call, error)
 
     def _leave(self, call: Call, error: IpcError) -> None:
         """The call has left the table; tell its future, and the queue if it was there."""
         if call.seat is None:
             call.group.dispatch.withdraw(call)
         call.body = b""  # it may stay in the queue or with its worker for a while, and is not counted any more
-        if not call.future.done():
-            call.future.set_exception(error)
+        _fail(call, error)
 
-    def _call_off(self, call: Call) -> None:
+    def _call_off(self, call: Call) -> bool:
         """Tell the worker that has the call, if one has it, that nobody waits for it any more."""
-        if call.seat is not None and call.link is not None:
-            call.link.send(_CANCEL, call.id)
+        link = call.link
+        if call.seat is None or link is None:
+            return False
+        link.send(_CANCEL, call.id)
+        return call.id in peer_of(link).outstanding
 
     def _sweep(self) -> None:
         """Deadlines, calls that have become slow, groups that stay empty: one pass over what is live."""
@@ -281,9 +348,14 @@ class Caller:
         try:
             self._look(time)
         finally:
-            self._sweeper = self._loop.call_later(SWEEP, self._sweep) if len(self._pending) else None
+            busy = len(self._pending) or self._called_off
+            self._sweeper = self._loop.call_later(SWEEP, self._sweep) if busy else None
 
     def _look(self, time: float) -> None:
+        if len(self._fates):
+            self._conclude("its worker", self._fates.overdue(time))
+        if self._called_off:
+            self._abandon(time)
         for call in self._pending.expire(time):
             if call.seat is None:
                 self._leave(call, Expired("no worker was free in time"))
@@ -299,8 +371,22 @@ class Caller:
             if group.empty_since is not None and time - group.empty_since > NO_WORKER_PATIENCE:
                 for call in group.dispatch.evict():
                     self._pending.leave(call.id)
-                    if not call.future.done():
-                        call.future.set_exception(NoWorker(f"no worker of {group.name} is up"))
+                    _fail(call, NoWorker(f"no worker of {group.name} is up"))
+
+    def _abandon(self, time: float) -> None:
+        """A node may keep its whole process from hearing that its caller has left: the supervisor needs no answer."""
+        for call_id, (server, since) in list(self._called_off.items()):
+            if time - since > ABANDON_AFTER:
+                del self._called_off[call_id]
+                self._tell(Abandoned(server, call_id))
+
+
+def _fail(call: Call, error: IpcError) -> None:
+    """Tell whoever waits. Nobody is told that nothing was done who was begun once already."""
+    if call.begun and isinstance(error, Rejected):
+        error = WorkerDied(f"its worker died before it answered, and then {error}")
+    if not call.future.done():
+        call.future.set_exception(error)
 
 
 _NOT_STARTED = {

@@ -6,9 +6,12 @@ IpcError
 │   ├── Busy
 │   ├── Draining
 │   ├── Expired
+│   ├── WorkerGone
+│   ├── Quarantined
 │   └── TooLarge
 ├── OutcomeUnknown      it may have been done; ask again only if twice is harmless
 │   ├── CallTimeout
+│   ├── WorkerDied
 │   └── LinkLost
 ├── CallFailed          it arrived, and the answer is no
 │   ├── NoSuchNode
@@ -70,6 +73,18 @@ class Expired(Rejected):
     code = "expired"
 
 
+class WorkerGone(Rejected):
+    """The worker that had it was gone before it was begun, and so was the next."""
+
+    code = "worker_gone"
+
+
+class Quarantined(Rejected):
+    """The same request has killed worker after worker. Asking again is in vain for some minutes."""
+
+    code = "quarantined"
+
+
 class TooLarge(Rejected):
     """The request is larger than the configuration allows. Asking again with the same body is in vain."""
 
@@ -86,6 +101,12 @@ class CallTimeout(OutcomeUnknown):
     """The node had been handed the call, and no reply came in time."""
 
     code = "timeout"
+
+
+class WorkerDied(OutcomeUnknown):
+    """It was begun, and its worker died before the answer came: some of it may have been done."""
+
+    code = "worker_died"
 
 
 class LinkLost(OutcomeUnknown):

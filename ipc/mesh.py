@@ -10,8 +10,10 @@ from msgspec.structs import replace
 
 from ipc.clock import now
 from ipc.flow.dispatch import Dispatch, Seat
+from ipc.flow.retry import RetryBudget
 from ipc.fork import wiped_at_fork
 from ipc.link import MAX_HANDSHAKE, dialling
+from ipc.messages.lifeline import Moved
 from ipc.names import WorkerName, parse_worker
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from ipc.errors import Rejected
     from ipc.flow.dispatch import Send
     from ipc.link import Link, Side
-    from ipc.messages.lifeline import Limits, Peers
+    from ipc.messages.lifeline import FromChild, Limits, Peers
     from ipc.messages.lifeline import Peer as Spec
     from ipc.transport.base import End
     from ipc.wire.session import Terms
@@ -44,7 +46,7 @@ class Connect(Protocol):
 class Group:
     """The workers of one group as this process sees them."""
 
-    __slots__ = ("dispatch", "empty_since", "links", "name")
+    __slots__ = ("budget", "dispatch", "empty_since", "links", "name")
 
     def __init__(self, name: str, limits: Limits, turn_away: Callable[[Call, Rejected], None]) -> None:
         self.name = name
@@ -55,6 +57,7 @@ class Group:
             turn_away,
             limits.queue_wait,
         )
+        self.budget = RetryBudget()
         self.links: dict[Seat, Link] = {}
         self.empty_since: float | None = now()
 
@@ -113,11 +116,11 @@ class Mesh:
         terms: Terms,
         groups: Mapping[str, Group],
         connect: Connect,
-        on_moved: Callable[[str, int], None] | None,
+        tell: Callable[[FromChild], object],
     ) -> None:
-        """`side` hears what the links say; `on_moved` is the caller's."""
+        """`side` hears what the links say, `tell` is the caller's."""
         self._side, self._me, self._terms, self._groups, self._connect = side, me, terms, groups, connect
-        self._on_moved = on_moved
+        self._tell = tell
         self._loop = asyncio.get_running_loop()
         self._peers: dict[str, Peer] = {}
         self._closed = False
@@ -222,8 +225,7 @@ class Mesh:
                 return
             before = before.before
         peer.before = None
-        if self._on_moved is not None:
-            self._on_moved(peer.spec.name, peer.spec.epoch)
+        self._tell(Moved(peer.spec.name, peer.spec.epoch))
 
 
 def _down(group: Group, seat: Seat) -> None:

@@ -21,11 +21,13 @@ from ipc.messages.lifeline import (
     Bootstrap,
     Broken,
     Drain,
+    Ended,
     Fork,
     Hardened,
     Install,
     Peers,
     Preload,
+    Quarantined,
     Retire,
     decode_from_supervisor,
     encode,
@@ -99,6 +101,7 @@ class Parent:
         self._on_peers: Callable[[Peers], None] = _ignore
         self._on_drain: Callable[[Drain], None] = _ignore
         self._on_keys: Callable[[Install | Retire], None] = _ignore
+        self._on_fate: Callable[[Ended | Quarantined], None] = _ignore
         self._on_gone: Callable[[], None] = leave
 
     @classmethod
@@ -167,6 +170,7 @@ class Parent:
         on_peers: Callable[[Peers], None] | None = None,
         on_drain: Callable[[Drain], None] | None = None,
         on_keys: Callable[[Install | Retire], None] | None = None,
+        on_fate: Callable[[Ended | Quarantined], None] | None = None,
         on_gone: Callable[[], None] = leave,
     ) -> None:
         """From now on hear the supervisor in `loop`; to be called in its thread.
@@ -174,7 +178,7 @@ class Parent:
         `on_gone` is called once, when the supervisor is dead or makes no sense any more.
         """
         self._on_peers, self._on_drain, self._on_gone = on_peers or _ignore, on_drain or _ignore, on_gone
-        self._on_keys = on_keys or _ignore
+        self._on_keys, self._on_fate = on_keys or _ignore, on_fate or _ignore
         self._loop = loop
         loop.add_reader(self._socket.fileno(), self._read)
 
@@ -230,6 +234,8 @@ class Parent:
                 self._on_drain(message)
             case Install() | Retire():
                 self._on_keys(message)
+            case Ended() | Quarantined():
+                self._on_fate(message)
             case Bootstrap() | Preload() | Fork():
                 pass  # a life has one; a second says nothing new
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ipc.birth import Belongings
+    from ipc.ledger import Begun, Ledger
     from ipc.messages.lifeline import FromChild, FromSupervisor
     from supervisor.events import Event, Stream
     from supervisor.group import Seat
@@ -52,6 +53,9 @@ class Home(Protocol):
 
     def heard(self, worker: Worker, message: FromChild) -> None:
         """Take note of something it said that is not about its own life."""
+
+    def buried(self, worker: Worker, begun: Begun, suspects: tuple[bytes, ...]) -> None:
+        """Take note of the calls that a process of its had begun, which is dead, and which it may have died of."""
 
     def tell(self, event: Event) -> None:
         """Say to everybody what happened."""
@@ -122,6 +126,10 @@ class Worker:
         """Calls it has finished in this life, and bytes of memory that nobody has back before it ends."""
         return self.counts()[0], own_bytes(self.pid) if self.pid is not None else 0
 
+    def overrun(self, why: str) -> None:
+        """A call of its does not end by itself: have it print its stacks and die."""
+        self._happen(life.Overran(why))
+
     def settle(self, spec: Spec, reason: str) -> None:
         """It was on trial and has the seat now: from here on `spec` holds."""
         self.life = replace(self.life, spec=spec, row=0)
@@ -143,6 +151,11 @@ class Worker:
             reason=self.reason,
             refused=refused,
         )
+
+    @property
+    def ledger(self) -> Ledger | None:
+        """What its process has begun, if it has one."""
+        return self._process.ledger if self._process is not None else None
 
     def counts(self, slot: int = 0) -> tuple[int, int, int]:
         """Calls finished, running, messages refused: its own, or those of a worker that is a thread of it."""
@@ -169,6 +182,8 @@ class Worker:
                     self._lifeline.send(message)
             case life.Drain(grace) if self._lifeline is not None:
                 self._lifeline.send(said.Drain(grace))
+            case life.Dump() if self._process is not None:
+                self._process.dump()
             case life.Kill() if self._process is not None:
                 self._process.kill()
                 if self._process.pid is None:  # nobody to kill, and no end to hear of
@@ -262,7 +277,7 @@ class Worker:
                 self._happen(life.Broke(what, traceback))
             case said.Drained():
                 self._happen(life.Drained())
-            case said.Installed() | said.Moved():
+            case said.Installed() | said.Moved() | said.Abandoned() | said.Suspected():
                 self._home.heard(self, message)
 
     def _lost(self, process: Process, why: str) -> None:
@@ -281,7 +296,9 @@ class Worker:
 
     def _exited(self, process: Process) -> None:
         if process is self._process:
-            self._ended(self._forget(process))
+            running = tuple(call.call_id for call in process.ledger.running())
+            self._home.buried(self, process.ledger.begun(), () if self.life.verdict else running)
+            self._ended(self._forget(process), busy=bool(running))
 
     def _forget(self, process: Process) -> str:
         """Let go of a process that has ended, or never was; how it ended."""
@@ -295,5 +312,5 @@ class Worker:
         self._process, self._lifeline, self._outputs = None, None, ()
         return how
 
-    def _ended(self, how: str) -> None:
-        self._happen(life.Exited(how, _dice.random()))
+    def _ended(self, how: str, *, busy: bool = False) -> None:
+        self._happen(life.Exited(how, _dice.random(), busy))

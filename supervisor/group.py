@@ -22,6 +22,7 @@ from supervisor.standing import is_hopeless, is_settled, summary
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from ipc.ledger import Begun
     from ipc.messages.lifeline import FromChild, FromSupervisor
     from supervisor.events import Event
     from supervisor.nursery import MakeTemplate
@@ -55,6 +56,7 @@ class Group:
         refresh: Callable[[], None],
         tell: Callable[[Event], None],
         heard: Callable[[Worker, FromChild], None],
+        buried: Callable[[Worker, Begun, tuple[bytes, ...]], None],
         policy: RestartPolicy | None = None,
         template: MakeTemplate | None = None,
     ) -> None:
@@ -64,6 +66,7 @@ class Group:
         self.greeting = greeting
         self.tell = tell
         self.heard = heard
+        self.buried = buried
         self._refresh = refresh
         self._spec = Spec(plan.start_timeout, plan.drain_timeout, policy or RestartPolicy())
         self._on_trial = replace(self._spec, policy=RestartPolicy(limit=0))

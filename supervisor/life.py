@@ -16,14 +16,15 @@ class State(enum.Enum):
     STARTING = "starting"  # spawned; neither hardened nor ready, or hardened and not ready
     UP = "up"
     DRAINING = "draining"  # finishing, or about to end by its own word
+    OVERRUN = "overrun"  # a call's time is long over; it prints where it is before it is killed
     KILLING = "killing"  # sent SIGKILL; not yet reaped
     WAITING = "waiting"  # died; starts again when the timer rings
     FAILED = "failed"  # died too often; waits for somebody
 
 
-RUNNING = frozenset({State.STARTING, State.UP, State.DRAINING, State.KILLING})
+RUNNING = frozenset({State.STARTING, State.UP, State.DRAINING, State.OVERRUN, State.KILLING})
 """The states in which there is a process."""
-TIMED = frozenset({State.STARTING, State.DRAINING, State.WAITING})
+TIMED = frozenset({State.STARTING, State.DRAINING, State.OVERRUN, State.WAITING})
 """The states that a timer ends if nothing else does."""
 
 
@@ -77,11 +78,20 @@ class Condemned:
 
 
 @dataclass(frozen=True, slots=True)
+class Overran:
+    """A call does not end, though its time is over or its caller gone: only force helps. `why` in words."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Exited:
     """Its process has ended, or could not be made. `dice` in [0, 1) is for the wait before the next one."""
 
     how: str
     dice: float = 0.5
+    busy: bool = False
+    """Whether a call was running: its death says more of the call than of the worker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +99,7 @@ class TimerRang:
     """The time it was given is over."""
 
 
-Event: TypeAlias = Start | Stop | Hardened | Ready | Broke | Drained | Lost | Condemned | Exited | TimerRang
+Event: TypeAlias = Start | Stop | Hardened | Ready | Broke | Drained | Lost | Condemned | Overran | Exited | TimerRang
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +120,11 @@ class Drain:
 
 
 @dataclass(frozen=True, slots=True)
+class Dump:
+    """Have it print the stacks of all its threads."""
+
+
+@dataclass(frozen=True, slots=True)
 class Kill:
     """End its process without asking."""
 
@@ -121,7 +136,7 @@ class SetTimer:
     seconds: float | None
 
 
-Action: TypeAlias = Spawn | Greet | Drain | Kill | SetTimer
+Action: TypeAlias = Spawn | Greet | Drain | Dump | Kill | SetTimer
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +158,8 @@ class Child:
     hardened: bool = False
     row: int = 0
     up_since: float | None = None
+    overran: bool = False
+    """Whether it is ended for the sake of a call that did not end, for which it is not to blame."""
     verdict: str = ""
     """Why this life is over although its process is not; it counts more than how the process then ends."""
     reason: str = ""

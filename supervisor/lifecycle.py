@@ -4,6 +4,7 @@ Pure: it starts nothing, waits for nothing and knows no clock. `child.py` carrie
 
     DOWN -> STARTING -> UP -> DRAINING -> DOWN         told to stop
                |         |        |
+               |      OVERRUN    |                     a call of its does not end
                |         |     KILLING                 too late, or told to hurry
                v         v
              WAITING or FAILED                         it died: again in a while, or not before somebody asks
@@ -20,11 +21,13 @@ from supervisor.life import (
     Condemned,
     Drain,
     Drained,
+    Dump,
     Exited,
     Greet,
     Hardened,
     Kill,
     Lost,
+    Overran,
     Ready,
     SetTimer,
     Spawn,
@@ -44,6 +47,8 @@ LEAVE_TIMEOUT = 5.0
 """How long a process may take to end once it has said that it will; seconds."""
 DRAIN_MARGIN = 0.5
 """How much later than told a draining process is killed, so that its own clock may ring first."""
+DUMP_TIME = 0.1
+"""How long a worker has to print its stacks before it is killed, seconds."""
 
 Step: TypeAlias = "tuple[Child, tuple[Action, ...]]"
 
@@ -67,7 +72,7 @@ def _resting(child: Child, event: Event, now: float) -> Step:
 
 
 def _spawn(child: Child) -> Step:
-    born = replace(child, state=State.STARTING, hardened=False, up_since=None, verdict="")
+    born = replace(child, state=State.STARTING, hardened=False, up_since=None, overran=False, verdict="")
     return born, (Spawn(), SetTimer(child.spec.start_timeout))
 
 
@@ -104,6 +109,8 @@ def _up(child: Child, event: Event, now: float) -> Step:
             return replace(child, state=State.DRAINING), (SetTimer(LEAVE_TIMEOUT),)
         case Broke(what, traceback):
             return _kill(replace(child, traceback=traceback), f"broke after it was ready: {what}")
+        case Overran(why):
+            return _overrun(child, why)
     return _running(child, event, now)
 
 
@@ -117,6 +124,21 @@ def _draining(child: Child, event: Event, now: float) -> Step:
             return _kill(child, f"killed: had not finished after {child.spec.drain_timeout:g} s")
         case Lost():  # on its way out it hangs up first
             return child, ()
+        case Overran(why):
+            return _overrun(child, why)
+    return _running(child, event, now)
+
+
+def _overrun(child: Child, why: str) -> Step:
+    return replace(child, state=State.OVERRUN, overran=True, verdict=f"killed: {why}"), (Dump(), SetTimer(DUMP_TIME))
+
+
+def _overrunning(child: Child, event: Event, now: float) -> Step:
+    match event:
+        case Start() | Stop(force=False):
+            return replace(child, wanted=isinstance(event, Start)), ()
+        case TimerRang() | Lost():
+            return _kill(child, child.verdict)
     return _running(child, event, now)
 
 
@@ -161,6 +183,10 @@ def _exited(child: Child, event: Exited, now: float) -> Step:
         return replace(dead, state=State.DOWN), (SetTimer(None),)
     if was is State.DRAINING:  # it left as announced, which is no crash
         return replace(dead, state=State.WAITING), (SetTimer(child.spec.policy.base),)
+    if child.overran:  # we did it, and the next call is waiting
+        return replace(dead, state=State.WAITING), (SetTimer(0.0),)
+    if event.busy:  # not counted: else whoever may call could have the whole group given up
+        return replace(dead, state=State.WAITING), (SetTimer(child.spec.policy.base),)
     match child.spec.policy.decide(child.row, lived, event.dice):
         case Restart(after, row):
             return replace(dead, state=State.WAITING, row=row), (SetTimer(after),)
@@ -175,5 +201,6 @@ _PLAYS: Mapping[State, Callable[[Child, Event, float], Step]] = {
     State.STARTING: _starting,
     State.UP: _up,
     State.DRAINING: _draining,
+    State.OVERRUN: _overrunning,
     State.KILLING: _killing,
 }

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from ipc.messages.control import Done, Refused, Status, SupervisorStatus
-from ipc.messages.lifeline import Bootstrap
+from ipc.messages.lifeline import Abandoned, Bootstrap, Ended, Quarantined, Suspected
 from ipc.names import TEMPLATE
 from supervisor import control, orphans, signals, sockets, spawn, statedir
 from supervisor.environment import scrub
@@ -22,17 +22,20 @@ from supervisor.life import RUNNING
 from supervisor.logbook import Logbook
 from supervisor.peers import Directory
 from supervisor.plan import LINKS
+from supervisor.quarantine import SECONDS, Quarantine
 from supervisor.recycler import Recycler
 from supervisor.renewal import Renewal
 from supervisor.template import Template
 from supervisor.tree import Tree
 from supervisor.trust import TRUST, trusting
+from supervisor.watchdog import Watchdog
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Collection, Iterator, Mapping
 
-    from ipc.messages.lifeline import FromSupervisor
+    from ipc.ledger import Begun
+    from ipc.messages.lifeline import FromChild, FromSupervisor
     from ipc.names import WorkerName
     from supervisor.child import Worker
     from supervisor.events import Event, Hook
@@ -90,6 +93,7 @@ async def _life(service: _Service, asked: socket.socket, began: float) -> Except
         tasks.start_soon(service.renewal.every, service.rotate_every)
         for recycler in service.recyclers:
             tasks.start_soon(recycler.watch)
+        tasks.start_soon(service.watchdog.watch)
         try:
             why = await tree.start()
             if tree.started:
@@ -137,6 +141,8 @@ class _Service:
         rotation = self.renewal.rotation
         self._directory = Directory(self._keys, rotation, lambda: self._of("exec"), lambda: self._of("web"))
         self.renewal.announce = self._directory.refresh
+        self.watchdog = Watchdog(lambda: self._of("exec"))
+        self._quarantine = Quarantine()
         processes = [group for group in plan.groups if not group.embedded]
         self._groups += [self._group(group, policy) for group in processes]
         self.recyclers = [Recycler(group, of.recycling) for group, of in zip(self._groups, processes, strict=True)]
@@ -207,6 +213,8 @@ class _Service:
             yield self._bootstrap(plan, name)
             if plan.role == "web":
                 yield self._directory.for_client(name)
+                for mark, seconds in self._quarantine.inmates(time.monotonic()):
+                    yield Quarantined(mark, seconds)
 
         seat = Seat(plan.name, TEMPLATE)
 
@@ -221,10 +229,31 @@ class _Service:
             greeting=greeting,
             refresh=self._refresh,
             tell=self.hub.tell,
-            heard=self.renewal.heard,
+            heard=self._heard,
+            buried=self._buried if plan.role == "exec" else _unmourned,
             policy=policy,
             template=template if plan.preload else None,
         )
+
+    def _heard(self, worker: Worker, message: FromChild) -> None:
+        """A worker said something that is not about its own life."""
+        match message:
+            case Abandoned(server, call_id):
+                self.watchdog.abandon(server, call_id)
+            case Suspected(mark):
+                if self._quarantine.suspect(mark, time.monotonic()):
+                    self._tell_web(Quarantined(mark, SECONDS))
+            case _:
+                self.renewal.heard(worker, message)
+
+    def _buried(self, worker: Worker, begun: Begun, suspects: tuple[bytes, ...]) -> None:
+        """An exec worker's process is dead: whoever waits for its answers is told which calls it had begun."""
+        if worker.name is not None:
+            self._tell_web(Ended(str(worker.name), begun.ids, begun.since, suspects))
+
+    def _tell_web(self, message: FromSupervisor) -> None:
+        for worker in self._of("web"):
+            worker.say(message)
 
     def _refresh(self) -> None:
         """A worker's state is new."""
@@ -248,6 +277,10 @@ class _Service:
             server_key=self._keys.of_server(name, epoch) if plan.role == "exec" else b"",
             carrier=self._plan.transport,
         )
+
+
+def _unmourned(_worker: Worker, _begun: Begun, _suspects: tuple[bytes, ...]) -> None:
+    """Nobody waits for answers of a web worker but its clients, and their connections are gone with it."""
 
 
 def _in_words(progress: Callable[[str], None]) -> Hook:

@@ -74,6 +74,11 @@ class Process:
         self.pid, self.pidfd = pid, pidfd
         return True
 
+    def dump(self) -> None:
+        """Have it print its stacks, which works whatever it is busy with; no error if it has exited already."""
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.pidfd, signal.SIGQUIT)
+
     def kill(self) -> None:
         """Send SIGKILL; no error if it has exited already."""
         if self.pid is not None:

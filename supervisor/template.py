@@ -17,6 +17,7 @@ from supervisor.life import RUNNING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from ipc.ledger import Begun
     from ipc.messages.control import WorkerStatus
     from ipc.messages.lifeline import FromChild, FromSupervisor, LogSettings
     from ipc.names import WorkerName
@@ -122,3 +123,6 @@ class Template:
 
     def heard(self, worker: Worker, message: FromChild) -> None:
         """It says nothing but how its own life stands."""
+
+    def buried(self, worker: Worker, begun: Begun, suspects: tuple[bytes, ...]) -> None:
+        """It begins nothing, so nobody waits for it."""

@@ -18,8 +18,11 @@ from ipc.errors import (
     NodeError,
     NoWorker,
     OutcomeUnknown,
+    Quarantined,
     Rejected,
     TooLarge,
+    WorkerDied,
+    WorkerGone,
 )
 
 if TYPE_CHECKING:
@@ -35,7 +38,9 @@ class UnsupportedMediaType(InvalidRequest):
 STATUS: Mapping[type[IpcError], int] = {
     Rejected: HTTPStatus.SERVICE_UNAVAILABLE,  # nothing was done; Retry-After says when to come again
     TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    Quarantined: HTTPStatus.INTERNAL_SERVER_ERROR,
     OutcomeUnknown: HTTPStatus.GATEWAY_TIMEOUT,
+    WorkerDied: HTTPStatus.BAD_GATEWAY,
     LinkLost: HTTPStatus.BAD_GATEWAY,
     CallFailed: HTTPStatus.BAD_GATEWAY,
     InvalidRequest: HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -58,7 +63,10 @@ _OWN_WORDS = frozenset({InvalidRequest, TooLarge})
 _SENTENCE: Mapping[type[IpcError], str] = {
     Rejected: "The service is too busy; nothing was done. Try again later.",
     NoWorker: "No worker is up for this; nothing was done. Try again later.",
+    WorkerGone: "The process that was to work on this request ended before it began; nothing was done. Try again.",
+    Quarantined: "Requests like this one have crashed the process that worked on them; nothing was done.",
     OutcomeUnknown: "There was no answer in time; it may or may not have been done.",
+    WorkerDied: "The process that worked on this request ended; some of it may have been done.",
     LinkLost: "The process that worked on this request ended; it may or may not have been done.",
     Misuse: "The service is not set up correctly.",
     Cancelled: "The client went away.",
@@ -105,4 +113,4 @@ def retry_after_of(error: IpcError) -> int | None:
 
 def is_retryable(error: IpcError) -> bool:
     """Whether the same request may be sent again without a thought."""
-    return isinstance(error, Rejected) and not isinstance(error, TooLarge)
+    return isinstance(error, Rejected) and not isinstance(error, TooLarge | Quarantined)

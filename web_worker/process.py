@@ -14,7 +14,7 @@ from ipc.caller import Caller
 from ipc.link import terms_of
 from ipc.log import Log
 from ipc.logbridge import install
-from ipc.messages.lifeline import Broken, Drained, Moved, Ready, WebSettings
+from ipc.messages.lifeline import Broken, Drained, Ready, WebSettings
 from ipc.names import parse_worker
 from ipc.scoreboard import Scoreboard
 from ipc.stats import report_to
@@ -66,15 +66,12 @@ async def _serve(
     terms = terms_of(bootstrap, "memory" if settings.embedded else bootstrap.carrier)
     dial = unix.dial if bootstrap.carrier == "unix" else tcp.dial
     embedded = None
-
-    def moved(server: str, epoch: int) -> None:
-        parent.say(Moved(server, epoch))
-
+    idempotent = frozenset(node.name for node in settings.nodes if node.idempotent)
     try:
         if settings.embedded:
             embedded = find(settings.embedded_by)(bootstrap.name, settings.embedded, terms, log, page)
         connect = dial if embedded is None else embedded.connect
-        caller = Caller(parse_worker(bootstrap.name), terms, limits, settings.routes, connect, moved)
+        caller = Caller(parse_worker(bootstrap.name), terms, limits, settings.routes, connect, parent.say, idempotent)
         events = Events(log, verbose=bootstrap.log.level == "debug")
         shared = Shared(
             caller, events, min(settings.max_body, limits.max_payload), settings.timeout_header.lower().encode("ascii")
@@ -99,7 +96,7 @@ async def _serve(
         server.drain()
 
     if embedded is None:
-        parent.listen(loop, on_peers=caller.update, on_drain=lambda _drain: drain())
+        parent.listen(loop, on_peers=caller.update, on_drain=lambda _drain: drain(), on_fate=caller.fate)
     else:
         embedded.start()
         caller.update(embedded.peers())

@@ -132,6 +132,11 @@ class Dispatch(Generic[C]):
             self._line.prepend(call, now)
         return self._drain_queue(now)
 
+    def resubmit(self, call: C, now: float) -> list[Send[C]]:
+        """The worker that had `call` is gone: it goes on waiting, in front."""
+        self._line.prepend(call, now)
+        return self._drain_queue(now)
+
     def offered(self, seat: Seat, now: float) -> Send[C] | None:
         """`seat` keeps a free slot for us: what to send there, or None to decline."""
         if self._seats.get(seat.name) is not seat:

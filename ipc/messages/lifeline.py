@@ -277,8 +277,8 @@ class Ended(Struct, frozen=True, tag="ended"):
     begun: tuple[bytes, ...]
     since: float
     """Monotonic seconds; 0 if `begun` is whole."""
-    crashed: bool
-    """Whether it died of itself, and not because it was told to or was ended by force."""
+    suspects: tuple[bytes, ...] = ()
+    """Those that were running when it crashed: if it died of itself, one of them is the reason."""
 
 
 class Quarantined(Struct, frozen=True, tag="quarantined"):

@@ -27,10 +27,14 @@ from ipc.errors import (
     NoSuchNode,
     NoWorker,
     TooLarge,
+    WorkerDied,
+    WorkerGone,
 )
+from ipc.errors import Quarantined as QuarantinedError
+from ipc.flow.fate import PATIENCE
 from ipc.link import Link, accepting, refusals
-from ipc.messages.calls import FailureMeta, Flag, Kind, NotStarted, NotStartedMeta, ReplyMeta, encode_meta
-from ipc.messages.lifeline import Limits, Peer, Peers
+from ipc.messages.calls import FailureMeta, Flag, Kind, NotStarted, NotStartedMeta, ReplyMeta, RequestMeta, encode_meta
+from ipc.messages.lifeline import Abandoned, Ended, Limits, Moved, Peer, Peers, Quarantined, Suspected
 from ipc.names import WorkerName, new_call_id, parse_worker
 from ipc.priority import HIGH, LOW
 from ipc.transport.memory import connect
@@ -43,6 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from ipc.call import Call
+    from ipc.messages.lifeline import FromChild
     from ipc.transport.base import End
     from ipc.wire.frame import Frame
 
@@ -51,6 +56,7 @@ ROOT = root_for_epoch(bytes(range(32)), 0)
 TERMS = Terms("memory", Alg.HMAC_SHA256, 0, 1 << 16, 30_000)
 LIMITS = Limits(max_payload=TERMS.max_payload, queue_calls=4, queue_bytes=1000)
 ROUTES = {"shop.thumbnail": "cpu", "shop.render": "cpu", "shop.train": "gpu"}
+IDEMPOTENT = {"shop.render"}
 
 
 class Worker:
@@ -124,10 +130,17 @@ class Stage:
         self.unreachable = False
         self.dialling: asyncio.Event | None = None
         self.moved: list[tuple[str, int]] = []
+        self.said: list[FromChild] = []
         self.caller = self.new_caller()
 
     def new_caller(self) -> Caller:
-        return Caller(WEB, TERMS, LIMITS, ROUTES, self.connect, lambda name, epoch: self.moved.append((name, epoch)))
+        return Caller(WEB, TERMS, LIMITS, ROUTES, self.connect, self.told, IDEMPOTENT)
+
+    def told(self, message: FromChild) -> None:
+        if isinstance(message, Moved):
+            self.moved.append((message.server, message.epoch))
+        else:
+            self.said.append(message)
 
     async def connect(self, address: str, end: End, largest: int) -> None:
         self.dials += 1
@@ -151,7 +164,9 @@ class Stage:
         return [self.workers[name] for name in names]
 
     def call(self, node: str = "shop.thumbnail", body: bytes = b"", timeout: float = 10.0, **more: Any) -> Call:
-        call = self.caller.call(node, new_call_id(), b"\x90", body, timeout, **more)
+        call = self.caller.call(
+            node, new_call_id(), encode_meta(RequestMeta(node, "r", "t", str(WEB))), body, timeout, **more
+        )
         call.future.add_done_callback(lambda future: future.exception())  # somebody has looked
         return call
 
@@ -263,6 +278,7 @@ async def test_a_worker_that_dies_between_two_keys_takes_with_it_what_it_had(sta
         assert link is not None
         link.abort()
     await settled()
+    stage.later(2 * PATIENCE)
     assert outcome(call) is LinkLost
     stage.tell()
     await settled()
@@ -615,6 +631,7 @@ async def test_a_lost_link_fails_what_was_sent_and_keeps_what_waits(stage: Stage
     worker.link.close()
     await asyncio.sleep(0.01)
     await settled()
+    stage.later(2 * PATIENCE)
     assert outcome(sent) is LinkLost
     assert worker.lives == 2  # it was still said to be up, so it was dialled again
     assert worker.asked == [sent.id, waiting.id]
@@ -634,9 +651,7 @@ async def test_a_lost_link_fails_what_was_sent_and_keeps_what_waits(stage: Stage
         (Kind.NOT_STARTED, b"\xdd\xff\xff\xff\xff"),
     ],
 )
-async def test_an_answer_that_makes_no_sense_ends_the_link_and_its_call_at_once(
-    stage: Stage, kind: Kind, meta: bytes
-) -> None:
+async def test_an_answer_that_makes_no_sense_ends_the_link_and_its_call(stage: Stage, kind: Kind, meta: bytes) -> None:
     (worker,) = await stage.up("cpu-0#1")
     before = refusals[Refusal.DECODE]
     call = stage.call()
@@ -645,6 +660,7 @@ async def test_an_answer_that_makes_no_sense_ends_the_link_and_its_call_at_once(
     worker.say(kind, call.id, msgspec.Raw(meta)) if meta else worker.say(kind, call.id)
     await settled()
     assert refusals[Refusal.DECODE] == before + 1
+    stage.later(2 * PATIENCE)
     assert outcome(call) is LinkLost
     assert worker.link is None
 
@@ -658,6 +674,7 @@ async def test_an_answer_nobody_asked_for_ends_the_link(stage: Stage) -> None:
     await settled()
     assert refusals[Refusal.UNAUTHORISED] == before + 1
     by_id = {call.id: call for call in calls}
+    stage.later(2 * PATIENCE)
     assert outcome(by_id[one.asked[0]]) is LinkLost
     assert outcome(by_id[two.asked[0]]) is None
     two.reply(two.asked[0], b"mine")
@@ -715,6 +732,7 @@ async def test_a_worker_that_ends_while_it_has_calls_is_not_dialled_once_withdra
     stage.tell()
     old.link.close()
     await asyncio.sleep(0.01)
+    stage.later(2 * PATIENCE)
     assert outcome(call) is LinkLost
     assert (old.lives, stage.dials) == (1, 1)
 
@@ -810,6 +828,171 @@ async def test_workers_of_groups_that_are_never_called_are_not_dialled(stage: St
     stage.tell("mail-0#1")
     await settled()
     assert stage.dials == 0
+
+
+# -- what became of calls whose worker died
+
+
+async def lose(stage: Stage, worker: Worker) -> None:
+    """Its link ends; nobody has said yet why."""
+    assert worker.link is not None
+    worker.link.close()
+    await asyncio.sleep(0.01)
+    await settled()
+
+
+def died(stage: Stage, worker: Worker, *begun: bytes, since: float = 0.0, suspects: tuple[bytes, ...] = ()) -> None:
+    stage.caller.fate(Ended(str(worker.name), begun, since, suspects))
+
+
+@pytest.mark.parametrize("told_first", [True, False])
+async def test_what_was_not_begun_goes_to_another_worker_without_a_word(stage: Stage, told_first: bool) -> None:
+    one, two = await stage.up("cpu-0#1", "cpu-1#2")
+    calls = [stage.call(), stage.call()]
+    await settled()
+    mine = next(call for call in calls if call.id == one.asked[0])
+    other = next(call for call in calls if call is not mine)
+    stage.tell("cpu-1#2")
+    if told_first:
+        died(stage, one)
+    await lose(stage, one)
+    if not told_first:
+        assert outcome(mine) is None
+        died(stage, one)
+    await settled()
+    two.reply(other.id, b"other")
+    await settled()
+    assert two.asked == [other.id, mine.id], "the one that was to be there already waits in front"
+    two.reply(mine.id, b"mine")
+    await settled()
+    assert outcome(mine) == b"mine"
+
+
+async def test_what_was_begun_is_not_begun_again(stage: Stage) -> None:
+    one, two = await stage.up("cpu-0#1", "cpu-1#2")
+    calls = [stage.call("shop.thumbnail"), stage.call("shop.thumbnail")]
+    await settled()
+    stage.tell("cpu-1#2")
+    await lose(stage, one)
+    died(stage, one, one.asked[0])
+    await settled()
+    mine = next(call for call in calls if call.id == one.asked[0])
+    assert outcome(mine) is WorkerDied
+    assert mine.id not in two.asked
+
+
+async def test_unless_twice_does_no_harm(stage: Stage) -> None:
+    (one,) = await stage.up("cpu-0#1")
+    call = stage.call("shop.render", body=b"scene")
+    await settled()
+    stage.tell()
+    await lose(stage, one)
+    died(stage, one, call.id)
+    (two,) = await stage.up("cpu-0#2")
+    assert two.asked == [call.id]
+    assert two.heard_frames[0].body == b"scene"
+    stage.tell()
+    await lose(stage, two)
+    died(stage, two, call.id)
+    assert outcome(call) is WorkerDied, "and not a third time"
+
+
+async def test_what_may_have_been_begun_once_is_never_said_to_be_harmless(stage: Stage) -> None:
+    (one,) = await stage.up("cpu-0#1")
+    call = stage.call("shop.render", timeout=3.0)
+    await settled()
+    stage.tell()
+    await lose(stage, one)
+    died(stage, one, call.id)
+    stage.later(3.1)
+    assert outcome(call) is WorkerDied, "it waited in vain for another worker; that it expired is half of the truth"
+
+
+async def test_a_call_whose_workers_are_gone_before_they_begin_is_given_up_after_two(stage: Stage) -> None:
+    (one,) = await stage.up("cpu-0#1")
+    call = stage.call()
+    await settled()
+    stage.tell()
+    await lose(stage, one)
+    died(stage, one)
+    (two,) = await stage.up("cpu-0#2")
+    stage.tell()
+    await lose(stage, two)
+    died(stage, two)
+    assert outcome(call) is WorkerGone
+
+
+async def test_what_is_older_than_the_ledger_remembers_is_unknown(stage: Stage) -> None:
+    (one,) = await stage.up("cpu-0#1")
+    call = stage.call()
+    await settled()
+    stage.tell()
+    await lose(stage, one)
+    died(stage, one, since=stage.time + 1)
+    assert outcome(call) is LinkLost
+
+
+async def test_a_retry_needs_something_saved(stage: Stage) -> None:
+    outcomes = []
+    for life in range(1, 14):
+        (worker,) = await stage.up(f"cpu-0#{2 * life}")
+        call = stage.call("shop.render")
+        await settled()
+        stage.tell()
+        await lose(stage, worker)
+        died(stage, worker, call.id)
+        outcomes.append(outcome(call))
+        stage.caller.cancel(call)
+    assert outcomes[:9] == [None] * 9
+    assert outcomes[-1] is WorkerDied
+
+
+async def test_a_call_that_a_worker_crashed_of_is_told_of_and_the_like_of_it_refused(stage: Stage) -> None:
+    (one,) = await stage.up("cpu-0#1")
+    call = stage.call(body=b"poison")
+    await settled()
+    stage.tell()
+    await lose(stage, one)
+    died(stage, one, call.id, suspects=(call.id,))
+    assert outcome(call) is WorkerDied
+    (suspected,) = stage.said
+    assert isinstance(suspected, Suspected)
+    stage.caller.fate(Quarantined(suspected.mark, 60.0))
+    (two,) = await stage.up("cpu-0#2")
+    with pytest.raises(QuarantinedError):
+        stage.call(body=b"poison")
+    for harmless in (stage.call(body=b"poison?"), stage.call("shop.render", body=b"poison")):
+        await settled()
+        two.reply(harmless.id, b"fine")
+        await settled()
+    stage.later(61.0)
+    stage.call(body=b"poison")
+
+
+async def test_the_supervisor_hears_of_a_call_that_its_worker_does_not_give_up(stage: Stage) -> None:
+    (worker,) = await stage.up("cpu-0#1")
+    calls = [stage.call(), stage.call()]
+    await settled()
+    for call in calls:
+        stage.caller.cancel(call)
+    await settled()
+    stage.later(1.0)
+    assert stage.said == [Abandoned("cpu-0#1", calls[0].id)], "the other had not been sent"
+    stage.later(2.0)
+    assert len(stage.said) == 1
+    assert worker.heard_of(Kind.CANCEL) == [calls[0].id]
+
+
+async def test_and_not_of_one_that_it_gives_up(stage: Stage) -> None:
+    (worker,) = await stage.up("cpu-0#1")
+    call = stage.call()
+    await settled()
+    stage.caller.cancel(call)
+    await settled()
+    worker.not_started(call.id, NotStarted.CANCELLED)
+    await settled()
+    stage.later(1.0)
+    assert stage.said == []
 
 
 async def test_close_fails_whatever_waits(stage: Stage) -> None:

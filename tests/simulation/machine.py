@@ -23,7 +23,7 @@ from ipc.contract import Described
 from ipc.errors import BadResult, IpcError, NodeError
 from ipc.link import terms_of
 from ipc.messages.calls import RequestMeta, encode_meta
-from ipc.messages.lifeline import Drained, ExecSettings, Hardened, Limits, LogSettings, Moved, Ready, WebSettings
+from ipc.messages.lifeline import Drained, ExecSettings, Hardened, Limits, LogSettings, Ready, WebSettings
 from ipc.names import WorkerName, parse_worker
 from ipc.parent import Parent
 from ipc.transport.tcp import dial
@@ -214,15 +214,19 @@ class WebWorker:
         assert isinstance(settings, WebSettings)
         self.name = bootstrap.name
         terms = terms_of(bootstrap, "tcp_local")
-        self.caller = Caller(parse_worker(bootstrap.name), terms, bootstrap.limits, settings.routes, dial, self._moved)
+        self.caller = Caller(
+            parse_worker(bootstrap.name), terms, bootstrap.limits, settings.routes, dial, self.parent.say
+        )
         self.draining = False
 
     async def run(self) -> None:
-        self.parent.listen(self.process.loop, on_peers=self.caller.update, on_drain=lambda _drain: self.drain())
+        self.parent.listen(
+            self.process.loop,
+            on_peers=self.caller.update,
+            on_drain=lambda _drain: self.drain(),
+            on_fate=self.caller.fate,
+        )
         self.parent.say(Ready())
-
-    def _moved(self, server: str, epoch: int) -> None:
-        self.parent.say(Moved(server, epoch))
 
     def drain(self) -> None:
         if not self.draining:
