@@ -164,9 +164,8 @@ class Stage:
         return [self.workers[name] for name in names]
 
     def call(self, node: str = "shop.thumbnail", body: bytes = b"", timeout: float = 10.0, **more: Any) -> Call:
-        call = self.caller.call(
-            node, new_call_id(), encode_meta(RequestMeta(node, "r", "t", str(WEB))), body, timeout, **more
-        )
+        meta = encode_meta(RequestMeta(node, "r", "t", str(WEB)))
+        call = self.caller.call(node, new_call_id(), meta, body, timeout, **more)
         call.future.add_done_callback(lambda future: future.exception())  # somebody has looked
         return call
 

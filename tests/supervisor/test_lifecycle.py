@@ -16,12 +16,14 @@ from supervisor.life import (
     Condemned,
     Drain,
     Drained,
+    Dump,
     Event,
     Exited,
     Greet,
     Hardened,
     Kill,
     Lost,
+    Overran,
     Ready,
     SetTimer,
     Spawn,
@@ -31,7 +33,7 @@ from supervisor.life import (
     Stop,
     TimerRang,
 )
-from supervisor.lifecycle import LEAVE_TIMEOUT, step
+from supervisor.lifecycle import DUMP_TIME, LEAVE_TIMEOUT, step
 from supervisor.policy import RestartPolicy
 
 if TYPE_CHECKING:
@@ -67,7 +69,7 @@ class World:
                 case Kill():
                     assert self.alive
                     self.killed += 1
-                case Drain():
+                case Drain() | Dump():
                     assert self.alive
                 case SetTimer(seconds):
                     self.rings = None if seconds is None else self.now + seconds
@@ -75,7 +77,7 @@ class World:
         assert self.alive == (state in RUNNING)
         assert (self.rings is not None) == (state in TIMED)
         assert self.greeted <= self.child.hardened
-        assert (self.child.up_since is not None) <= (state in {State.UP, State.DRAINING, State.KILLING})
+        assert (self.child.up_since is not None) <= (state in RUNNING - {State.STARTING})
         assert self.child.wanted or state not in {State.WAITING, State.FAILED, State.UP, State.STARTING}
 
     def ring(self) -> None:
@@ -92,15 +94,8 @@ class World:
     def possible(self) -> Iterator[Event]:
         yield from (Start(), Stop(), Stop(force=True))
         if self.alive:
-            yield from (
-                Hardened(),
-                Ready(),
-                Broke("no"),
-                Drained(),
-                Lost("hung up"),
-                Condemned("too fat"),
-                Exited("died"),
-            )
+            yield from (Hardened(), Ready(), Broke("no"), Drained(), Lost("hung up"), Exited("died"))
+            yield from (Overran("a call does not end"), Condemned("too fat"), Exited("died", busy=True))
         if self.rings is not None:
             yield TimerRang()
 
@@ -276,6 +271,38 @@ def test_start_takes_a_stop_back_while_it_drains() -> None:
     world.happen(Start())
     world.happen(Exited("exited with code 0"))
     assert world.child.state is State.WAITING
+
+
+@pytest.mark.parametrize("draining", [False, True])
+def test_a_call_that_does_not_end_costs_a_worker_and_no_patience(draining: bool) -> None:
+    world = World(Spec(policy=RestartPolicy(limit=0)))
+    world.come_up()
+    if draining:
+        world.happen(Stop())
+    world.happen(Overran("a call still ran"))
+    assert (world.child.state, world.killed, world.rings) == (State.OVERRUN, 0, world.now + DUMP_TIME)
+    world.ring()
+    assert (world.child.state, world.killed) == (State.KILLING, 1)
+    world.happen(Exited("killed by SIGKILL", busy=True))
+    assert world.child.reason == "killed: a call still ran"
+    if draining:
+        assert world.child.state is State.DOWN
+    else:
+        assert (world.child.state, world.rings) == (State.WAITING, world.now), "at once, and without blame"
+        world.ring()
+        assert world.child.state is State.STARTING
+
+
+def test_a_child_that_dies_of_a_call_is_not_to_blame() -> None:
+    world = World(Spec(policy=RestartPolicy(limit=1)))
+    world.happen(Start())
+    for _ in range(5):
+        world.happen(Hardened())
+        world.happen(Ready())
+        world.happen(Exited("killed by SIGSEGV", busy=True))
+        assert world.child.state is State.WAITING
+        world.ring()
+    assert world.spawned == 6
 
 
 @pytest.mark.parametrize("state", State)

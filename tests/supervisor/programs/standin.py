@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import faulthandler
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -16,24 +18,30 @@ import time
 from pathlib import Path
 
 from ipc.control import ask
+from ipc.ledger import Ledger
 from ipc.messages.control import Stop
 from ipc.messages.lifeline import (
+    Abandoned,
     Bootstrap,
     Broken,
     Drain,
     Drained,
+    Ended,
     ExecSettings,
     Install,
     Installed,
     Moved,
     Peers,
+    Quarantined,
     Ready,
     Retire,
+    Suspected,
 )
 from ipc.names import parse_worker
 from ipc.parent import Inherited, Parent, inherited
 from ipc.scoreboard import Scoreboard
 
+CALL, BEFORE = b"c" * 16, b"b" * 16
 HERE = Path(os.environ["STANDIN"])
 eaten: list[bytes] = []
 
@@ -61,7 +69,7 @@ def main() -> None:
         early.say(Ready())
         time.sleep(60)
     parent, given, _termination = Parent.enter(sys.argv[1:])
-    page = Scoreboard(given.page)
+    page, ledger = Scoreboard(given.page), Ledger(given.page)
     os.close(given.page)
     boot = parent.bootstrap()
     does = behaviour(boot.name)
@@ -98,7 +106,7 @@ def main() -> None:
             time.sleep(60)
         case ["slow", seconds]:
             time.sleep(float(seconds))
-    asyncio.run(serve(parent, boot, given, page, does))
+    asyncio.run(serve(parent, boot, given, page, ledger, does))
     os._exit(0)
 
 
@@ -107,7 +115,7 @@ def sleeper(**popen: bool) -> int:
 
 
 async def serve(  # noqa: C901, PLR0912, PLR0915 -- a table of behaviours
-    parent: Parent, boot: Bootstrap, given: Inherited, page: Scoreboard, does: str
+    parent: Parent, boot: Bootstrap, given: Inherited, page: Scoreboard, ledger: Ledger, does: str
 ) -> None:
     loop = asyncio.get_running_loop()
     gone = asyncio.Event()
@@ -137,7 +145,16 @@ async def serve(  # noqa: C901, PLR0912, PLR0915 -- a table of behaviours
         if does != "busy":
             parent.say(Installed(keys.epoch))
 
-    parent.listen(loop, on_peers=on_peers, on_drain=on_drain, on_keys=on_keys)
+    def on_fate(message: Ended | Quarantined) -> None:
+        if isinstance(message, Quarantined):
+            note(name, said="quarantined", mark=message.mark.hex(), seconds=message.seconds)
+            return
+        begun, suspects = ([call.hex() for call in calls] for calls in (message.begun, message.suspects))
+        note(name, said="ended", server=message.server, begun=begun, suspects=suspects)
+        if does == "suspects":
+            parent.say(Suspected(b"mark"))
+
+    parent.listen(loop, on_peers=on_peers, on_drain=on_drain, on_keys=on_keys, on_fate=on_fate)
     server = None
     if given.listener is not None:
         listener = socket.socket(fileno=given.listener)
@@ -157,6 +174,15 @@ async def serve(  # noqa: C901, PLR0912, PLR0915 -- a table of behaviours
             loop.call_later(float(seconds), os._exit, 3)
         case ["recycle", seconds]:
             loop.call_later(float(seconds), gone.set)
+        case ["overrun", seconds, grace]:  # what it runs does not end, and should in so many seconds
+            ledger.begin(CALL, time.monotonic() + float(seconds), float(grace))
+            faulthandler.register(signal.SIGQUIT)
+        case ["busy", seconds]:  # it dies of what it runs
+            ledger.end(ledger.begin(BEFORE, time.monotonic() + 60, 60.0))
+            ledger.begin(CALL, time.monotonic() + 60, 60.0)
+            loop.call_later(float(seconds), os._exit, 3)
+        case ["abandons", server]:
+            loop.call_later(0.1, parent.say, Abandoned(server, CALL))
         case ["ask"]:
             code = "import sys; sys.path[:] = eval(sys.argv[1]); from ipc.control import *; from pathlib import Path;"
             code += "from ipc.messages.control import *; print(ask(Path(sys.argv[2]), Stop()))"

@@ -1,0 +1,169 @@
+"""Calls that do not end, and what their workers had begun: real processes, real ledgers."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+import anyio
+import pytest
+from stage import Live, Stage, groups
+
+from ipc.ledger import Ledger
+from supervisor import events, watchdog
+from supervisor.life import State
+from supervisor.policy import RestartPolicy
+from supervisor.quarantine import KILLS
+from supervisor.watchdog import FORGOTTEN, MAX_ABANDONED, Watchdog
+
+if TYPE_CHECKING:
+    from supervisor.child import Worker
+
+CALL, BEFORE = b"c" * 16, b"b" * 16
+NEVER = RestartPolicy(limit=0)
+"""Whoever is to blame for an end is not started again."""
+
+
+@dataclass
+class Watched:
+    """A worker as far as it is watched."""
+
+    name: str = "cpu-0#1"
+    state: State = State.UP
+    ledger: Ledger = field(default_factory=lambda: Ledger(-1))
+    ends: list[str] = field(default_factory=list)
+
+    def overrun(self, why: str) -> None:
+        self.ends.append(why)
+        self.state = State.OVERRUN
+
+
+def watching(*workers: Watched) -> Watchdog:
+    return Watchdog(lambda: cast("list[Worker]", workers))
+
+
+def test_it_ends_whoever_is_overdue_and_says_when_to_look_again() -> None:
+    one, two = Watched(), Watched()
+    dog = watching(one, two)
+    assert dog.look(10.0) == math.inf
+    one.ledger.begin(CALL, 20.0, 0.1)
+    two.ledger.begin(BEFORE, 15.0, 0.1)
+    assert dog.look(14.9) == 15.0
+    assert dog.look(15.0) == 20.0
+    assert (len(one.ends), len(two.ends)) == (0, 1)
+    assert "its time was over" in two.ends[0]
+    dog.look(16.0)
+    assert len(two.ends) == 1, "once is enough"
+
+
+@pytest.mark.parametrize("state", set(State) - {State.UP, State.DRAINING})
+def test_who_neither_serves_nor_drains_is_left_alone(state: State) -> None:
+    worker = Watched(state=state)
+    worker.ledger.begin(CALL, 20.0, 0.1)
+    watching(worker).look(21.0)
+    assert worker.ends == []
+
+
+@pytest.mark.parametrize(("grace", "ends"), [(0.5, True), (0.0, True), (math.inf, False)])
+def test_a_call_nobody_waits_for_has_its_grace(grace: float, ends: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watchdog, "now", lambda: 100.0)
+    worker = Watched()
+    dog = watching(worker)
+    worker.ledger.begin(BEFORE, 900.0, grace)
+    worker.ledger.begin(CALL, 900.0, grace)
+    dog.abandon("cpu-1#1", CALL)
+    dog.abandon("cpu-0#2", BEFORE)
+    assert dog.look(102.0) == 900.0, "others of that name or number are not meant"
+    dog.abandon("cpu-0#1", CALL)
+    assert dog.look(100.0) == (100.0 + grace if 0 < grace < math.inf else 900.0 if grace else math.inf)
+    dog.look(100.6)
+    assert bool(worker.ends) is ends
+
+
+def test_what_is_abandoned_is_not_remembered_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watchdog, "now", lambda: 100.0)
+    dog = watching()
+    for number in range(MAX_ABANDONED + 1):
+        dog.abandon("cpu-0#1", number.to_bytes(16, "big"))
+    assert len(dog._abandoned) == MAX_ABANDONED
+    dog.look(100.1 + FORGOTTEN)
+    assert len(dog._abandoned) == 0
+
+
+@pytest.mark.fault
+def test_a_worker_whose_call_does_not_end_prints_its_stacks_and_is_replaced_without_blame(stage: Stage) -> None:
+    stage.behave("cpu", "overrun 0.2 60")
+
+    async def story() -> Any:
+        async with stage.running(stage.plan(), policy=NEVER) as live:
+            await live.sees(events.Serving)
+            stage.behave("cpu", "good")
+            end = await live.sees(events.WorkerExited, worker="cpu-0#1")
+            await live.sees(events.WorkerReady, worker="cpu-0#2")
+            await told(stage, live, "ended")
+            return end
+
+    end = anyio.run(story)
+    assert "a call still ran after" in end.reason
+    assert "its time was over" in end.reason
+    assert any('File "' in line for line in end.last_words)
+    (note,) = stage.notes(said="ended")
+    assert (note["server"], note["begun"], note["suspects"]) == ("cpu-0#1", [CALL.hex()], [])
+
+
+@pytest.mark.fault
+def test_a_worker_that_nobody_can_reach_is_ended_once_its_caller_has_left(stage: Stage) -> None:
+    stage.behave("cpu", "overrun 600 0.1")
+    stage.behave("web", "abandons cpu-0#1")
+
+    async def story() -> Any:
+        async with stage.running(stage.plan(), policy=NEVER) as live:
+            end = await live.sees(events.WorkerExited, worker="cpu-0#1")
+            stage.behave("cpu", "good")
+            return end
+
+    assert "its caller had left" in anyio.run(story).reason
+
+
+@pytest.mark.fault
+def test_whoever_waits_is_told_what_a_worker_that_crashed_had_begun(stage: Stage) -> None:
+    stage.behave("cpu", "busy 0.3")
+
+    async def story() -> None:
+        async with stage.running(stage.plan(groups(cpu=1, web=2)), policy=NEVER) as live:
+            await live.sees(events.WorkerExited, worker="cpu-0#1")
+            stage.behave("cpu", "good")
+            await live.sees(events.WorkerReady, worker="cpu-0#2")
+            await told(stage, live, "ended", 2)
+
+    anyio.run(story)
+    notes = stage.notes(said="ended", server="cpu-0#1")
+    assert {note["name"] for note in notes} == {"web-0#1", "web-1#1"}
+    for note in notes:
+        assert set(note["begun"]) == {CALL.hex(), BEFORE.hex()}
+        assert note["suspects"] == [CALL.hex()]
+
+
+@pytest.mark.fault
+def test_what_has_killed_twice_is_quarantined_everywhere_and_for_newcomers(stage: Stage) -> None:
+    stage.behave("cpu", "busy 0.1")
+    stage.behave("web-0", "suspects")
+
+    async def story() -> None:
+        async with stage.running(stage.plan(groups(cpu=1, web=2)), policy=RestartPolicy(base=0.01)) as live:
+            await told(stage, live, "quarantined", 2)
+            assert len(live.seen(events.WorkerExited)) >= KILLS
+            stage.behave("cpu", "good")
+            (web,) = {note["pid"] for note in stage.notes(said="ready", name="web-1#1")}
+            os.kill(web, signal.SIGKILL)
+            await live.until(lambda: stage.notes(said="quarantined", name="web-1#2"))
+
+    anyio.run(story)
+    assert {note["mark"] for note in stage.notes(said="quarantined")} == {b"mark".hex()}
+
+
+async def told(stage: Stage, live: Live, what: str, count: int = 1) -> None:
+    await live.until(lambda: len(stage.notes(said=what)) >= count)
