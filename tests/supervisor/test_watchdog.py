@@ -95,23 +95,23 @@ def test_what_is_abandoned_is_not_remembered_for_ever(monkeypatch: pytest.Monkey
 
 @pytest.mark.fault
 def test_a_worker_whose_call_does_not_end_prints_its_stacks_and_is_replaced_without_blame(stage: Stage) -> None:
-    stage.behave("cpu", "overrun 0.2 60")
+    stage.behave("cpu", "overrun 3 60")
 
     async def story() -> Any:
         async with stage.running(stage.plan(), policy=NEVER) as live:
             await live.sees(events.Serving)
             stage.behave("cpu", "good")
+            await told(stage, live, "ended")
             end = await live.sees(events.WorkerExited, worker="cpu-0#1")
             await live.sees(events.WorkerReady, worker="cpu-0#2")
-            await told(stage, live, "ended")
             return end
 
     end = anyio.run(story)
     assert "a call still ran after" in end.reason
     assert "its time was over" in end.reason
     assert any('File "' in line for line in end.last_words)
-    (note,) = stage.notes(said="ended")
-    assert (note["server"], note["begun"], note["suspects"]) == ("cpu-0#1", [CALL.hex()], [])
+    notes = stage.notes(said="ended")
+    assert [(note["begun"], note["suspects"]) for note in notes] == [([CALL.hex()], [])]
 
 
 @pytest.mark.fault
@@ -134,15 +134,13 @@ def test_whoever_waits_is_told_what_a_worker_that_crashed_had_begun(stage: Stage
 
     async def story() -> None:
         async with stage.running(stage.plan(groups(cpu=1, web=2)), policy=NEVER) as live:
-            await live.sees(events.WorkerExited, worker="cpu-0#1")
+            for web in ("web-0#1", "web-1#1"):  # its first lives end before these are up
+                await live.until(lambda web=web: stage.notes(said="ended", name=web))
             stage.behave("cpu", "good")
-            await live.sees(events.WorkerReady, worker="cpu-0#2")
-            await told(stage, live, "ended", 2)
 
     anyio.run(story)
-    notes = stage.notes(said="ended", server="cpu-0#1")
-    assert {note["name"] for note in notes} == {"web-0#1", "web-1#1"}
-    for note in notes:
+    for note in stage.notes(said="ended"):
+        assert note["server"].startswith("cpu-0#")
         assert set(note["begun"]) == {CALL.hex(), BEFORE.hex()}
         assert note["suspects"] == [CALL.hex()]
 
