@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _COLOURS = {"up": "green", "ready": "green", "failed": "bold red", "down": "red"}
 """States that are not named here are on their way to another one: yellow."""
 DEBUG = "hardening.allow_debug is on: every process of this user can read the workers' memory, and their keys"
+NOTICEABLE = 1.0
+"""How long a call has to run until people are told of it, seconds."""
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 
 
@@ -98,7 +100,7 @@ def _figures(worker: WorkerStatus, now: float, *, refused: bool) -> tuple[str, .
         age(now - worker.since),
         str(worker.pid or "-"),
         f"{worker.calls:,}",
-        str(worker.running),
+        f"{worker.running} ({worker.longest:.1f} s)" if worker.longest >= NOTICEABLE else str(worker.running),
         *((f"{worker.refused:,}",) if refused else ()),
         str(worker.restarts),
         f"{worker.rss_bytes / 2**20:.0f} MiB" if worker.rss_bytes else "-",

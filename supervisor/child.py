@@ -149,8 +149,13 @@ class Worker:
             running=running,
             rss_bytes=rss_bytes(self.pid) if self.pid is not None else 0,
             reason=self.reason,
+            longest=self._longest(),
             refused=refused,
         )
+
+    def _longest(self) -> float:
+        since = () if self._process is None else tuple(call.since for call in self._process.ledger.running())
+        return time.monotonic() - min(since) if since else 0.0
 
     @property
     def ledger(self) -> Ledger | None:

@@ -54,6 +54,8 @@ class WorkerStatus(Struct, frozen=True):
     rss_bytes: int
     reason: str = ""
     """Why its predecessor ended, in words; empty if it never did."""
+    longest: float = 0.0
+    """For how long the oldest of the calls it runs has been running, seconds; 0 if it runs none, or is a web worker."""
     refused: int = 0
     """Messages on its links that it refused in this life: forged, replayed, broken. Its log names the reasons."""
 

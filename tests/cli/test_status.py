@@ -72,8 +72,8 @@ def test_json_is_exactly_what_is_promised(tmp_path: Path, says: Says, capsys: py
     web, cpu = said["groups"]
     assert list(web) == ["name", "state", "workers"]
     fields = ["name", "pid", "state", "incarnation", "restarts", "since", "calls", "running", "rss_bytes"]
-    assert list(web["workers"][0]) == [*fields, "refused"]
-    assert list(cpu["workers"][0]) == [*fields, "reason", "refused"]
+    assert list(web["workers"][0]) == [*fields, "longest", "refused"]
+    assert list(cpu["workers"][0]) == [*fields, "reason", "longest", "refused"]
 
 
 def test_people_get_a_table(tmp_path: Path, says: Says, capsys: pytest.CaptureFixture[str]) -> None:
@@ -106,6 +106,17 @@ def test_refused_messages_have_a_column_once_there_are_some() -> None:
     assert "refused" not in found[0]
     assert "refused" in found[1234]
     assert "1,234 " in found[1234]
+
+
+def test_a_call_that_takes_long_is_told_of_in_the_table() -> None:
+    console = Console(width=120)
+    (web, cpu) = STATUS.groups
+    for longest, told in ((0.9, "1 "), (3.21, "1 (3.2 s)")):
+        worker = msgspec.structs.replace(cpu.workers[0], running=1, longest=longest)
+        answer = msgspec.structs.replace(STATUS, groups=(web, msgspec.structs.replace(cpu, workers=(worker,))))
+        with console.capture() as captured:
+            console.print(rows(answer, 1192.0))
+        assert told in captured.get()
 
 
 def test_a_service_that_may_be_debugged_says_so_first(

@@ -9,10 +9,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 import anyio
+import anyio.to_thread
 import pytest
 from stage import Live, Stage, groups
 
+from ipc.control import ask
 from ipc.ledger import Ledger
+from ipc.messages.control import AskStatus, Status
 from supervisor import events, watchdog
 from supervisor.life import State
 from supervisor.policy import RestartPolicy
@@ -101,6 +104,7 @@ def test_a_worker_whose_call_does_not_end_prints_its_stacks_and_is_replaced_with
         async with stage.running(stage.plan(), policy=NEVER) as live:
             await live.sees(events.Serving)
             stage.behave("cpu", "good")
+            assert await anyio.to_thread.run_sync(running_for, stage) > 0
             await told(stage, live, "ended")
             end = await live.sees(events.WorkerExited, worker="cpu-0#1")
             await live.sees(events.WorkerReady, worker="cpu-0#2")
@@ -161,6 +165,12 @@ def test_what_has_killed_twice_is_quarantined_everywhere_and_for_newcomers(stage
 
     anyio.run(story)
     assert {note["mark"] for note in stage.notes(said="quarantined")} == {b"mark".hex()}
+
+
+def running_for(stage: Stage) -> float:
+    answer = ask(stage.state_dir, AskStatus())
+    assert isinstance(answer, Status)
+    return max(worker.longest for group in answer.groups for worker in group.workers)
 
 
 async def told(stage: Stage, live: Live, what: str, count: int = 1) -> None:
