@@ -68,9 +68,9 @@ class Ledger:
 
     __slots__ = ("_bytes", "_free", "_lock", "_map", "_next", "_rows", "_times")
 
-    def __init__(self, fd: int) -> None:
-        """Map the memfd; -1 for memory that nobody else sees, with `rows` as many as fit. Raises Misuse, OSError."""
-        whole = os.fstat(fd).st_size if fd >= 0 else size(MAX_ROWS)
+    def __init__(self, fd: int, rows: int = MAX_ROWS) -> None:
+        """Map the memfd; -1 for memory that nobody else sees, with that many rows. Raises Misuse, OSError."""
+        whole = os.fstat(fd).st_size if fd >= 0 else size(rows)
         if whole < size(1):
             raise Misuse(f"a ledger of {whole} bytes has no room for a call")
         self._map = mmap.mmap(fd, whole)

@@ -21,6 +21,7 @@ from exec_worker.service import Service
 from ipc.caller import Caller
 from ipc.contract import Described
 from ipc.errors import BadResult, IpcError, NodeError
+from ipc.ledger import Ledger
 from ipc.link import terms_of
 from ipc.messages.calls import RequestMeta, encode_meta
 from ipc.messages.lifeline import Drained, ExecSettings, Hardened, Limits, LogSettings, Ready, WebSettings
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 SPAWNING = 0.05, 0.3
 """How long a process takes from its making to its bootstrap, seconds."""
 
+KILL_GRACE = 0.25
+"""How long after its deadline a call may go on, seconds."""
 SWITCHES = 0.05
 """How often a thread loses its turn where it could matter."""
 
@@ -79,11 +82,16 @@ class Spawned:
         self.pid = process.pid
         self.stdout = self.stderr = -1
         self.page = Board()
+        self.ledger = Ledger(-1, 1)
+
+    def dump(self) -> None:
+        """It prints nothing."""
 
     def kill(self) -> None:
         self.process.exit("was killed by the supervisor")
 
     def end(self) -> str:
+        self.ledger.close()
         return "has ended"
 
 
@@ -143,6 +151,7 @@ class MainThread:
         if call.seen.cancelled:
             self.end(call, None, began, held=False)
             return
+        call.row = self.worker.ledger.begin(call.id, call.deadline + KILL_GRACE, call.cancel_grace)
         self.worker.witness.begins(process, call.id)
         takes, how = NODE.unpack_from(call.body)
         result: Encoded | Failure = Encoded(1, 0, "", (), answer_to(call.id, call.body))
@@ -162,6 +171,8 @@ class MainThread:
         if held:
             self.worker.process.go_on(held=True)
         process = self.worker.process
+        if call.row is not None:
+            self.worker.ledger.end(call.row)
         process.in_main_thread = True
         try:
             following = self.worker.service.finish(call, result, began)
@@ -180,6 +191,7 @@ class ExecWorker:
     def __init__(self, service: SimulatedService, process: Process, parent: Parent) -> None:
         self.process, self.parent, self.witness = process, parent, service.witness
         self._rng = service.world.rng
+        self.ledger = service.ledgers[process.name]
         bootstrap = parent.bootstrap()
         assert isinstance(bootstrap.settings, ExecSettings)
         graces = {f"{parse_worker(bootstrap.name).group}.node": 0.1}
@@ -269,6 +281,7 @@ class SimulatedService:
         self.world, self.network, self.witness = world, network, witness
         self.supervisor = Process(world, "supervisor", 1)
         self.workers: dict[str, tuple[Process, WebWorker | ExecWorker]] = {}
+        self.ledgers: dict[str, Ledger] = {}
         self.limits = Limits(
             max_payload=4096, ttl=world.rng.choice([1.0, 5.0, 30.0]), queue_calls=24, queue_bytes=40_000
         )
@@ -295,6 +308,7 @@ class SimulatedService:
         self.real = supervisor_run._Service(self.plan, Hub(self._event), None, {}, policy, "")
         self.supervisor.spawn(self.real.tree.start())
         self.supervisor.spawn(self.real.renewal.every(self.real.rotate_every))
+        self.supervisor.spawn(self.real.watchdog.watch())
 
     def _event(self, event: object) -> None:
         self.world.tell("event", str(event))
@@ -334,7 +348,9 @@ class SimulatedService:
 
         process.on_exit.append(exited)
         self.world.after(self.world.rng.uniform(*SPAWNING), self._hardened, process, theirs, role)
-        return Spawned(process, name, ours, pidfd)
+        spawned = Spawned(process, name, ours, pidfd)
+        self.ledgers[process.name] = spawned.ledger
+        return spawned
 
     def _hardened(self, process: Process, lifeline: LifelineEnd, role: Role) -> None:
         def greet() -> None:

@@ -17,6 +17,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).parent))
 
+from machine import MainThread
 from story import live
 from virtual import Violation
 
@@ -25,7 +26,9 @@ from ipc import caller as caller_module
 from ipc import responder as responder_module
 from ipc.caller import Caller
 from ipc.errors import Expired
+from ipc.flow.fate import Fate, Fates, Told
 from ipc.flow.pending import Pending
+from ipc.ledger import Ledger
 from ipc.mesh import Mesh
 from ipc.stats import refusals
 from ipc.wire import handshake, signing
@@ -53,7 +56,7 @@ def test_no_enemy_on_the_network_or_at_the_switch_breaks_what_was_promised(first
         verdicts += live(seed).witness.verdicts
     if SEED is None:
         assert verdicts["done"] > 30 * CHUNK
-        assert {"done", "Expired", "CallTimeout", "LinkLost", "Cancelled", "NodeError"} <= verdicts.keys()
+        assert {"done", "Expired", "CallTimeout", "WorkerDied", "LinkLost", "Cancelled", "NodeError"} <= verdicts.keys()
 
 
 def test_the_same_seed_is_the_same_story_to_the_letter() -> None:
@@ -130,7 +133,25 @@ def silence_means_not_begun(patch: pytest.MonkeyPatch) -> None:
 
 
 def loss_means_not_begun(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(caller_module, "LinkLost", Expired)
+    patch.setattr(caller_module, "verdict", lambda *_: Expired())
+
+
+def a_link_that_ends_is_word_enough(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Fates, "lost", lambda _fates, _server, calls, _now: [Told(call, Fate.NOT_BEGUN) for call in calls])
+
+
+def calls_are_noted_when_they_are_over(patch: pytest.MonkeyPatch) -> None:
+    begin = Ledger.begin
+    patch.setattr(Ledger, "begin", lambda *_: None)
+    patch.setattr(MainThread, "end", _noting(begin, MainThread.end))
+
+
+def _noting(begin: Any, end: Any) -> Any:
+    def ends(thread: Any, call: Any, *args: Any, **kwargs: Any) -> None:
+        thread.worker.ledger.end(begin(thread.worker.ledger, call.id, call.deadline, 0.1))
+        end(thread, call, *args, **kwargs)
+
+    return ends
 
 
 def nobody_looks_at_deadlines(patch: pytest.MonkeyPatch) -> None:
@@ -198,6 +219,8 @@ BROKEN: list[tuple[Callable[[pytest.MonkeyPatch], None], str]] = [
     (lost_calls_are_sent_again, "I3"),
     (silence_means_not_begun, "I4"),
     (loss_means_not_begun, "I4"),
+    (a_link_that_ends_is_word_enough, "I3"),
+    (calls_are_noted_when_they_are_over, "I3"),
     (nobody_looks_at_deadlines, "I4"),
     (age_does_not_matter, "I2"),
     (what_is_too_old_is_begun, "I2"),
