@@ -30,7 +30,7 @@ from ipc.flow.pending import Pending
 from ipc.link import terms_of
 from ipc.log import Log
 from ipc.messages.calls import RequestMeta, encode_meta
-from ipc.messages.lifeline import Bootstrap, EmbeddedGroup, ExecSettings, Limits, LogSettings
+from ipc.messages.lifeline import Bootstrap, EmbeddedGroup, Ended, ExecSettings, Limits, LogSettings
 from ipc.names import WorkerName
 from ipc.scoreboard import create
 from supervisor.environment import scrub
@@ -45,6 +45,7 @@ from supervisor.spawn import Launcher
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
+    from ipc.ledger import Begun
     from supervisor.child import Worker
 
 SOAK = "SHUNTER_SOAK" in os.environ
@@ -97,7 +98,8 @@ class Crowd:
         slow = rng.random() < 0.003
         call_id, token = rng.randbytes(16), bytes([slow]) + rng.randbytes(rng.choice([16, 16, 16, 1000]))
         meta = encode_meta(RequestMeta(self.node, call_id.hex(), "t", str(ME), 1))
-        timeout = rng.uniform(0.0005, 0.02) if slow or rng.random() < 0.04 else self.patience
+        hurries = rng.random() < (0.5 if slow else 0.04)
+        timeout = rng.uniform(0.0005, 0.02) if hurries else self.patience
         if self.node == "parrot.strict":
             token, timeout = rng.randbytes(32), rng.uniform(0.001, 0.012)
         verdict = "done"
@@ -130,6 +132,10 @@ async def processes(settings: ExecSettings) -> AsyncIterator[tuple[Caller, Calla
     terms = terms_of(bootstrap(ME, settings, keys.epoch, b""), "tcp_local")
     caller = Caller(ME, terms, LIMITS, ROUTES)
     me = SimpleNamespace(name=ME, say=caller.update)
+
+    def buried(worker: Worker, begun: Begun, suspects: tuple[bytes, ...]) -> None:
+        caller.fate(Ended(str(worker.name), begun.ids, begun.since, suspects))
+
     directory = Directory(keys, Rotation(keys.epoch, 30.0), servers, lambda: [me])  # type: ignore[list-item]
     group = Group(
         GroupPlan("cpu", "exec", WORKERS, (), settings),
@@ -138,12 +144,14 @@ async def processes(settings: ExecSettings) -> AsyncIterator[tuple[Caller, Calla
         refresh=directory.refresh,
         tell=lambda _event: None,
         heard=lambda _worker, _message: None,
+        buried=buried,
         policy=RestartPolicy(limit=10**6, base=0.02, cap=0.05),
     )
     groups.append(group)
 
     def kill() -> None:
-        if pids := group.pids:
+        busy = [each.pid for each in servers() if each.ledger is not None and any(each.ledger.running())]
+        if pids := [pid for pid in busy if pid is not None] or group.pids:
             os.kill(random.choice(pids), signal.SIGKILL)
 
     try:
@@ -214,7 +222,8 @@ async def test_nobody_gets_the_answer_to_another_call(workers: Any, pause: float
     assert crowd.mismatches == []
     assert crowd.verdicts.total() == CALLS
     assert crowd.verdicts["done"] > 0.7 * CALLS
-    assert {"CallTimeout", "Cancelled", "LinkLost", "Expired"} <= crowd.verdicts.keys()
+    lost = "WorkerDied" if workers is processes else "LinkLost"
+    assert {"CallTimeout", "Cancelled", lost, "Expired"} <= crowd.verdicts.keys()
     assert 0 < caller.late <= crowd.verdicts["CallTimeout"] + crowd.verdicts["Cancelled"]
 
 
