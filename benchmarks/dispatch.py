@@ -165,8 +165,8 @@ def table(found: Found) -> list[str]:
     told = [
         "Mean / p50 / p99 of a call's time, each divided by that of the ideal queue for the same calls: one queue for",
         "all workers that knows everything and costs only the way there and back. Simulated: the real objects in",
-        f"virtual time, {LEG * 1e6:.0f} us from worker to worker. For real: nodes that sleep; `inf` says that calls",
-        "were refused, because these cores cannot carry so many requests.",
+        f"virtual time, {LEG * 1e6:.0f} us from worker to worker. For real: nodes that sleep; where calls were",
+        "refused, these cores cannot carry so many requests.",
         "",
         (
             "| simulated: web x exec workers, load, calls | ideal mean ms | Shunter | messages a call "
@@ -183,9 +183,13 @@ def table(found: Found) -> list[str]:
         )
     told += ["", "| for real, medians of the rounds | ideal mean ms | Shunter |", "|---|---|---|"]
     for cases in found.real:
-        best = statistics.median(case.told["ideal"].mean for case in cases) * 1e3
-        ours = " / ".join(f"{statistics.median(_ratio(c, 'Shunter', pick) for c in cases):.2f}" for pick in _PICKS)
-        told.append(f"| {_size(REAL)}, {REAL_LOAD:.0%}, {cases[0].kind} | {best:.2f} | {ours} |")
+        answered = [case for case in cases if case.told["Shunter"].mean < inf]
+        row = "| | calls were refused |"
+        if answered:
+            best = statistics.median(case.told["ideal"].mean for case in answered) * 1e3
+            x = (f"{statistics.median(_ratio(case, 'Shunter', pick) for case in answered):.2f}" for pick in _PICKS)
+            row = f"| {best:.2f} | {' / '.join(x)} |"
+        told.append(f"| {_size(REAL)}, {REAL_LOAD:.0%}, {cases[0].kind} {row}")
     told += [
         "",
         "Short calls (2 ms, one at a time) while all workers but one run long ones (500 ms), p99 in ms.",
