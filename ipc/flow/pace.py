@@ -5,7 +5,9 @@ from __future__ import annotations
 MEMORY = 64
 """After so many calls what was seen counts half."""
 FEW = 8
-"""Fewer calls than this say little: until then the line is thought to have at least as many servers as it has."""
+"""Fewer calls than this say little: until then the line is thought to be that much faster than it looks."""
+BUSY_HERE = 0.5
+"""So much silence says nothing of the workers, seconds: this process may just have been busy with those that came."""
 FORGET_AFTER = 10.0
 """What was seen before a pause of this length is forgotten, seconds."""
 
@@ -13,8 +15,8 @@ FORGET_AFTER = 10.0
 class Pace:
     """Time that passed while somebody waited, against how many were taken in it.
 
-    The silence since the last one counts as time: a line that has stopped looks slower and slower, and whoever shares
-    the workers, be it another web worker or a higher class, is in the figure without being known.
+    A long silence since the last one counts as time too: a line that has stopped looks slower and slower, and whoever
+    shares the workers, be it another web worker or a higher class, is in the figure without being known.
     """
 
     __slots__ = ("_mark", "_taken", "_time")
@@ -45,5 +47,5 @@ class Pace:
 
     def each(self, now: float, workers: int) -> float:
         """How long until the next one is taken, on average, while somebody waits; seconds."""
-        taken = self._taken if self._taken >= FEW else max(self._taken, workers, 1)
-        return (self._time + now - self._mark) / taken
+        taken = self._taken if self._taken >= FEW else max(FEW, workers)
+        return (self._time + max(0.0, now - self._mark - BUSY_HERE)) / taken

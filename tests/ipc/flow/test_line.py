@@ -96,7 +96,7 @@ def test_the_expected_wait_grows_with_those_in_front_and_with_silence() -> None:
     for number in range(1, 21):
         made.take(number * 0.1)
     assert made.expected(NORMAL, 2.0, 4) == pytest.approx(11 * 0.1)
-    assert made.expected(NORMAL, 2.5, 4) > 11 * 0.12
+    assert made.expected(NORMAL, 3.0, 4) > 11 * 0.12
     assert made.expected(LOW, 2.0, 4) == 0.0
 
 
