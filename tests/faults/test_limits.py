@@ -169,7 +169,9 @@ class Bombed:
         assert self.process.stdout is not None
         said = {"event": ""}
         while said["event"] != "serving":
-            said = json.loads(self.process.stdout.readline())
+            line = self.process.stdout.readline()
+            assert line, said
+            said = json.loads(line)
         self.reader = threading.Thread(target=self.process.stdout.read)
         self.reader.start()
         self.url = said["url"]
@@ -222,7 +224,7 @@ def test_of_a_fork_bomb_nothing_is_left(escape: bool) -> None:
             bombed.process.terminate()
             assert bombed.process.wait(30) == 0
             assert not living(family)
-            assert not [one for one in psutil.process_iter() if USER == STRANGER == owner(one)]
+            assert not living([one for one in psutil.process_iter() if USER == STRANGER == owner(one)])
         else:
             until(lambda: not [one for one in bombed.family() if session(one) == worker])
             until(lambda: httpx.get(f"{bombed.url}/pid").status_code == 200, 60)  # its successor needs threads, too
