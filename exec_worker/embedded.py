@@ -17,9 +17,9 @@ import uvloop
 
 from exec_worker import hooks
 from exec_worker.engine import Engine
-from exec_worker.lane import Lanes
 from exec_worker.loader import load
 from exec_worker.service import Service
+from exec_worker.tasks import lanes_of
 from ipc.fork import wiped_at_fork
 from ipc.ledger import Ledger
 from ipc.messages.lifeline import Peer, Peers
@@ -31,7 +31,7 @@ from ipc.wire.keys import leaf_key
 
 if TYPE_CHECKING:
     from ipc.log import Log
-    from ipc.messages.lifeline import EmbeddedGroup
+    from ipc.messages.lifeline import EmbeddedGroup, ExecSettings
     from ipc.transport.base import End
     from ipc.wire.session import Terms
 
@@ -43,11 +43,11 @@ class _Worker:
     """One thread that runs calls."""
 
     def __init__(
-        self, name: WorkerName, engine: Engine, scoreboard: Scoreboard, terms: Terms, kill_grace: float
+        self, name: WorkerName, engine: Engine, scoreboard: Scoreboard, terms: Terms, settings: ExecSettings
     ) -> None:
         self.name = name
         self.secret = os.urandom(32)
-        lanes = Lanes(engine, Ledger(-1), kill_grace, main=False)  # a ledger that nobody reads
+        self.lanes = lanes = lanes_of(settings, engine, Ledger(-1), main=False)  # a ledger that nobody reads
         self.service = Service(engine, scoreboard, lanes)
         self.responder = Responder(name, self.secret, terms, self.service)
         self.thread = threading.Thread(target=lanes.run, args=(self.service.finish,), name=str(name), daemon=True)
@@ -71,12 +71,16 @@ class Embedded:
         self._workers: dict[str, _Worker] = {}
         for group in groups:
             settings = group.settings
-            engine = Engine(load(settings.nodes, settings.sys_path), log, settings.cancel_grace)
+            engine = Engine(
+                load(settings.nodes, settings.sys_path), log, settings.cancel_grace, alone=settings.slots == 1
+            )
             for slot in range(group.workers):
                 name = WorkerName(group.name, slot, self._host.incarnation)
                 board = Scoreboard(page, len(self._workers) + 1)
-                self._workers[str(name)] = _Worker(name, engine, board, terms, settings.kill_grace)
-        hooks.begin()  # once in the process, for all workers that live in it
+                self._workers[str(name)] = _Worker(name, engine, board, terms, settings)
+        # Once in the process, for all workers that live in it.
+        self._await = next((worker.lanes.await_ for worker in self._workers.values() if worker.lanes.await_), None)
+        hooks.begin(self._await)
 
     def start(self) -> None:
         """Be ready for calls."""
@@ -87,7 +91,7 @@ class Embedded:
     def peers(self) -> Peers:
         """What a supervisor would say of them."""
         workers = (
-            Peer(name, _SCHEME + name, self._epoch, leaf_key(worker.secret, self._host))
+            Peer(name, _SCHEME + name, self._epoch, leaf_key(worker.secret, self._host), worker.lanes.slots)
             for name, worker in self._workers.items()
         )
         return Peers(tuple(workers))
@@ -111,11 +115,13 @@ class Embedded:
             await asyncio.to_thread(worker.thread.join)
         if hooks.registered("on_worker_stop"):
             await self._say_goodbye()
+        for worker in self._workers.values():
+            await asyncio.to_thread(worker.lanes.dispose)
 
     async def _say_goodbye(self) -> None:
         """Run the stop hooks, in a thread: the server of this process has its last answers to send."""
         departure = hooks.Departure(hooks.STOP_TIMEOUT)
-        thread = threading.Thread(target=departure.run, args=(self._log,), name="stop-hooks", daemon=True)
+        thread = threading.Thread(target=departure.run, args=(self._log, self._await), name="stop-hooks", daemon=True)
         thread.start()
         for _ in range(round(hooks.STOP_TIMEOUT / _GLANCE)):
             if not thread.is_alive():

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
+from asyncio import CancelledError
 from traceback import clear_frames
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from exec_worker.interrupts import CallCancelled, Interrupted
 from exec_worker.node import enter
 from ipc.errors import BadResult, CallTimeout, Cancelled, InvalidRequest, NodeError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from asyncio import Task
+    from collections.abc import Coroutine, Mapping
 
     from exec_worker.asked import AskedCall
     from exec_worker.binding import Binding, Encoded
+    from exec_worker.node import Call
     from exec_worker.window import Window
+    from ipc.errors import IpcError
     from ipc.log import Log
 
 
@@ -29,10 +33,16 @@ class Failure(NamedTuple):
 class Engine:
     """The nodes of one worker."""
 
-    def __init__(self, nodes: Mapping[str, Binding], log: Log, cancel_grace: float = 0.1) -> None:
-        """`cancel_grace` is how long a node may go on after it was told that its caller has left, seconds."""
+    def __init__(
+        self, nodes: Mapping[str, Binding], log: Log, cancel_grace: float = 0.1, *, alone: bool = True
+    ) -> None:
+        """`cancel_grace` is how long a node may go on after it was told that its caller has left, seconds.
+
+        `alone`: one call runs at a time.
+        """
         self._nodes = nodes
         self._log = log
+        self._alone = alone
         graces = {"interrupt": cancel_grace, "kill": 0.0, "ignore": math.inf}
         self._graces = {name: graces[binding.contract.cancel] for name, binding in nodes.items()}
 
@@ -42,15 +52,57 @@ class Engine:
 
     def run(self, call: AskedCall, window: Window) -> Encoded | Failure:
         """What came of the call. Nothing a node does gets past this but the end of the process."""
+        binding = self._nodes[call.meta.node]
         try:
-            return self._run(call, window)
-        except Interrupted as error:
-            return self._interrupted(call, error)
+            kwargs = binding.decode(call.meta.params, call.meta.encoding, call.body)
+            enter(call.seen, alone=self._alone)
+            try:
+                result = window.run(call, binding.run, kwargs)
+            finally:
+                enter(None, alone=self._alone)
         except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt of a node end a call, not a worker
-            if isinstance(error, MemoryError):
-                clear_frames(error.__traceback__)  # they hold what the node had, and to answer takes some, too
-            self._report("node_failed", call, error)
-            return Failure(NodeError.code, f"{call.meta.node} raised {type(error).__name__}")
+            return self._failed(call, error, InvalidRequest)
+        return self._encoded(call, result)
+
+    def prepare(self, call: AskedCall) -> Coroutine[Any, Any, Any] | Failure:
+        """The same for a node that is `async def`, in two halves: what is to be awaited in a task of its own."""
+        try:
+            binding = self._nodes[call.meta.node]
+            return _await(call.seen, binding, binding.decode(call.meta.params, call.meta.encoding, call.body))
+        except BaseException as error:  # noqa: BLE001 - as above
+            return self._failed(call, error, InvalidRequest)
+
+    def conclude(self, call: AskedCall, task: Task[Any]) -> Encoded | Failure:
+        """The second half: what came of the task."""
+        try:
+            result = task.result()
+        except BaseException as error:  # noqa: BLE001 - as above
+            if isinstance(error, CancelledError) and call.interrupt is not None:
+                error = call.interrupt().with_traceback(error.__traceback__)
+            return self._failed(call, error, InvalidRequest)
+        return self._encoded(call, result)
+
+    def _encoded(self, call: AskedCall, result: Any) -> Encoded | Failure:  # noqa: ANN401 - whatever the node returned
+        try:
+            return self._nodes[call.meta.node].encode(result, call.meta.reply_as)
+        except BaseException as error:  # noqa: BLE001 - serializers are the user's, too
+            if isinstance(error, BadResult):
+                self._report("bad_result", call, error)
+            return self._failed(call, error, BadResult)
+
+    def _failed(self, call: AskedCall, error: BaseException, told: type[IpcError]) -> Failure:
+        """Why there is no result. The words of an error that is `told` are for the caller, all others for the log."""
+        if isinstance(error, told):
+            try:
+                return Failure(error.code, str(error))
+            except BaseException as worse:  # noqa: BLE001 - a node may raise one of its own making
+                error = worse
+        if isinstance(error, Interrupted):
+            return self._interrupted(call, error)
+        if isinstance(error, MemoryError):
+            clear_frames(error.__traceback__)  # they hold what the node had, and to answer takes some, too
+        self._report("node_failed", call, error)
+        return Failure(NodeError.code, f"{call.meta.node} raised {type(error).__name__}")
 
     def _interrupted(self, call: AskedCall, error: Interrupted) -> Failure:
         if isinstance(error, CallCancelled):
@@ -58,23 +110,6 @@ class Engine:
             return Failure(Cancelled.code, f"{call.meta.node} was interrupted when its caller left")
         self._report("deadline_exceeded", call, error)
         return Failure(CallTimeout.code, f"{call.meta.node} was not done in time and was interrupted")
-
-    def _run(self, call: AskedCall, window: Window) -> Encoded | Failure:
-        binding = self._nodes[call.meta.node]
-        try:
-            kwargs = binding.decode(call.meta.params, call.meta.encoding, call.body)
-            enter(call.seen)
-            try:
-                result = window.run(call, binding.run, kwargs)
-            finally:
-                enter(None)
-        except InvalidRequest as error:
-            return Failure(error.code, str(error))
-        try:
-            return binding.encode(result, call.meta.reply_as)
-        except BadResult as error:
-            self._report("bad_result", call, error)
-            return Failure(error.code, str(error))
 
     def _report(self, event: str, call: AskedCall, error: BaseException) -> None:
         self._log.error(event, error, node=call.meta.node, request_id=call.meta.request_id, trace=call.meta.trace)
@@ -84,3 +119,8 @@ class Engine:
         detail = f"{call.meta.node} gave {what}"
         self._log.error("bad_result", None, node=call.meta.node, request_id=call.meta.request_id, detail=detail)
         return Failure(BadResult.code, detail)
+
+
+async def _await(seen: Call, binding: Binding, kwargs: dict[str, Any]) -> Any:  # noqa: ANN401 - as above
+    enter(seen, alone=False)
+    return await binding.run(kwargs)

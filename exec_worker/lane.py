@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from exec_worker.asked import AskedCall
     from exec_worker.binding import Encoded
     from exec_worker.engine import Failure
+    from exec_worker.hooks import Await
     from ipc.ledger import Ledger
 
 
@@ -70,16 +71,18 @@ class Lanes:
 
     def __init__(self, engine: Runs, ledger: Ledger, kill_grace: float, slots: int = 1, *, main: bool = True) -> None:
         """`slots` calls run at once. Unless `main` is false the first lane is the process's main thread."""
-        self.engine, self.ledger = engine, ledger
+        self.engine, self.ledger, self.slots = engine, ledger, slots
         self.inbox: SimpleQueue[AskedCall | None] = SimpleQueue()  # admission puts no more in than there are lanes
+        self.await_: Await | None = None
+        """What runs a coroutine where nodes run, and waits for it; None if they do not run in an event loop."""
         self._kill_grace = kill_grace
-        self._slots, self._main = slots, main
+        self._main = main
 
     def run(self, finish: Finish) -> None:
         """Run calls until `close`; this thread is the first lane."""
         others = [
             threading.Thread(target=Lane(self, ThreadWindow()).run, args=(finish,), name=f"lane-{number}", daemon=True)
-            for number in range(1, self._slots)
+            for number in range(1, self.slots)
         ]
         for thread in others:
             thread.start()
@@ -94,6 +97,9 @@ class Lanes:
     def close(self) -> None:
         """Nothing more will be put: `run` returns once every lane is idle."""
         self.inbox.put(None)
+
+    def dispose(self) -> None:
+        """Nothing is called any more, hooks neither."""
 
     def begin(self, call: AskedCall) -> int | None:
         """Note that it runs from now on; None if nobody waits for it any more. In its lane."""

@@ -1,9 +1,9 @@
 """What an application says about its functions, and what a running one may ask. Imports nothing heavy."""
 
 import re
-import threading
 import time
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from types import MappingProxyType
 from typing import Any, TypeVar, get_args, overload
 
@@ -170,29 +170,30 @@ class Call:
         return max(0.0, self.deadline - time.monotonic())
 
 
-class _Slot(threading.local):
-    """Where the running call is, for the thread that runs it."""
-
-    call: Call | None = None
-
-
 class _Last:
-    """The call that was begun last. Threads that a node starts find theirs here: a worker runs one at a time."""
+    """The call that was begun last. Where one runs at a time, threads that a node starts find theirs here."""
 
     call: Call | None = None
 
 
-_slot, _last = _Slot(), _Last()
+_running: ContextVar[Call | None] = ContextVar("shunter_call", default=None)
+"""The call that this thread, or this task, runs."""
+_last = _Last()
 
 
 def current() -> Call:
     """The call this worker is running; Misuse outside of one."""
-    call = _slot.call or _last.call
+    call = _running.get() or _last.call
     if call is None:
         raise Misuse("current() was called while no call is running: it is for nodes, not for imports or tests")
     return call
 
 
-def enter(call: Call | None) -> None:
-    """Make `call` the one that `current()` gives; None when it is over. For the engine, and for tests of nodes."""
-    _slot.call = _last.call = call
+def enter(call: Call | None, *, alone: bool = True) -> None:
+    """Make `call` the one that `current()` gives; None when it is over. For the engine, and for tests of nodes.
+
+    Unless it is `alone` in its worker, threads that its node starts have none: nobody could say whose they are.
+    """
+    _running.set(call)
+    if alone:
+        _last.call = call

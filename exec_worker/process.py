@@ -15,10 +15,10 @@ import uvloop
 
 from exec_worker import hooks, limits
 from exec_worker.engine import Engine
-from exec_worker.lane import Lanes
 from exec_worker.loader import LoadError, load
 from exec_worker.node import current
 from exec_worker.service import Service
+from exec_worker.tasks import lanes_of
 from ipc.errors import Misuse
 from ipc.ledger import Ledger
 from ipc.link import terms_of
@@ -64,7 +64,9 @@ def run(parent: Parent, page: int, termination: Termination, nodes: dict[str, Bi
         limits.apply(settings, parse_worker(bootstrap.name).slot)
         if nodes is None:
             nodes = load(settings.nodes, settings.sys_path)
-        hooks.begin()
+        engine = Engine(nodes, log, settings.cancel_grace, alone=settings.slots == 1)
+        lanes = lanes_of(settings, engine, Ledger(page))
+        hooks.begin(lanes.await_)
     except limits.Refused as error:
         parent.say(Broken(str(error)))
         return 1
@@ -78,8 +80,6 @@ def run(parent: Parent, page: int, termination: Termination, nodes: dict[str, Bi
     gc.freeze()
     scoreboard = Scoreboard(page)
     report_to(log, scoreboard)
-    engine = Engine(nodes, log, settings.cancel_grace)
-    lanes = Lanes(engine, Ledger(page), settings.kill_grace)
     service = Service(engine, scoreboard, lanes)
     departure = hooks.Departure(settings.drain_timeout)
 
@@ -104,7 +104,8 @@ def run(parent: Parent, page: int, termination: Termination, nodes: dict[str, Bi
     asyncio.run_coroutine_threadsafe(_leave(responder), loop).result()
     if hooks.registered("on_worker_stop"):
         loop.call_soon_threadsafe(loop.call_later, departure.left(), _give_up, departure, parent, log)
-        departure.run(log)
+        departure.run(log, lanes.await_)
+    lanes.dispose()
     parent.say(Drained())
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
@@ -143,7 +144,7 @@ async def _open(
             parent.say(Installed(keys.epoch))
 
     parent.listen(asyncio.get_running_loop(), on_drain=lambda _drain: drain(), on_keys=rotate)
-    parent.say(Ready(address))
+    parent.say(Ready(address, settings.slots))
     return responder
 
 

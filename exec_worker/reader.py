@@ -82,10 +82,14 @@ class _Reader:
     def read(self) -> Signature:
         function = inspect.unwrap(self._function)
         for each in (self._function, function):
-            if inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each):
-                self._fail("is `async def`, which this version does not support; write `def`")
-            if inspect.isgeneratorfunction(each):
+            if inspect.isgeneratorfunction(each) or inspect.isasyncgenfunction(each):
                 self._fail("is a generator, and streams are not supported in this version; return a list")
+        if inspect.iscoroutinefunction(function) and not inspect.iscoroutinefunction(self._function):
+            self._fail("is `async def`, and what wraps it is not; write `async def` there, too")
+        if self._batched and inspect.iscoroutinefunction(self._function):
+            self._fail(
+                "is `async def`, and calls run together in plain functions only; write `def`, or leave out batch="
+            )
         hints = self._hints(function)
         try:
             parameters = inspect.signature(self._function).parameters

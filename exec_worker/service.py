@@ -54,12 +54,12 @@ _REASON = {
 class Service:
     """What one exec worker does with what it is asked."""
 
-    def __init__(self, engine: Engine, scoreboard: Scoreboard, lanes: Lanes, slots: int = 1) -> None:
+    def __init__(self, engine: Engine, scoreboard: Scoreboard, lanes: Lanes) -> None:
         self._engine = engine
         self._scoreboard = scoreboard
         self._lanes = lanes
         self._lock = Lock()
-        self._admission: Admission[AskedCall] = Admission(slots)
+        self._admission: Admission[AskedCall] = Admission(lanes.slots)
         self._calls: dict[bytes, AskedCall] = {}  # those that run and those that are held
         self._clients: set[Link] = set()
         self._timer: asyncio.TimerHandle | None = None

@@ -54,6 +54,7 @@ def contract_of(
         imported_from=imported_from,
         batch=info.batch,
         cancel=info.cancel,
+        asynchronous=inspect.iscoroutinefunction(function),
     )
 
 
@@ -85,6 +86,7 @@ def disagreement(given: NodeContract, here: NodeContract) -> str | None:
             f"parameter `{item.name}`": (item.required, item.many, item.shape) for item in contract.parameters
         }
         body, result = contract.body, contract.result
+        parts["`async`"] = contract.asynchronous
         parts["the body"] = body and (body.name, body.kind, body.required, body.shape)
         parts["the result"] = (result.kind, result.media_type)
         parts["`batch`"] = contract.batch

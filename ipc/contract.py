@@ -75,6 +75,8 @@ class NodeContract(Struct, frozen=True, omit_defaults=True):
     batch: Batch | None = None
     """How many of its calls run together; None: each alone. Body and result are those of one call."""
     cancel: Cancel = "interrupt"
+    asynchronous: bool = False
+    """Whether it is `async def`, and runs in groups of `mode: async`."""
 
 
 class HookContract(Struct, frozen=True):

@@ -151,7 +151,7 @@ class Mesh:
         if peer.before is not None:
             self.withdraw(peer.before)
         peer.group.empty_since = None
-        peer.seat, sends = peer.group.dispatch.up(peer.spec.name, now())
+        peer.seat, sends = peer.group.dispatch.up(peer.spec.name, now(), peer.spec.room)
         peer.group.links[peer.seat] = link
         self._look_if_moved(peer)
         return sends

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ipaddress
 from typing import TYPE_CHECKING
 
+from msgspec import UNSET
+
 from ipc.scoreboard import SLOTS
 from supervisor.config import WEB, ProcessGroup
 from supervisor.decode import suggest
@@ -30,6 +32,12 @@ def check_groups(groups: Sequence[ProcessGroup], described: Described) -> Iterat
             yield ConfigError(f"there are two groups named '{group.name}'", key=f"{key}.name")
         names.add(group.name)
         if group.name == WEB:
+            if group.mode != "sync" or group.slots is not UNSET:
+                yield ConfigError(
+                    "the group 'web' runs no nodes, and has no slots for any",
+                    key=f"{key}.{'slots' if group.mode == 'sync' else 'mode'}",
+                    hint="leave it out; web workers serve many requests at once as they are",
+                )
             if group.stages:
                 yield ConfigError(
                     "the group 'web' speaks HTTP and runs no stages",
@@ -51,7 +59,30 @@ def check_groups(groups: Sequence[ProcessGroup], described: Described) -> Iterat
                     hint="one group runs a stage: with two, nobody could say which worker a call goes to",
                 )
             runs.setdefault(stage, group.name)
+        yield from _check_mode(group, key, described)
     yield from _check_stages(runs, described)
+
+
+def _check_mode(group: ProcessGroup, key: str, described: Described) -> Iterator[ConfigError]:
+    """Nodes that cannot run as the group runs them."""
+    here = [node for node in described.nodes if node.stage in group.stages]
+    odd = [node for node in here if node.asynchronous != (group.mode == "async")]
+    if not odd:
+        return
+    node, more = odd[0], f", as {len(odd) - 1} more are" if len(odd) > 1 else ""
+    other = "give it a stage of another group: @node(stage=...)"
+    if node.asynchronous:
+        yield ConfigError(
+            f"the node {node.name} is `async def`{more}, and the group '{group.name}' runs plain functions",
+            key=f"{key}.mode",
+            hint=f"set mode: async, or {other}" if len(odd) == len(here) else other,
+        )
+    else:
+        yield ConfigError(
+            f"the node {node.name} is a plain function{more}, and would keep all others of '{group.name}' waiting",
+            key=f"{key}.mode",
+            hint=f"write `async def`, or {other}",
+        )
 
 
 def _check_stages(runs: Mapping[str, str], described: Described) -> Iterator[ConfigError]:

@@ -72,7 +72,7 @@ class Worker:
     def __init__(self, seat: Seat, spec: Spec, home: Home) -> None:
         self.life = Child(spec)
         self.name: WorkerName | None = None
-        self.address = ""
+        self.address, self.room = "", 1
         self.reason = ""
         self.last_words = ""
         self._seat = seat
@@ -226,7 +226,7 @@ class Worker:
 
     def _spawn(self) -> None:
         self.name = name = self._seat.next_name()
-        self.address = ""
+        self.address, self.room = "", 1
         self._heard_last.clear()
         self._spawned = self._loop.time()
         if (process := self._home.fork(name)) is None:
@@ -275,8 +275,8 @@ class Worker:
                     self._happen(life.Hardened())
                 else:
                     self._happen(life.Lost("said that it was another process"))
-            case said.Ready(address):
-                self.address = address
+            case said.Ready(address, room):
+                self.address, self.room = address, room
                 self._happen(life.Ready())
             case said.Broken(what, traceback):
                 self._happen(life.Broke(what, traceback))

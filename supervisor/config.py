@@ -124,6 +124,18 @@ class ProcessGroup(_Section, frozen=True):
     """How long after its deadline a call may go on before its worker is killed, seconds. Its caller is not waiting."""
     cancel_grace_seconds: Seconds = 0.1
     """The same for a call whose caller has left, seconds."""
+    mode: Literal["sync", "async"] = "sync"
+    """`sync`: plain functions, each call in a thread; `async`: `async def`, each call a task of one event loop.
+
+    In an event loop a function that blocks keeps all others of its worker waiting; beyond its deadline it is killed,
+    and they with it.
+    """
+    slots: Annotated[int, Meta(ge=1, le=256)] | UnsetType = UNSET
+    """How many calls a worker runs at once, 1 to 256; one unless given, or 64 with `mode: async`.
+
+    More than one is of use to plain functions that wait, or let other threads run while they compute (NumPy, Pillow,
+    hashlib); and a worker that is ended by force takes all its calls with it.
+    """
     preload: bool = False
     """Whether the application is imported once, in a process of its own that all workers are then forked from: a
     replacement is ready in a moment, and workers share memory. Imports must not start threads or connect anywhere."""

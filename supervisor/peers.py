@@ -45,14 +45,14 @@ class Directory:
         """What one life of a web worker is told now."""
         return Peers(
             tuple(
-                Peer(str(server), address, epoch, self._keys.of_client(server, client, epoch))
-                for server, address, epoch in self._told
+                Peer(str(server), address, epoch, self._keys.of_client(server, client, epoch), room)
+                for server, address, epoch, room in self._told
             )
         )
 
-    def _up(self) -> tuple[tuple[WorkerName, str, int], ...]:
+    def _up(self) -> tuple[tuple[WorkerName, str, int, int], ...]:
         return tuple(
-            (worker.name, worker.address, self._rotation.epoch_of(worker.name))
+            (worker.name, worker.address, self._rotation.epoch_of(worker.name), worker.room)
             for worker in self._servers()
             if worker.state is State.UP and worker.name is not None
         )

@@ -32,6 +32,8 @@ Transport = Literal["memory", "tcp_local", "unix"]
 
 LINKS = "links"
 """The directory below the state directory in which exec workers make their sockets."""
+ASYNC_SLOTS = 64
+"""How many calls a worker of a group of `mode: async` runs at once where nothing is said."""
 DRAIN_TIMEOUT = 30.0
 """How long an exec worker may take to finish what it has where nothing is said, seconds."""
 
@@ -113,7 +115,7 @@ def make_plan(
         for fault in described.faults
     ]
     faults += [*check_groups(groups, described), *check_links(config, groups, users or {}), *unbound]
-    looped = [group.name for group in groups if getattr(group, "mode", "sync") == "async"]
+    looped = [group.name for group in groups if group.mode == "async"]
     faults += check_hooks(groups, described, looped)
     faults += check_workers(groups, config.runtime.platform.execution_ipc.transport, machine)
     ConfigFaults.raise_for(faults)
@@ -219,6 +221,8 @@ def _exec_group(
         drain_timeout=drain,
         kill_grace=group.kill_grace_seconds,
         cancel_grace=group.cancel_grace_seconds,
+        slots=(slots := _slots(group)),
+        mode=group.mode,
         nice=group.nice,
         cores=cores_of(group, machine),
         spread=group.cpu_affinity == "spread",
@@ -234,8 +238,15 @@ def _exec_group(
         group.start_timeout_seconds,
         drain,
         embedded,
+        calls_at_once=slots,
         preload=group.preload,
     )
+
+
+def _slots(group: ProcessGroup) -> int:
+    if group.slots is not UNSET:
+        return group.slots
+    return ASYNC_SLOTS if group.mode == "async" else 1
 
 
 def _web_group(

@@ -163,9 +163,10 @@ class Dispatch(Generic[C]):
 
     # -- who is up
 
-    def up(self, name: str, now: float) -> tuple[Seat, list[Send[C]]]:
-        """A worker can be called from now on."""
+    def up(self, name: str, now: float, room: int = 1) -> tuple[Seat, list[Send[C]]]:
+        """A worker can be called from now on, by so many calls at once."""
         seat = self._seats[name] = Seat(name)
+        self._set_room(seat, room)
         self._make_idle(seat)
         return seat, self._drain_queue(now)
 

@@ -36,6 +36,8 @@ class Ready(Struct, frozen=True, tag="ready"):
     """The child serves. `address` is where an exec worker listens (`tcp://127.0.0.1:40123`), else empty."""
 
     address: str = ""
+    room: int = 1
+    """How many calls an exec worker takes at once from one web worker, until it says otherwise there."""
 
 
 class Broken(Struct, frozen=True, tag="broken"):
@@ -150,6 +152,10 @@ class ExecSettings(Struct, frozen=True, tag="exec"):
     """How long after its deadline a call may go on before its worker is killed, seconds."""
     cancel_grace: float = 0.1
     """The same for a call whose caller has left."""
+    slots: int = 1
+    """How many calls it runs at once."""
+    mode: Literal["sync", "async"] = "sync"
+    """Whether they run in threads, or as tasks of an event loop."""
     nice: int = 0
     """By how much less than its supervisor the worker insists on being run."""
     cores: tuple[int, ...] = ()
@@ -235,6 +241,8 @@ class Peer(Struct, frozen=True):
     epoch: int
     """The epoch of `key`. A newer one than before: make a new link, and let the old one end when it has finished."""
     key: bytes
+    room: int = 1
+    """How many calls it takes at once from one web worker, until it says otherwise there."""
 
     def __repr__(self) -> str:
         return f"Peer({self.name!r}, {self.address!r}, epoch={self.epoch})"

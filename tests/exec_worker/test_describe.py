@@ -117,7 +117,7 @@ def test_one_run_tells_every_fault(app: Path) -> None:
     add(app, "broken", "1 / 0\n")
     add(app, "leaves", "import sys\nsys.exit('bye')\n")
     add(app, "twice", NODE + "@node(name='shop.images.thumbnail')\ndef other(n: int) -> int: return n\n")
-    add(app, "odd", NODE + "@node\nasync def later(n: int) -> int: return n\n@node\ndef unnoted(n) -> int: return n\n")
+    add(app, "odd", NODE + "@node\nasync def later(n: int) -> int: yield n\n@node\ndef unnoted(n) -> int: return n\n")
     answer, _ = described(
         app, packages=("shop", "nowhere"), nodes=("shop.images.thumb", "shop.broken.f"), app="shop.images:thumbnail"
     )
@@ -127,7 +127,7 @@ def test_one_run_tells_every_fault(app: Path) -> None:
         "shop.leaves cannot be imported: SystemExit: bye",
         "nowhere cannot be imported",
         "two nodes are named shop.images.thumbnail: ",
-        "shop.odd.later is `async def`",
+        "shop.odd.later is a generator",
         "shop.odd.unnoted has no annotation for parameter `n`",
         "shop.images has no 'thumb'; did you mean 'thumbnail'?",
         "app 'shop.images:thumbnail'",

@@ -166,7 +166,7 @@ def test_load_binds_what_was_described(app: Write, tmp_path: Path) -> None:
         ("def f(n: str) -> int: return 1\n", "shop.f has changed since it was described: parameter `n`"),
         ("def f(n: int, m: int) -> int: return 1\n", "parameter `m`"),
         ("def f(n: int) -> bytes: return b''\n", "the result"),
-        ("async def f(n: int) -> int: return 1\n", "`async def`"),
+        ("async def f(n: int) -> int: return 1\n", "`async`"),
         ("def g(n: int) -> int: return 1\n", "has no 'f'"),
         ("1 / 0\n", "ZeroDivisionError"),
     ],

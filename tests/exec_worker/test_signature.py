@@ -370,6 +370,16 @@ async def is_async(a: int) -> int:
     return a
 
 
+@functools.wraps(is_async)
+def hides_async(a: int) -> Any:
+    return is_async(a)
+
+
+@node(batch=Batch())
+async def is_async_batch(a: list[int]) -> list[int]:
+    return a
+
+
 async def is_async_stream(a: int) -> abc.AsyncIterator[int]:
     yield a
 
@@ -423,7 +433,8 @@ def struct_of_model(a: list[Options | Model]) -> int: ...
 @pytest.mark.parametrize(
     ("function", "told"),
     [
-        (is_async, "`async def`"), (is_async_stream, "`async def`"), (is_stream, "generator"),
+        (hides_async, "what wraps it is not"), (is_async_batch, "plain functions only"),
+        (is_async_stream, "generator"), (is_stream, "generator"),
         (gives_stream, "returns a stream"), (gives_awaitable, "returns a stream"),
         (takes_stream, "stream as parameter `a`"),
         (two_bodies, "`first` and `second`"), (two_bytes, "`first` and `second`"), (stars, r"`\*args`"),

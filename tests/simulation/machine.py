@@ -116,6 +116,8 @@ def give_way(process: Process) -> None:
 class MainThread:
     """Stands where `Service` has its lanes, and is the one there is: the main thread."""
 
+    slots = 1
+
     def __init__(self, worker: ExecWorker) -> None:
         self.worker = worker
         self.waiting: list[AskedCall | None] = []

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from ipc.confinement import Confinement
 from ipc.contract import Body, Described, Fault, NodeContract, Parameter, Result
@@ -16,7 +17,7 @@ from ipc.messages.lifeline import ExecSettings, WebSettings
 from supervisor.decode import decode
 from supervisor.document import parse
 from supervisor.errors import ConfigError
-from supervisor.plan import Plan, make_plan
+from supervisor.plan import ASYNC_SLOTS, Plan, make_plan
 from supervisor.summary import summary
 from supervisor.users import Identity
 
@@ -143,6 +144,48 @@ def test_faults_in_groups(groups: str, what: str, key: str) -> None:
     found = fault(groups)
     assert what in found.what
     assert found.key == f"runtime.platform.process_groups.{key}"
+
+
+def test_a_worker_has_as_many_slots_as_its_mode_makes_sensible() -> None:
+    waits = Described((*NODES[:3], replace(NODES[3], asynchronous=True)), {})
+
+    def slots(cpu: str, io: str) -> list[tuple[str, int, int]]:
+        made = plan(
+            f"[{{name: cpu, stages: [core]{cpu}}}, {{name: io, stages: [slow], mode: async{io}}}]", described=waits
+        )
+        settings = [group.settings for group in made.groups if isinstance(group.settings, ExecSettings)]
+        return [
+            (each.mode, each.slots, group.calls_at_once) for each, group in zip(settings, made.groups, strict=False)
+        ]
+
+    assert slots("", "") == [("sync", 1, 1), ("async", ASYNC_SLOTS, ASYNC_SLOTS)]
+    assert slots(", slots: 4", ", slots: 7") == [("sync", 4, 4), ("async", 7, 7)]
+
+
+@pytest.mark.parametrize(
+    ("groups", "what", "hint", "key"),
+    [
+        ("[{name: a, stages: [core, slow]}]", "shop.train is `async def`", "give it", "0.mode"),
+        ("[{name: a, stages: [core]}, {name: b, stages: [slow]}]", "'b' runs plain functions", "mode: async", "1.mode"),
+        (
+            "[{name: a, stages: [slow, core], mode: async}]",
+            "shop.thumbnail is a plain function, as 2",
+            "async",
+            "0.mode",
+        ),
+    ],
+)
+def test_plain_functions_and_coroutines_are_told_apart(groups: str, what: str, hint: str, key: str) -> None:
+    found = fault(groups, described=Described((*NODES[:3], replace(NODES[3], asynchronous=True)), {}))
+    assert what in found.what
+    assert hint in found.hint
+    assert found.key == f"runtime.platform.process_groups.{key}"
+
+
+@pytest.mark.parametrize("more", ["slots: 4", "mode: async"])
+def test_the_web_has_no_slots(more: str) -> None:
+    found = fault(f"[{{name: web, {more}}}, {{name: a, stages: [core, slow]}}]")
+    assert found.key == f"runtime.platform.process_groups.0.{more.partition(':')[0]}"
 
 
 def test_a_stage_that_nobody_runs_is_named_with_the_way_to_add_a_group() -> None:
