@@ -127,7 +127,7 @@ class Worker:
         return self.counts()[0], own_bytes(self.pid) if self.pid is not None else 0
 
     def overrun(self, why: str) -> None:
-        """A call of its does not end by itself: have it print its stacks and die."""
+        """A call of its does not end by itself, or it hears nobody: have it print its stacks and die."""
         self._happen(life.Overran(why))
 
     def settle(self, spec: Spec, reason: str) -> None:
@@ -282,7 +282,7 @@ class Worker:
                 self._happen(life.Broke(what, traceback))
             case said.Drained():
                 self._happen(life.Drained())
-            case said.Installed() | said.Moved() | said.Abandoned() | said.Suspected():
+            case said.Installed() | said.Moved() | said.Abandoned() | said.Suspected() | said.Pong():
                 self._home.heard(self, message)
 
     def _lost(self, process: Process, why: str) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from ipc.messages.control import Done, Refused, Status, SupervisorStatus
-from ipc.messages.lifeline import Abandoned, Bootstrap, Ended, Quarantined, Suspected
+from ipc.messages.lifeline import Abandoned, Bootstrap, Ended, Pong, Quarantined, Suspected
 from ipc.names import TEMPLATE
 from supervisor import control, orphans, signals, sockets, spawn, statedir
 from supervisor.environment import scrub
@@ -22,6 +22,7 @@ from supervisor.life import RUNNING
 from supervisor.logbook import Logbook
 from supervisor.peers import Directory
 from supervisor.plan import LINKS
+from supervisor.pulse import Pulse
 from supervisor.quarantine import SECONDS, Quarantine
 from supervisor.recycler import Recycler
 from supervisor.renewal import Renewal
@@ -94,6 +95,7 @@ async def _life(service: _Service, asked: socket.socket, began: float) -> Except
         for recycler in service.recyclers:
             tasks.start_soon(recycler.watch)
         tasks.start_soon(service.watchdog.watch)
+        tasks.start_soon(service.pulse.take)
         try:
             why = await tree.start()
             if tree.started:
@@ -142,6 +144,7 @@ class _Service:
         self._directory = Directory(self._keys, rotation, lambda: self._of("exec"), lambda: self._of("web"))
         self.renewal.announce = self._directory.refresh
         self.watchdog = Watchdog(lambda: self._of("exec"))
+        self.pulse = Pulse(lambda: self._of("exec"))
         self._quarantine = Quarantine()
         processes = [group for group in plan.groups if not group.embedded]
         self._groups += [self._group(group, policy) for group in processes]
@@ -240,6 +243,8 @@ class _Service:
         match message:
             case Abandoned(server, call_id):
                 self.watchdog.abandon(server, call_id)
+            case Pong():
+                self.pulse.heard(worker)
             case Suspected(mark):
                 if self._quarantine.suspect(mark, time.monotonic()):
                     self._tell_web(Quarantined(mark, SECONDS))
