@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import decoding
 import dispatch
+import kill
 import link
 import loris
 import overload
@@ -40,6 +41,7 @@ def main() -> None:
     crowd = overload.measure(1, 2.0) if given.quick else overload.measure()
     warm = preload.measure(2 if given.quick else preload.DEATHS)
     spread = dispatch.measure(1, 1.0, 5_000) if given.quick else dispatch.measure()
+    killed = kill.measure(1 if given.quick else kill.ROUNDS)
     sealing = primitives.measure()
     marks = [
         *requests.goals(web),
@@ -50,6 +52,7 @@ def main() -> None:
         *overload.goals(crowd),
         *dispatch.goals(spread),
         *preload.goals(warm),
+        *kill.goals(killed),
     ]
     lines = [
         "# Benchmarks",
@@ -95,6 +98,10 @@ def main() -> None:
         "## Preload",
         "",
         *preload.table(warm),
+        "",
+        "## Jobs that never end, workers that die",
+        "",
+        *kill.table(killed),
         "",
         "## Sealing",
         "",
