@@ -47,8 +47,9 @@ async def serve(tmp_path: Path) -> AsyncIterator[Callable[..., Scene]]:
 
 @pytest.fixture(scope="module")
 def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    """One service for all tests of a module, each of which leaves it whole. `WORKERS` of the module run nodes in it."""
-    made = Scene(tmp_path_factory.mktemp("scene"), workers=getattr(request.module, "WORKERS", 2))
+    """One service for all tests of a module, each of which leaves it whole. Modules say its SETTINGS and WORKERS."""
+    settings, workers = getattr(request.module, "SETTINGS", ()), getattr(request.module, "WORKERS", 2)
+    made = Scene(tmp_path_factory.mktemp("scene"), *settings, workers=workers)
     yield made
     made.end()
 

@@ -61,7 +61,7 @@ def test_what_is_true_is_left_alone(call: Asked, effects: list[Effect]) -> None:
         (asked("done"), [begin(), end(), begin(ticket="b")], "run, and nobody had asked"),
         *(
             (asked(code), [begin()], "said not to be begun, and was")
-            for code in ("busy", "no_worker", "expired", "draining", "rejected", "too_large")
+            for code in ("busy", "no_worker", "expired", "draining", "rejected", "too_large", "worker_gone")
         ),
     ],
 )

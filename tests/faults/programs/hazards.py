@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from exec_worker import node
+from exec_worker import current, node
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,9 +45,13 @@ def note(what: str, ticket: str) -> None:
 
 @contextmanager
 def effect(ticket: str) -> Iterator[None]:
-    """What a call does to the world: it begins; it ends unless something else ends it."""
+    """What a call does to the world: it begins; it ends, or is cut short, unless its process is gone before."""
     note("begin", ticket)
-    yield
+    try:
+        yield
+    except BaseException:
+        note("cut", ticket)
+        raise
     note("end", ticket)
 
 
@@ -103,7 +107,7 @@ def spin_again(ticket: str) -> str:
 
 @node
 def backtrack(ticket: str) -> str:
-    """A loop in C that keeps the GIL and looks at signals now and then."""
+    """A loop in C that keeps the GIL; only some versions of Python let a signal into it."""
     with effect(ticket):
         re.match(r"(a+)+$", "a" * 64 + "b")
     return ticket
@@ -144,6 +148,12 @@ def segfault(ticket: str) -> str:
 @node(idempotent=True)
 def segfault_again(ticket: str) -> str:
     return segfault(ticket)
+
+
+@node
+def poison(dose: str) -> str:
+    """The same, from a request that may come again: its ticket is only in the request's id."""
+    return segfault(current().request_id + dose * 0)
 
 
 @node

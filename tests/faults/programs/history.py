@@ -18,9 +18,13 @@ LATE = 1.0
 ATTEMPTS = 2
 """How often a call that is idempotent may be begun."""
 
-NOTHING_DONE = frozenset({"rejected", "no_worker", "busy", "draining", "expired", "too_large"})
+NOTHING_DONE = frozenset(
+    {"rejected", "no_worker", "worker_gone", "busy", "draining", "expired", "too_large", "quarantined"}
+)
 BEGUN = frozenset({"worker_died", "node_error", "bad_result"})
 UNKNOWN = frozenset({"timeout", "link_lost", "outcome_unknown", "invalid_request"})
+NEVER_BEGUN = "said to have failed, and was never begun"
+"""The one untruth that harms nobody: a worker that is killed after it noted a call and before it ran it."""
 LEFT = "left"
 """The client went away before it was told anything."""
 DONE = "done"
@@ -58,7 +62,7 @@ class Asked:
 
 
 class Effect(NamedTuple):
-    """One line of the log: `begin` or `end`."""
+    """One line of the log: `begin`, `end`, or `cut` for a call that something interrupted."""
 
     what: str
     ticket: str
@@ -84,8 +88,9 @@ def violations(calls: Iterable[Asked], effects: Iterable[Effect]) -> list[Violat
     """Every disagreement between the two."""
     begins: dict[str, list[Effect]] = defaultdict(list)
     ends: dict[str, list[Effect]] = defaultdict(list)
+    cuts: dict[str, list[Effect]] = defaultdict(list)
     for effect in effects:
-        (begins if effect.what == "begin" else ends)[effect.ticket].append(effect)
+        {"begin": begins, "end": ends, "cut": cuts}[effect.what][effect.ticket].append(effect)
     calls = list(calls)
     unasked = begins.keys() - {call.ticket for call in calls}
     found = [Violation("run, and nobody had asked", ticket) for ticket in sorted(unasked)]
@@ -129,6 +134,6 @@ def _truth(ticket: str, verdict: Verdict, begins: list[Effect], ends: list[Effec
             yield "said not to be begun, and was"
     elif verdict.code in BEGUN:
         if not begins:
-            yield "said to have failed, and was never begun"
+            yield NEVER_BEGUN
     elif verdict.code not in UNKNOWN and verdict.code != LEFT:
         yield "a verdict that means nothing"

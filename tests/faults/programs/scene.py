@@ -18,6 +18,8 @@ from askers import Crowd
 from history import Effect, Violation, effects_in, violations
 from watched import PATIENCE, Watched, runs
 
+from supervisor.pulse import SILENCE
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -27,8 +29,7 @@ HERE = Path(__file__).parent
 CONFIG = HERE / "hazards.yaml"
 PATIENT = {"limit": 10**6, "base": 0.01, "cap": 0.05}
 """A policy for workers that are killed again and again."""
-STANDARD: dict[str, float] = {}
-"""The policy that users have."""
+PRELOADED = "runtime.platform.process_groups.cpu.preload=true"
 
 
 def limits() -> dict[str, float]:
@@ -40,7 +41,14 @@ def limits() -> dict[str, float]:
 class Scene(Watched):
     """The service runs from here until `end`."""
 
-    def __init__(self, path: Path, *settings: str, workers: int = 2, policy: dict[str, float] = PATIENT) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *settings: str,
+        workers: int = 2,
+        policy: dict[str, float] = PATIENT,
+        silence: float = SILENCE,
+    ) -> None:
         self.effect_log = path / "effects"
         self.effect_log.touch()
         settings = (
@@ -49,7 +57,7 @@ class Scene(Watched):
             f"runtime.platform.process_groups.cpu.workers={workers}",
             f"runtime.platform.environment.set.EFFECT_LOG={self.effect_log}",
         )
-        options = json.dumps({"settings": settings, "policy": policy})
+        options = json.dumps({"settings": settings, "policy": policy, "silence": silence})
         super().__init__(path, path / "state", str(HERE / "serving.py"), str(path / "state"), str(CONFIG), options)
         self.until(lambda: self.process.poll() is not None or self.events("Serving"))
         self.port: int = self.sees("Serving")["port"]
@@ -111,6 +119,16 @@ class Scene(Watched):
         await eventually(lambda: any(effect.ticket == ticket for effect in self.effects()))
         return next(effect for effect in self.effects() if effect.ticket == ticket)
 
+    async def over(self, ticket: str) -> float:
+        """Wait until this call, which runs, was cut short or its process is gone; returns when that was."""
+        begin = await self.begun(ticket)
+        while runs(begin.pid):
+            for effect in self.effects():
+                if effect.ticket == ticket and effect.what != "begin":
+                    return effect.at
+            await asyncio.sleep(0.01)
+        return time.monotonic()
+
     def violations(self) -> list[Violation]:
         """Everything said to anybody who is still here that the log does not bear out."""
         calls = chain.from_iterable(crowd.calls for crowd in self._crowds)
@@ -130,15 +148,6 @@ def cpu_seconds(pid: int) -> float:
     with suppress(OSError):
         return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
     return float("inf")
-
-
-async def calms_down(pid: int, window: float = 0.05) -> float:
-    """Wait until a process is gone or its main thread uses less than half of a core; returns when."""
-    while True:
-        at, before = time.monotonic(), cpu_seconds(pid)
-        await asyncio.sleep(window)
-        if not runs(pid) or cpu_seconds(pid) - before < 0.5 * (time.monotonic() - at):
-            return at
 
 
 class Nemesis:
