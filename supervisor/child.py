@@ -7,8 +7,7 @@ import random
 import time
 from collections import deque
 from dataclasses import replace
-from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from ipc.messages import lifeline as said
 from ipc.messages.control import WorkerStatus
@@ -17,48 +16,21 @@ from supervisor import events, life
 from supervisor.errors import SpawnError
 from supervisor.life import RUNNING, Child, Spec, State
 from supervisor.lifecycle import step
-from supervisor.lifeline import Lifeline
-from supervisor.output import Output
 from supervisor.scoreboard import own_bytes, rss_bytes
+from supervisor.tether import Tether
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from ipc.birth import Belongings
-    from ipc.ledger import Begun, Ledger
+    from ipc.ledger import Ledger
     from ipc.messages.lifeline import FromChild, FromSupervisor
-    from supervisor.events import Event, Stream
+    from supervisor.events import Stream
     from supervisor.group import Seat
+    from supervisor.home import Home
     from supervisor.spawn import Process
 
 LAST_WORDS = 20
 """Lines of standard error that are kept for the report of an end."""
 _dice = random.SystemRandom()
-
-
-class Home(Protocol):
-    """What a worker needs of the world around it."""
-
-    def fork(self, name: WorkerName) -> Process | None:
-        """Have its process forked from a warm template; None if there is none."""
-
-    def launch(self, name: WorkerName) -> Process:
-        """Make its process; SpawnError if that fails."""
-
-    def greeting(self, name: WorkerName) -> Iterable[FromSupervisor]:
-        """The first it is told, with its secrets."""
-
-    def changed(self, worker: Worker) -> None:
-        """Take note of its new state; called before anything is done about it."""
-
-    def heard(self, worker: Worker, message: FromChild) -> None:
-        """Take note of something it said that is not about its own life."""
-
-    def buried(self, worker: Worker, begun: Begun, suspects: tuple[bytes, ...]) -> None:
-        """Take note of the calls that a process of its had begun, which is dead, and which it may have died of."""
-
-    def tell(self, event: Event) -> None:
-        """Say to everybody what happened."""
 
 
 class Worker:
@@ -78,9 +50,7 @@ class Worker:
         self._seat = seat
         self._home = home
         self._loop = asyncio.get_running_loop()
-        self._process: Process | None = None
-        self._lifeline: Lifeline | None = None
-        self._outputs: tuple[Output, ...] = ()
+        self._tether: Tether | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._spawned = 0.0
         self._since = time.time()
@@ -94,7 +64,7 @@ class Worker:
     @property
     def pid(self) -> int | None:
         """Its process, if it has one."""
-        return self._process.pid if self._process is not None else None
+        return self._tether.process.pid if self._tether is not None else None
 
     def start(self) -> None:
         """Have it run."""
@@ -106,12 +76,13 @@ class Worker:
 
     def say(self, message: FromSupervisor) -> None:
         """Tell it something; nothing happens if it has not been greeted or is gone."""
-        if self._lifeline is not None and self.life.hardened:
-            self._lifeline.send(message)
+        if self._tether is not None and self.life.hardened:
+            self._tether.lifeline.send(message)
 
     def hand_over(self, belongings: Belongings) -> bool:
         """It is a template: order a worker from it; whether that was possible."""
-        return self.life.state is State.UP and self._lifeline is not None and self._lifeline.hand_over(belongings)
+        tether = self._tether
+        return self.life.state is State.UP and tether is not None and tether.lifeline.hand_over(belongings)
 
     def lose(self, why: str) -> None:
         """It does not do what it is for."""
@@ -154,19 +125,17 @@ class Worker:
         )
 
     def _longest(self) -> float:
-        since = () if self._process is None else tuple(call.since for call in self._process.ledger.running())
+        since = () if self.ledger is None else tuple(call.since for call in self.ledger.running())
         return time.monotonic() - min(since) if since else 0.0
 
     @property
     def ledger(self) -> Ledger | None:
         """What its process has begun, if it has one."""
-        return self._process.ledger if self._process is not None else None
+        return self._tether.process.ledger if self._tether is not None else None
 
     def counts(self, slot: int = 0) -> tuple[int, int, int]:
         """Calls finished, running, messages refused: its own, or those of a worker that is a thread of it."""
-        if self._process is None:
-            return 0, 0, 0
-        return self._process.page.read(slot)
+        return (0, 0, 0) if self._tether is None else self._tether.process.page.read(slot)
 
     def _happen(self, event: life.Event) -> None:
         before = self.life
@@ -182,17 +151,15 @@ class Worker:
         match action:
             case life.Spawn():
                 self._spawn()
-            case life.Greet() if self.name is not None and self._lifeline is not None:
+            case life.Greet() if self.name is not None and self._tether is not None:
                 for message in self._home.greeting(self.name):
-                    self._lifeline.send(message)
-            case life.Drain(grace) if self._lifeline is not None:
-                self._lifeline.send(said.Drain(grace))
-            case life.Dump() if self._process is not None:
-                self._process.dump()
-            case life.Kill() if self._process is not None:
-                self._process.kill()
-                if self._process.pid is None:  # nobody to kill, and no end to hear of
-                    self._loop.call_soon(self._exited, self._process)
+                    self._tether.lifeline.send(message)
+            case life.Drain(grace) if self._tether is not None:
+                self._tether.lifeline.send(said.Drain(grace))
+            case life.Dump() if self._tether is not None:
+                self._tether.process.dump()
+            case life.Kill() if self._tether is not None:
+                self._tether.kill()
             case life.SetTimer(seconds):
                 self._set_timer(seconds)
 
@@ -232,7 +199,7 @@ class Worker:
         if (process := self._home.fork(name)) is None:
             self._launch(name)
         else:
-            self._attend(process)
+            self._tether = Tether(self._loop, process, self)
 
     def _launch(self, name: WorkerName) -> None:
         try:
@@ -240,32 +207,22 @@ class Worker:
         except SpawnError as error:
             self._loop.call_soon(self._ended, error.what)
             return
-        self._attend(process)
-        self._watch(process)
+        self._tether = Tether(self._loop, process, self)
+        self._tether.watch()
 
-    def _attend(self, process: Process) -> None:
-        self._process, name = process, process.name
-        on_message, on_lost = partial(self._heard, process), partial(self._lost, process)
-        is_it = partial(self._met, process)
-        self._lifeline = Lifeline(self._loop, process.lifeline, process.pid, on_message, on_lost, is_it)
-        self._outputs = (
-            Output(self._loop, process.stdout, partial(self._wrote, str(name), "stdout")),
-            Output(self._loop, process.stderr, partial(self._wrote, str(name), "stderr")),
-        )
+    # What comes over the tether; see `Holder`. Of a process that was let go nothing counts any more.
 
-    def _watch(self, process: Process) -> None:
-        self._loop.add_reader(process.pidfd, self._exited, process)
+    def expects(self, process: Process) -> bool:
+        """Whether it waits for a process that was ordered from a template."""
+        return self._has(process) and self.state is State.STARTING
+
+    def met(self, process: Process) -> None:
+        """It is known who its process is."""
         self._home.tell(events.WorkerSpawned(str(process.name), process.pid or 0))
 
-    def _met(self, process: Process, pid: int) -> bool:
-        """Whether process `pid`, the first to speak for one that was ordered from a template, is that one."""
-        if process is not self._process or self.state is not State.STARTING or not process.is_born_as(pid):
-            return False
-        self._watch(process)
-        return True
-
-    def _heard(self, process: Process, message: FromChild) -> None:
-        if process is not self._process:
+    def heard(self, process: Process, message: FromChild) -> None:
+        """Its process said something."""
+        if not self._has(process):
             return
         match message:
             case said.Hardened(pid, missing):
@@ -285,36 +242,33 @@ class Worker:
             case said.Installed() | said.Moved() | said.Abandoned() | said.Suspected() | said.Pong():
                 self._home.heard(self, message)
 
-    def _lost(self, process: Process, why: str) -> None:
-        if process is not self._process:
-            return
-        if process.pid is None and self.state is State.STARTING:  # its template has died: that is no crash of its own
-            self._forget(process)
-            self._launch(process.name)
-        else:
-            self._happen(life.Lost(why))
-
-    def _wrote(self, worker: str, stream: Stream, text: str) -> None:
+    def wrote(self, process: Process, stream: Stream, text: str) -> None:
+        """Its process wrote a line."""
         if stream == "stderr":
             self._heard_last.append(text)
-        self._home.tell(events.LineWritten(worker, stream, text))
+        self._home.tell(events.LineWritten(str(process.name), stream, text))
 
-    def _exited(self, process: Process) -> None:
-        if process is self._process:
+    def lost(self, process: Process, why: str) -> None:
+        """Its process can no longer be spoken to. If it was not there yet, that is its template's death."""
+        if self.expects(process) and process.pid is None:
+            self._let_go()
+            self._launch(process.name)
+        elif self._has(process):
+            self._happen(life.Lost(why))
+
+    def exited(self, process: Process) -> None:
+        """Its process has ended."""
+        if self._has(process):
             running = tuple(call.call_id for call in process.ledger.running())
             self._home.buried(self, process.ledger.begun(), () if self.life.verdict else running)
-            self._ended(self._forget(process), busy=bool(running))
+            self._ended(self._let_go(), busy=bool(running))
 
-    def _forget(self, process: Process) -> str:
-        """Let go of a process that has ended, or never was; how it ended."""
-        if process.pid is not None:
-            self._loop.remove_reader(process.pidfd)
-        if self._lifeline is not None:  # the last it said comes before its end
-            self._lifeline.close()
-        for output in self._outputs:
-            output.finish()
-        how = process.end()
-        self._process, self._lifeline, self._outputs = None, None, ()
+    def _has(self, process: Process) -> bool:
+        return self._tether is not None and self._tether.process is process
+
+    def _let_go(self) -> str:
+        how = self._tether.let_go() if self._tether is not None else ""
+        self._tether = None
         return how
 
     def _ended(self, how: str, *, busy: bool = False) -> None:
