@@ -11,6 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import batching
 import decoding
 import dispatch
 import kill
@@ -39,6 +40,7 @@ def main() -> None:
     keys = rotation.measure(1.0 if given.quick else rotation.SECONDS)
     slow = loris.measure(1, 1.0) if given.quick else loris.measure()
     crowd = overload.measure(1, 2.0) if given.quick else overload.measure()
+    many = batching.measure(rounds, seconds)
     warm = preload.measure(2 if given.quick else preload.DEATHS)
     spread = dispatch.measure(1, 1.0, 5_000) if given.quick else dispatch.measure()
     killed = kill.measure(1 if given.quick else kill.ROUNDS)
@@ -51,6 +53,7 @@ def main() -> None:
         *loris.goals(slow),
         *overload.goals(crowd),
         *dispatch.goals(spread),
+        *batching.goals(many),
         *preload.goals(warm),
         *kill.goals(killed),
     ]
@@ -94,6 +97,12 @@ def main() -> None:
         "## Three times the load",
         "",
         *overload.table(crowd),
+        "",
+        "## Batches",
+        "",
+        "A node that takes 5 ms for a start and 0.1 ms for each call, as a model does; one worker.",
+        "",
+        *batching.table(many),
         "",
         "## Preload",
         "",

@@ -49,6 +49,11 @@ class Asked(Protocol):
         """Whether its sender knows of no other free worker."""
         ...
 
+    @property
+    def patience(self) -> float:
+        """How long others may have run for this one to be held behind them, seconds; 0: as short calls are."""
+        ...
+
 
 C = TypeVar("C", bound=Asked)
 
@@ -94,7 +99,7 @@ class Admission(Generic[C]):
     def waits_for_time(self) -> float | None:
         """How soon the passing of time may change something, seconds; None: not before somebody says something."""
         if self._held:
-            return GIVE_BACK_AFTER
+            return min(_patience(call) for call in self._held)
         return KEEP_SLOT if self._kept or self._asked_in_vain else None
 
     def room(self, clients: int) -> int:
@@ -122,12 +127,40 @@ class Admission(Generic[C]):
             self._held.append(call)
             return Verdict.HOLD
         kept.pop(client, None)
-        self._asked_in_vain.setdefault(client, now)
+        self.refuse(client, now)
         return Verdict.BUSY
+
+    def join(self, call: Asked, now: float, *, expected: bool) -> Verdict:
+        """Judge a call that would share the turn of another: HOLD, or what `arrive` says of those that go back.
+
+        `expected`: that turn only waits for company.
+        """
+        if self.draining:
+            return Verdict.DRAINING
+        if call.deadline <= now:
+            return Verdict.EXPIRED
+        client = call.client
+        if expected or client in self._kept or call.last_resort:
+            self._serve(client)
+            return Verdict.HOLD
+        self.refuse(client, now)
+        return Verdict.BUSY
+
+    def refuse(self, client: object, now: float) -> None:
+        """There is no place for a call of `client`: it goes back, and they are told when there is one."""
+        if not self.draining:
+            self._asked_in_vain.setdefault(client, now)
+
+    def begins(self, call: C, now: float) -> None:
+        """A call that has had its slot for a while runs only from now on."""
+        del self.running[call]
+        self.running[call] = now
 
     def finished(self, call: C, now: float) -> Next[C]:
         """A running call is over."""
-        self._learn(now - self.running.pop(call))
+        since = self.running.pop(call)
+        if not call.patience:  # many calls as one say nothing of how long one takes
+            self._learn(now - since)
         expired: list[C] = []
         while self._held:
             following = self._held.popleft()
@@ -142,10 +175,12 @@ class Admission(Generic[C]):
         """The held calls, if the running ones take too long for them."""
         if not self._held or now - self._youngest < GIVE_BACK_AFTER:
             return ()
-        calls = tuple(self._held)
-        self._held.clear()
+        ran = now - self._youngest
+        calls = tuple(call for call in self._held if ran >= _patience(call))
+        self._held = deque(call for call in self._held if ran < _patience(call))
         for call in calls:
-            self._asked_in_vain.setdefault(call.client, now)
+            if not call.patience:  # of whom many wait, each is refused
+                self.refuse(call.client, now)
         return calls
 
     def declined(self, client: object, now: float) -> object | None:
@@ -210,6 +245,8 @@ class Admission(Generic[C]):
         self._kept.pop(client, None)
 
     def _may_hold(self, call: C, mine: bool, now: float) -> bool:
+        if call.patience:
+            return (mine or call.last_resort) and now - self._youngest < call.patience
         if self._estimate > HOLD_BEHIND or now - self._youngest >= GIVE_BACK_AFTER:
             return False
         return mine or (call.last_resort and len(self._held) < max(1, self._places))
@@ -236,3 +273,7 @@ class Admission(Generic[C]):
     def _learn(self, took: float) -> None:
         """Long calls are believed at once, short ones only after many: a wrong guess costs the caller behind."""
         self._estimate = max(took, 0.8 * self._estimate + 0.2 * took, 1e-6)
+
+
+def _patience(call: Asked) -> float:
+    return call.patience or GIVE_BACK_AFTER

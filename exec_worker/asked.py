@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from exec_worker.node import Call
 
 if TYPE_CHECKING:
+    from exec_worker.asked_batch import AskedBatch
     from exec_worker.interrupts import Interrupted
     from exec_worker.window import Window
     from ipc.link import Link
@@ -19,6 +20,7 @@ class AskedCall:
 
     __slots__ = (
         "arrived",
+        "batch",
         "body",
         "cancel_grace",
         "client",
@@ -31,6 +33,9 @@ class AskedCall:
         "seen",
         "window",
     )
+
+    patience = 0.0
+    """A call alone is held only behind short ones."""
 
     def __init__(
         self,
@@ -58,5 +63,12 @@ class AskedCall:
         """That of the lane it runs in."""
         self.interrupt: type[Interrupted] | None = None
         """What is raised in its node, or was."""
+        self.batch: AskedBatch | None = None
+        """Those that it runs with, once it has begun, in a node that runs calls together."""
         self.seen = Call(deadline, meta.request_id, meta.trace)
         """What `current()` gives."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of its body."""
+        return len(self.body)

@@ -21,6 +21,8 @@ WEIGHT = 0.2
 """How much the newest of what is learned counts against all before it."""
 PATIENCE = 3.0
 """A worker waits for so many times as long as others took to come; then it is taken that nobody comes."""
+TICK = 0.001
+"""Nobody can be woken sooner than after so many seconds, so that is what waiting in vain costs at least."""
 
 
 class Item(Protocol):
@@ -105,7 +107,7 @@ class Company:
 
     def wait(self, size: int, start: float) -> float:
         """How long to wait for it with `size` calls at hand, seconds: 0 if that costs them more than it gains."""
-        wait = PATIENCE * self.soon
+        wait = max(TICK, PATIENCE * self.soon)
         gain = self.chance * start
         loss = size * (self.chance * self.soon + (1 - self.chance) * wait)
         return wait if gain > loss else 0.0

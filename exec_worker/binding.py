@@ -83,10 +83,14 @@ class Binding:
         """What the function returns; whatever it raises comes through."""
         if self.contract.batch is None:
             return self.function(**kwargs)
-        (result,) = run_together(self.run_batch, [kwargs[self._body_name]], _not_again)
+        (result,) = run_together(self.contract.name, self.run_batch, [self.item(kwargs)], _not_again)
         if isinstance(result, BaseException):
             raise result
         return result
+
+    def item(self, kwargs: dict[str, Any]) -> Any:
+        """What one call of a node that takes a list stands for."""
+        return kwargs[self._body_name]
 
     def run_batch(self, items: list[Any]) -> Any:
         """The same for a node that takes a list: `items` are the bodies of the calls that run together."""

@@ -8,14 +8,17 @@ from traceback import clear_frames
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from exec_worker.interrupts import CallCancelled, Interrupted
-from exec_worker.node import enter
+from exec_worker.node import BatchCall, enter
+from exec_worker.together import run_together
+from ipc.clock import now
 from ipc.errors import BadResult, CallTimeout, Cancelled, InvalidRequest, NodeError
 
 if TYPE_CHECKING:
     from asyncio import Task
-    from collections.abc import Coroutine, Mapping
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
 
     from exec_worker.asked import AskedCall
+    from exec_worker.asked_batch import AskedBatch
     from exec_worker.binding import Binding, Encoded
     from exec_worker.node import Call
     from exec_worker.window import Window
@@ -43,6 +46,8 @@ class Engine:
         self._nodes = nodes
         self._log = log
         self._alone = alone
+        self.batched = {name: batch for name, each in nodes.items() if (batch := each.contract.batch) is not None}
+        """The nodes that run calls together."""
         graces = {"interrupt": cancel_grace, "kill": 0.0, "ignore": math.inf}
         self._graces = {name: graces[binding.contract.cancel] for name, binding in nodes.items()}
 
@@ -63,6 +68,62 @@ class Engine:
         except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt of a node end a call, not a worker
             return self._failed(call, error, InvalidRequest)
         return self._encoded(call, result)
+
+    def run_batch(self, batch: AskedBatch, window: Window) -> list[Encoded | Failure]:
+        """What came of each of the calls of a batch, in their order."""
+        binding = self._nodes[batch.turn.node]
+        answers: dict[bytes, Encoded | Failure] = {}
+        calls, items = [], []
+        for call in batch.calls:
+            try:
+                items.append(binding.item(binding.decode(call.meta.params, call.meta.encoding, call.body)))
+                calls.append(call)
+            except BaseException as error:  # noqa: BLE001 - as above
+                answers[call.id] = self._failed(call, error, InvalidRequest)
+        reported: set[int] = set()
+        for call, result in zip(calls, self._results(batch, calls, items, window), strict=True):
+            # One error may be the answer to many, and is reported once.
+            answers[call.id] = self._one_of_many(call, result, known=id(result) in reported)
+            reported.add(id(result))
+        return [answers[call.id] for call in batch.calls]
+
+    def _results(self, batch: AskedBatch, calls: Sequence[AskedCall], items: list[Any], window: Window) -> list[Any]:
+        """A result for each item, or what is wrong with it."""
+        if not items:
+            return []
+        binding = self._nodes[batch.turn.node]
+
+        def seen_as(seen: Call) -> Callable[[list[Any]], Any]:
+            def run(these: list[Any]) -> Any:  # noqa: ANN401 - whatever the node returns
+                enter(seen, alone=self._alone)
+                try:
+                    return window.run(batch, binding.run_batch, these)
+                finally:
+                    enter(None, alone=self._alone)
+
+            return run
+
+        def alone(place: int, _error: Exception) -> Callable[[list[Any]], Any] | None:
+            call = calls[place]
+            again = binding.contract.idempotent and call.deadline > now() and not call.seen.cancelled
+            return seen_as(BatchCall((call.seen,))) if again else None
+
+        seen = batch.seen = BatchCall(tuple(call.seen for call in calls))
+        seen.cancelled = batch.deserted  # who left last may have looked for it before it was there
+        try:
+            return run_together(batch.turn.node, seen_as(seen), items, alone)
+        except BaseException as error:  # noqa: BLE001 - as above
+            return [error] * len(items)
+
+    def _one_of_many(self, call: AskedCall, result: Any, *, known: bool) -> Encoded | Failure:  # noqa: ANN401 - as above
+        """The answer to one call of a batch, from what the node gave in its place."""
+        if not isinstance(result, BaseException):
+            return self._encoded(call, result)
+        if isinstance(result, BadResult | NodeError):  # of our own making, or no worse than that
+            if not known:
+                self._report("bad_result" if isinstance(result, BadResult) else "node_failed", call, result)
+            return self._failed(call, result, type(result))
+        return self._failed(call, result, InvalidRequest, known=known)
 
     def prepare(self, call: AskedCall) -> Coroutine[Any, Any, Any] | Failure:
         """The same for a node that is `async def`, in two halves: what is to be awaited in a task of its own."""
@@ -90,25 +151,30 @@ class Engine:
                 self._report("bad_result", call, error)
             return self._failed(call, error, BadResult)
 
-    def _failed(self, call: AskedCall, error: BaseException, told: type[IpcError]) -> Failure:
-        """Why there is no result. The words of an error that is `told` are for the caller, all others for the log."""
+    def _failed(self, call: AskedCall, error: BaseException, told: type[IpcError], *, known: bool = False) -> Failure:
+        """Why there is no result. The words of an error that is `told` are for the caller, all others for the log.
+
+        One that is `known` is in the log already.
+        """
         if isinstance(error, told):
             try:
                 return Failure(error.code, str(error))
             except BaseException as worse:  # noqa: BLE001 - a node may raise one of its own making
                 error = worse
         if isinstance(error, Interrupted):
-            return self._interrupted(call, error)
+            return self._interrupted(call, error, known=known)
         if isinstance(error, MemoryError):
             clear_frames(error.__traceback__)  # they hold what the node had, and to answer takes some, too
-        self._report("node_failed", call, error)
+        if not known:
+            self._report("node_failed", call, error)
         return Failure(NodeError.code, f"{call.meta.node} raised {type(error).__name__}")
 
-    def _interrupted(self, call: AskedCall, error: Interrupted) -> Failure:
+    def _interrupted(self, call: AskedCall, error: Interrupted, *, known: bool) -> Failure:
         if isinstance(error, CallCancelled):
             self._log.debug("call_cancelled", node=call.meta.node, request_id=call.meta.request_id)
             return Failure(Cancelled.code, f"{call.meta.node} was interrupted when its caller left")
-        self._report("deadline_exceeded", call, error)
+        if not known:
+            self._report("deadline_exceeded", call, error)
         return Failure(CallTimeout.code, f"{call.meta.node} was not done in time and was interrupted")
 
     def _report(self, event: str, call: AskedCall, error: BaseException) -> None:

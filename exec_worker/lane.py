@@ -12,16 +12,21 @@ import threading
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Protocol
 
+from exec_worker.asked_batch import AskedBatch
 from exec_worker.interrupts import CallCancelled, DeadlineExceeded
 from exec_worker.window import SignalWindow, ThreadWindow, Window
 from ipc.clock import now
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from exec_worker.asked import AskedCall
     from exec_worker.binding import Encoded
     from exec_worker.engine import Failure
     from exec_worker.hooks import Await
     from ipc.ledger import Ledger
+
+    Answers = Sequence[tuple[AskedCall, Encoded | Failure | None]]
 
 
 class Runs(Protocol):
@@ -31,12 +36,18 @@ class Runs(Protocol):
         """What came of the call, whatever its node did."""
         ...
 
+    def run_batch(self, batch: AskedBatch, window: Window) -> Sequence[Encoded | Failure]:
+        """The same for each of several calls."""
+        ...
+
 
 class Finish(Protocol):
     """Who answers."""
 
-    def __call__(self, call: AskedCall, result: Encoded | Failure | None, began: float) -> AskedCall | None:
-        """The call is over, or was not begun (None); returns the one that is next."""
+    def __call__(
+        self, run: AskedCall | AskedBatch, result: Encoded | Failure | Answers | None, began: float
+    ) -> AskedCall | AskedBatch | None:
+        """The call is over, or was not begun (None), and so are those of a batch; returns what is next."""
         ...
 
 
@@ -51,12 +62,27 @@ class Lane:
         self._window.enter()
         inbox = self._lanes.inbox
         while (call := inbox.get()) is not None:
-            following: AskedCall | None = call
+            following: AskedCall | AskedBatch | None = call
             while following is not None:
-                following = self._run(following, finish)
+                if isinstance(following, AskedBatch):
+                    following = self._run_batch(following, finish)
+                else:
+                    following = self._run(following, finish)
         inbox.put(None)  # for the next lane
 
-    def _run(self, call: AskedCall, finish: Finish) -> AskedCall | None:
+    def _run_batch(self, batch: AskedBatch, finish: Finish) -> AskedCall | AskedBatch | None:
+        began = now()
+        batch.window = self._window
+        answers: list[tuple[AskedCall, Encoded | Failure | None]] = [
+            (call, None) for call in self._lanes.begin_batch(batch)
+        ]
+        if batch.calls:
+            answers += zip(batch.calls, self._lanes.engine.run_batch(batch, self._window), strict=True)
+            for call in batch.calls:
+                self._lanes.end(call)
+        return finish(batch, answers, began)
+
+    def _run(self, call: AskedCall, finish: Finish) -> AskedCall | AskedBatch | None:
         began = now()
         call.window = self._window
         row = self._lanes.begin(call)
@@ -72,7 +98,8 @@ class Lanes:
     def __init__(self, engine: Runs, ledger: Ledger, kill_grace: float, slots: int = 1, *, main: bool = True) -> None:
         """`slots` calls run at once. Unless `main` is false the first lane is the process's main thread."""
         self.engine, self.ledger, self.slots = engine, ledger, slots
-        self.inbox: SimpleQueue[AskedCall | None] = SimpleQueue()  # admission puts no more in than there are lanes
+        # Admission puts no more in than there are lanes.
+        self.inbox: SimpleQueue[AskedCall | AskedBatch | None] = SimpleQueue()
         self.await_: Await | None = None
         """What runs a coroutine where nodes run, and waits for it; None if they do not run in an event loop."""
         self._kill_grace = kill_grace
@@ -90,9 +117,9 @@ class Lanes:
         for thread in others:
             thread.join()
 
-    def put(self, call: AskedCall) -> None:
+    def put(self, run: AskedCall | AskedBatch) -> None:
         """Have the next free lane run it."""
-        self.inbox.put(call)
+        self.inbox.put(run)
 
     def close(self) -> None:
         """Nothing more will be put: `run` returns once every lane is idle."""
@@ -109,23 +136,51 @@ class Lanes:
             return None
         return row
 
-    def leave(self, call: AskedCall) -> None:
-        """Its caller has left: what its node says is to happen then happens."""
-        call.seen.cancelled = True
-        grace = call.cancel_grace
-        if grace == math.inf:
-            return
+    def begin_batch(self, batch: AskedBatch) -> list[AskedCall]:
+        """Note that they run from now on, all until the last of them has no more time.
+
+        Those for whom nobody waits any more are taken out of the batch, and returned.
+        """
+        kill_at = batch.deadline + self._kill_grace
+        several = len(batch.calls) > 1
+        left = []
+        for call in batch.calls:
+            # That one has left is nothing to the others.
+            call.row = self.ledger.begin(call.id, kill_at, math.inf if several else call.cancel_grace)
+            if call.seen.cancelled:
+                self.end(call)
+                left.append(call)
+        if left:
+            batch.calls = tuple(call for call in batch.calls if call not in left)
+        return left
+
+    def end(self, call: AskedCall) -> None:
+        """A call of a batch is over."""
         if call.row is not None:
-            self.ledger.limit(call.row, call.id, now() + grace)
+            self.ledger.end(call.row)
+            call.row = None
+
+    def leave(self, call: AskedCall) -> None:
+        """Its caller has left: what its node says is to happen then happens, or in a batch once all have left."""
+        call.seen.cancelled = True
+        batch, grace = call.batch, call.cancel_grace
+        if batch is not None and batch.deserted and batch.seen is not None:
+            batch.seen.cancelled = True
+        if grace == math.inf or (batch is not None and not batch.deserted):
+            return
+        at = now() + grace
+        for each in (call,) if batch is None else batch.calls:
+            if (row := each.row) is not None:
+                self.ledger.limit(row, each.id, at)
         if grace:
-            _interrupt(call, CallCancelled)
+            _interrupt(call if batch is None else batch, CallCancelled)
 
-    def expire(self, call: AskedCall) -> None:
+    def expire(self, run: AskedCall | AskedBatch) -> None:
         """Its deadline has come."""
-        _interrupt(call, DeadlineExceeded)
+        _interrupt(run, DeadlineExceeded)
 
 
-def _interrupt(call: AskedCall, error: type[CallCancelled | DeadlineExceeded]) -> None:
+def _interrupt(call: AskedCall | AskedBatch, error: type[CallCancelled | DeadlineExceeded]) -> None:
     if call.window is None:  # no lane has come to it, and the one that does will look
         call.interrupt = call.interrupt or error
     else:

@@ -165,9 +165,32 @@ class Call:
         self.cancelled = False
         """Whether the caller left: whatever is returned now goes nowhere."""
 
+    @property
+    def items(self) -> tuple["Call", ...]:
+        """In a node that runs calls in batches: each of them, in the order of the list. Else empty."""
+        return ()
+
     def remaining(self) -> float:
         """Seconds until the deadline, never less than zero."""
         return max(0.0, self.deadline - time.monotonic())
+
+
+class BatchCall(Call):
+    """The calls of a batch as one: over when the last of them is, cancelled when all of them are."""
+
+    __slots__ = ("_items",)
+
+    def __init__(self, items: tuple[Call, ...]) -> None:
+        one = len(items) == 1
+        super().__init__(
+            max(item.deadline for item in items), items[0].request_id if one else "", items[0].trace if one else ""
+        )
+        self._items = items
+
+    @property
+    def items(self) -> tuple[Call, ...]:
+        """See above."""
+        return self._items
 
 
 class _Last:

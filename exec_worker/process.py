@@ -50,6 +50,8 @@ def context() -> Mapping[str, object]:
         call = current()
     except Misuse:
         return nothing()
+    if len(call.items) > 1:
+        return {"request_ids": [item.request_id for item in call.items]}
     return {"request_id": call.request_id, "trace": call.trace}
 
 

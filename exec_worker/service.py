@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 from exec_worker.admission import GIVE_BACK_AFTER, KEEP_SLOT, Admission, Verdict
 from exec_worker.asked import AskedCall
+from exec_worker.asked_batch import AskedBatch
+from exec_worker.batches import Batches, Turn
 from exec_worker.engine import Engine, Failure
 from ipc.clock import now
 from ipc.decoding.limits import UNREADABLE
@@ -33,8 +35,10 @@ from ipc.names import parse_worker
 from ipc.wire.frame import MAX_META, Frame, Refusal, Refuse
 
 if TYPE_CHECKING:
+    from exec_worker.admission import Next
+    from exec_worker.batches import Outcome
     from exec_worker.binding import Encoded
-    from exec_worker.lane import Lanes
+    from exec_worker.lane import Answers, Lanes
     from ipc.scoreboard import Scoreboard
 
 # As plain numbers: looking up a member of an enumeration costs more than the comparison it is for.
@@ -59,11 +63,14 @@ class Service:
         self._scoreboard = scoreboard
         self._lanes = lanes
         self._lock = Lock()
-        self._admission: Admission[AskedCall] = Admission(lanes.slots)
+        self._admission: Admission[AskedCall | Turn[AskedCall]] = Admission(lanes.slots)
+        self._batches: Batches[AskedCall] = Batches(self._admission, engine.batched)
+        self._batched = bool(engine.batched)
         self._calls: dict[bytes, AskedCall] = {}  # those that run and those that are held
         self._clients: set[Link] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._look_at = math.inf  # when the timer rings
+        self._loop: asyncio.AbstractEventLoop | None = None  # the I/O thread's
 
     # -- the I/O thread
 
@@ -96,21 +103,26 @@ class Service:
     def ended(self, link: Link) -> None:
         """A web worker is gone: nobody waits for what it asked."""
         self._clients.discard(link)
+        time = now()
         with self._lock:
-            other = self._admission.gone(link, now())
+            other = self._admission.gone(link, time)
             left = [call for call in self._calls.values() if call.client is link]
-            running = [call for call in left if call in self._admission.running]
+            running = [call for call in left if call.batch is not None or call in self._admission.running]
             for call in left:
-                if call not in self._admission.running:
+                if call not in running:
                     del self._calls[call.id]
+            noted = [self._note(outcome) for outcome in self._batches.gone(link, time)]
         for call in running:
             self._lanes.leave(call)
         _tell_ready(other)
+        for each in noted:
+            self._carry_out(*each)
 
     def drain(self) -> None:
         """Take nothing more: the lanes end once what runs is over and answered."""
         with self._lock:
-            held = self._admission.drain()
+            held = [call for call in self._admission.drain() if not isinstance(call, Turn)]
+            held += self._batches.drain(now())
             for call in held:
                 del self._calls[call.id]
         for call in held:
@@ -137,6 +149,9 @@ class Service:
             bool(frame.flags & _LAST_RESORT),
             grace,
         )
+        if self._batched and meta.node in self._batches:
+            self._gather(call)
+            return
         with self._lock:
             if call.id in self._calls:
                 raise Refuse(Refusal.UNAUTHORISED)
@@ -152,13 +167,54 @@ class Service:
         if verdict is Verdict.START:
             self._lanes.put(call)
             self._watch(call.deadline)
-        elif verdict is Verdict.HOLD:
-            self._watch(min(arrived + GIVE_BACK_AFTER, call.deadline))
-        elif verdict is Verdict.BUSY:
-            self._watch(arrived + KEEP_SLOT)
         else:
-            _not_started(link, call.id, _REASON[verdict])
-            self._declined(link)  # if a slot was kept for this call, others need not wait for the next
+            self._set_aside(call, verdict)
+
+    def _gather(self, call: AskedCall) -> None:
+        """A call of a node that runs several together."""
+        with self._lock:
+            if call.id in self._calls:
+                raise Refuse(Refusal.UNAUTHORISED)
+            verdict = self._batches.arrive(call.meta.node, call, call.arrived)
+            if verdict in (Verdict.START, Verdict.HOLD):
+                self._calls[call.id] = call
+            elif verdict is Verdict.BUSY:
+                _not_started(call.client, call.id, NotStarted.BUSY)  # under the lock: see above
+        if verdict is Verdict.START:
+            self._look_at_batches()
+        else:
+            self._set_aside(call, verdict)
+
+    def _look_at_batches(self) -> None:
+        """Have those run that wait for company no longer, and look again when others do not."""
+        while True:
+            time = now()
+            with self._lock:
+                outcome = self._batches.look(time)
+                if outcome is None:
+                    due = self._batches.due(time)
+                    break
+                noted = self._note(outcome)
+            self._carry_out(*noted)
+        if due < math.inf:
+            self._watch(due)
+
+    def _set_aside(self, call: AskedCall, verdict: Verdict) -> None:
+        """A call that does not run now."""
+        if verdict is Verdict.HOLD:
+            self._watch(min(call.arrived + GIVE_BACK_AFTER, call.deadline))
+        elif verdict is Verdict.BUSY:
+            self._watch(call.arrived + KEEP_SLOT)
+        else:
+            _not_started(call.client, call.id, _REASON[verdict])
+            self._declined(call.client)  # if a slot was kept for this call, others need not wait for the next
+
+    def _carry_out(self, outcome: Outcome[AskedCall], started: AskedCall | AskedBatch | None) -> None:
+        """Do what follows from what was said, or from the passing of time."""
+        if started is not None:
+            self._lanes.put(started)
+            self._watch(started.deadline)
+        self._tell_others(outcome)
 
     def _declined(self, link: Link) -> None:
         with self._lock:
@@ -170,12 +226,18 @@ class Service:
             call = self._calls.get(call_id)
             if call is None or call.client is not link:
                 return
-            if held := self._admission.cancel(call):
+            noted = None
+            gathered = self._batched and call.batch is None and call.meta.node in self._batches
+            if gathered:
+                noted = self._note(self._batches.withdraw(call.meta.node, call, now()))
+            if held := gathered or self._admission.cancel(call):
                 del self._calls[call_id]
         if held:
             _not_started(link, call_id, NotStarted.CANCELLED)
         else:
             self._lanes.leave(call)
+        if noted is not None:
+            self._carry_out(*noted)
 
     def _watch(self, when: float) -> None:
         """Look again then: one timer for deadlines, calls that are held, the slot that is kept and all who wait."""
@@ -184,56 +246,110 @@ class Service:
         if self._timer is not None:
             self._timer.cancel()
         self._look_at = when
-        self._timer = asyncio.get_running_loop().call_later(max(TICK, when - now()), self._look)
+        loop = self._loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(max(TICK, when - now()), self._look)
 
     def _look(self) -> None:
         self._timer, self._look_at = None, math.inf
         time = now()
         with self._lock:
-            returned = self._admission.give_back(time)
-            for call in returned:
-                del self._calls[call.id]
-                _not_started(call.client, call.id, NotStarted.BUSY)
+            for returned in self._admission.give_back(time):
+                for call in self._batches.disband(returned, time) if isinstance(returned, Turn) else (returned,):
+                    del self._calls[call.id]
+                    _not_started(call.client, call.id, NotStarted.BUSY)
             others = self._admission.overdue(time)
             again = self._admission.waits_for_time
-            expired = [call for call in self._admission.running if call.deadline <= time]
+            expired = [call for call in self._admission.running if call.deadline <= time]  # turns that wait have none
             soon = min((call.deadline for call in self._calls.values() if call.deadline > time), default=math.inf)
         for other in others:
             _tell_ready(other)
-        for call in expired:
-            self._lanes.expire(call)
+        for run in expired:
+            self._lanes.expire(_batch_of(run) if isinstance(run, Turn) else run)
         soon = min(soon, math.inf if again is None else time + again)
         if soon < math.inf:
             self._watch(soon)
+        if self._batched:
+            self._look_at_batches()
 
     # -- a lane
 
-    def finish(self, call: AskedCall, result: Encoded | Failure | None, began: float) -> AskedCall | None:
-        """Answer a call that is over, or was not begun (None); returns the one that is next."""
+    def finish(
+        self, run: AskedCall | AskedBatch, result: Encoded | Failure | Answers | None, began: float
+    ) -> AskedCall | AskedBatch | None:
+        """Answer a call that is over, or was not begun (None), or those of a batch; returns what is next."""
+        if isinstance(run, AskedBatch):
+            return self._finish_batch(run, result, began)  # type: ignore[arg-type]
         ended = now()
         with self._lock:
             self._scoreboard.end()
-            del self._calls[call.id]
-            following = self._admission.finished(call, ended)
+            del self._calls[run.id]
+            following = self._admission.finished(run, ended)
+            outcome, started = self._follow(following, ended)
             room = self._admission.room(len(self._clients))
-            if following.start is not None:
+        flags = _SLOT_KEPT if outcome.offer is run.client and result is not None else 0
+        self._answer(run, result, room, (began, ended), flags)  # type: ignore[arg-type]
+        self._tell_others(outcome, told=bool(flags))
+        return started
+
+    def _finish_batch(self, batch: AskedBatch, answers: Answers, began: float) -> AskedCall | AskedBatch | None:
+        ended = now()
+        with self._lock:
+            for call, _ in answers:
+                self._scoreboard.end()
+                del self._calls[call.id]
+            if batch.calls:
+                self._batches.ran(batch.turn.node, len(batch.calls), ended - began)
+            outcome, started = self._follow(self._admission.finished(batch.turn, ended), ended)
+            room = self._batches.room(batch.turn.node, len(self._clients))
+        for call, result in answers:
+            self._answer(call, result, room, (began, ended), 0)
+        self._tell_others(outcome)
+        return started
+
+    def _follow(
+        self, following: Next[AskedCall | Turn[AskedCall]], time: float
+    ) -> tuple[Outcome[AskedCall], AskedCall | AskedBatch | None]:
+        """What follows the end of a call; under the lock."""
+        if not self._batched:
+            return self._note(following)  # type: ignore[arg-type]  # the same, where there are no turns
+        outcome = self._batches.follow(following, time)
+        if self._loop is not None and self._batches.due(time) < math.inf:
+            self._loop.call_soon_threadsafe(self._look_at_batches)
+        return self._note(outcome)
+
+    def _note(self, outcome: Outcome[AskedCall]) -> tuple[Outcome[AskedCall], AskedCall | AskedBatch | None]:
+        """Count what begins, and forget what is too late; returns what a lane is to run, too. Under the lock."""
+        for late in outcome.expired:
+            del self._calls[late.id]
+        start = outcome.start
+        if start is None:
+            return outcome, None
+        if isinstance(start, Turn):
+            for _ in start.calls:
                 self._scoreboard.begin()
-            for late in following.expired:
-                del self._calls[late.id]
+            return outcome, AskedBatch(start)
+        self._scoreboard.begin()
+        return outcome, start
+
+    def _tell_others(self, outcome: Outcome[AskedCall], *, told: bool = False) -> None:
+        """Tell those that are too late, and who is next unless that was `told`."""
+        for late in outcome.expired:
+            _not_started(late.client, late.id, NotStarted.EXPIRED)
+        if not told:
+            _tell_ready(outcome.offer)
+
+    def _answer(
+        self, call: AskedCall, result: Encoded | Failure | None, room: int, span: tuple[float, float], flags: int
+    ) -> None:
         link = call.client
-        flags = _SLOT_KEPT if following.offer is link and result is not None else 0
         if result is None:
             _not_started(link, call.id, NotStarted.CANCELLED)
         elif isinstance(result, Failure):
             _fail(link, call.id, result, room, flags)
         else:
+            began, ended = span
             times = int((began - call.arrived) * 1e6), int((ended - began) * 1e6)
             self._reply(link, call, result, room, times, flags)
-        for late in following.expired:
-            _not_started(late.client, late.id, NotStarted.EXPIRED)
-        if not flags:
-            _tell_ready(following.offer)
-        return following.start
 
     def _reply(
         self, link: Link, call: AskedCall, result: Encoded, room: int, times: tuple[int, int], flags: int
@@ -246,6 +362,13 @@ class Service:
             if len(meta) > MAX_META:
                 what = f"{len(meta)} bytes of headers; at most {MAX_META} are carried"
             _fail(link, call.id, self._engine.explain_too_large(call, what), room, flags)
+
+
+def _batch_of(turn: Turn[AskedCall]) -> AskedBatch:
+    """The batch that a turn has become."""
+    batch = turn.calls[0].batch
+    assert batch is not None  # noqa: S101 - it was made when the turn began
+    return batch
 
 
 def _tell_ready(client: object | None) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import uvloop
 
+from exec_worker.asked_batch import AskedBatch
 from exec_worker.engine import Failure
 from exec_worker.lane import Lanes
 from exec_worker.window import Window
@@ -82,9 +83,9 @@ class Tasks(Lanes):
             self.wait_for(asyncio.wait(tasks, timeout=PARTING))
         self._loop.close()
 
-    def put(self, call: AskedCall) -> None:
+    def put(self, run: AskedCall | AskedBatch) -> None:
         """See there."""
-        self._loop.call_soon_threadsafe(self._start, call)
+        self._loop.call_soon_threadsafe(self._start, run)
 
     def close(self) -> None:
         """See there."""
@@ -99,12 +100,13 @@ class Tasks(Lanes):
         if not self._live:
             self._loop.stop()
 
-    def _start(self, call: AskedCall) -> None:
-        following: AskedCall | None = call
+    def _start(self, run: AskedCall | AskedBatch) -> None:
+        following: AskedCall | AskedBatch | None = run
         while following is not None:
+            assert not isinstance(following, AskedBatch)  # noqa: S101 - no coroutine function is a batched node
             following = self._begin(following)
 
-    def _begin(self, call: AskedCall) -> AskedCall | None:
+    def _begin(self, call: AskedCall) -> AskedCall | AskedBatch | None:
         """Make a task of it; returns the call that is next if there is nothing to wait for."""
         began = now()
         if self.begin(call) is None:
@@ -128,7 +130,7 @@ class Tasks(Lanes):
         elif self._is_over:
             self._loop.stop()
 
-    def _end(self, call: AskedCall, result: Encoded | Failure, began: float) -> AskedCall | None:
+    def _end(self, call: AskedCall, result: Encoded | Failure, began: float) -> AskedCall | AskedBatch | None:
         if call.row is not None:
             self.ledger.end(call.row)
         return self._finish(call, result, began)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 
 def run_together(
+    name: str,
     run: Callable[[list[Any]], Any],
     items: Sequence[Any],
     alone: Callable[[int, Exception], Callable[[list[Any]], Any] | None],
@@ -25,32 +26,34 @@ def run_together(
     through, for all of them.
     """
     try:
-        return _one_each(run(list(items)), len(items))
+        return _one_each(name, run(list(items)), len(items))
     except Exception as error:  # noqa: BLE001 - it is the node's
         if len(items) == 1:
             return [error]
-        raised = _about_all(error, len(items))
+        raised = _about_all(name, error, len(items))
     told: list[Any] = []
     for place, item in enumerate(items):
         again = alone(place, raised)
-        told += [raised] if again is None else run_together(again, [item], alone)
+        told += [raised] if again is None else run_together(name, again, [item], alone)
     return told
 
 
-def _one_each(returned: Any, size: int) -> list[Any]:
+def _one_each(name: str, returned: Any, size: int) -> list[Any]:
     if not isinstance(returned, list | tuple):
-        wrong = f"returned {name_of(type(returned))} for a batch, not a list"
+        wrong = f"{name} returned {name_of(type(returned))} for a batch, not a list"
     elif len(returned) != size:
-        wrong = f"returned {len(returned)} results for a batch of {size}"
+        wrong = f"{name} returned {len(returned)} results for a batch of {size}"
     else:
         return list(returned)
     return [BadResult(wrong)] * size
 
 
-def _about_all(error: Exception, size: int) -> Exception:
+def _about_all(name: str, error: Exception, size: int) -> Exception:
     """A request is not invalid because it was run together with one that is."""
     if not isinstance(error, InvalidRequest):
         return error
-    told = NodeError(f"raised InvalidRequest for a batch of {size}; return it in the place of the item it is about")
+    told = NodeError(
+        f"{name} raised InvalidRequest for a batch of {size}; return it in the place of the item it is about"
+    )
     told.__cause__ = error
     return told

@@ -238,7 +238,8 @@ def _exec_group(
         group.start_timeout_seconds,
         drain,
         embedded,
-        calls_at_once=slots,
+        calls_at_once=slots
+        * max((node.batch.max_size for node in settings.nodes if node.batch is not None), default=1),
         preload=group.preload,
     )
 

@@ -27,6 +27,7 @@ PURE = [
     "ipc/messages",
     "ipc/wire",
     "exec_worker/admission.py",
+    "exec_worker/batches.py",
     "exec_worker/batching.py",
     "exec_worker/together.py",
     "supervisor/lifecycle.py",

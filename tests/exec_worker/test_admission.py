@@ -29,6 +29,7 @@ class Ask:
     client: object
     deadline: float = float("inf")
     last_resort: bool = True
+    patience: float = 0.0
     number: int = field(default_factory=count().__next__)
 
 

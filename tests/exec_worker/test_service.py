@@ -9,7 +9,7 @@ import threading
 import time
 from collections import deque
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import anyio
 import pytest
@@ -46,10 +46,12 @@ from ipc.wire.session import Terms
 from ipc.wire.signing import Alg
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from exec_worker.asked import AskedCall
+    from exec_worker.asked_batch import AskedBatch
     from exec_worker.window import Window
+    from ipc.batch import Batch
     from ipc.ledger import Running
     from ipc.wire.frame import Frame
 
@@ -147,6 +149,8 @@ class Nodes:
         self.begun: list[AskedCall] = []
         self.results: SimpleQueue[Encoded | Failure] = SimpleQueue()
 
+    batched: ClassVar[dict[str, Batch]] = {}
+
     def cancel_grace(self, node: str) -> float | None:
         return GRACES.get(node)
 
@@ -163,6 +167,9 @@ class Nodes:
             time.sleep(0.0005)
         return results.get()
 
+    def run_batch(self, batch: AskedBatch, window: Window) -> Sequence[Encoded | Failure]:
+        raise NotImplementedError
+
     def explain_too_large(self, call: AskedCall, what: str) -> Failure:
         return Failure("bad_result", f"{call.meta.node} gave {what}")
 
@@ -170,9 +177,9 @@ class Nodes:
 class Stage:
     """One exec worker; its main thread runs once it is told to."""
 
-    def __init__(self) -> None:
+    def __init__(self, nodes: Nodes | None = None) -> None:
         self.time = 1000.0
-        self.nodes = Nodes()
+        self.nodes = Nodes() if nodes is None else nodes
         page = create("test")
         self.scoreboard = Scoreboard(page)
         os.close(page)
@@ -740,7 +747,8 @@ def test_an_engine_has_what_a_service_asks_of_it() -> None:
     """`Nodes` stands in for it."""
     engine = Engine({}, Log("cpu-0#7", LogSettings()))
     assert engine.cancel_grace("shop.render") is None
-    assert set(vars(Nodes)) - {"__init__"} >= {"cancel_grace", "run", "explain_too_large"}
+    assert set(vars(Nodes)) - {"__init__"} >= {"cancel_grace", "run", "run_batch", "explain_too_large"}
+    assert engine.batched == {}
 
 
 async def test_on_a_link_that_ends_nothing_begins_and_what_was_begun_is_answered(stage: Stage) -> None:

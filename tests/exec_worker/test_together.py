@@ -15,28 +15,28 @@ def never(_place: int, _error: Exception) -> None:
 
 
 def test_each_has_the_result_in_its_place() -> None:
-    assert run_together(lambda items: [2 * item for item in items], [1, 2, 3], never) == [2, 4, 6]
-    assert run_together(tuple, ["a"], never) == ["a"]
+    assert run_together("f", lambda items: [2 * item for item in items], [1, 2, 3], never) == [2, 4, 6]
+    assert run_together("f", tuple, ["a"], never) == ["a"]
 
 
 def test_an_error_in_a_place_is_that_ones_alone() -> None:
     error = InvalidRequest("no")
-    assert run_together(lambda items: [items[0], error, items[2]], [1, 2, 3], never) == [1, error, 3]
+    assert run_together("f", lambda items: [items[0], error, items[2]], [1, 2, 3], never) == [1, error, 3]
 
 
 @pytest.mark.parametrize(
     ("returned", "why"),
     [
-        ([1, 2], "returned 2 results for a batch of 3"),
-        ([], "returned 0 results for a batch of 3"),
-        ([1, 2, 3, 4], "returned 4 results for a batch of 3"),
-        (None, "returned NoneType for a batch, not a list"),
-        ("abc", "returned str for a batch, not a list"),
-        ({1: 1, 2: 2, 3: 3}, "returned dict for a batch, not a list"),
+        ([1, 2], "f returned 2 results for a batch of 3"),
+        ([], "f returned 0 results for a batch of 3"),
+        ([1, 2, 3, 4], "f returned 4 results for a batch of 3"),
+        (None, "f returned NoneType for a batch, not a list"),
+        ("abc", "f returned str for a batch, not a list"),
+        ({1: 1, 2: 2, 3: 3}, "f returned dict for a batch, not a list"),
     ],
 )
 def test_who_returns_not_one_for_each_has_told_nobody_anything(returned: object, why: str) -> None:
-    told = run_together(lambda _items: returned, [1, 2, 3], never)
+    told = run_together("f", lambda _items: returned, [1, 2, 3], never)
     assert [(type(error), str(error)) for error in told] == [(BadResult, why)] * 3
 
 
@@ -46,18 +46,18 @@ def test_what_is_raised_is_everybodys() -> None:
     def run(_items: list[int]) -> None:
         raise error
 
-    assert run_together(run, [1, 2], never) == [error, error]
+    assert run_together("f", run, [1, 2], never) == [error, error]
 
 
 def test_what_is_raised_for_several_makes_no_request_invalid() -> None:
     def run(_items: list[int]) -> None:
         raise InvalidRequest("3 is odd")
 
-    one, other = run_together(run, [2, 3], never)
+    one, other = run_together("f", run, [2, 3], never)
     assert one is other
     assert isinstance(one, NodeError)
     assert "return it in the place of the item" in str(one)
-    (alone,) = run_together(run, [3], never)
+    (alone,) = run_together("f", run, [3], never)
     assert isinstance(alone, InvalidRequest)
 
 
@@ -83,7 +83,7 @@ def test_those_that_may_run_again_do_so_once_and_alone() -> None:
         assert isinstance(error, NodeError)
         return node.run if place != 3 else None
 
-    told = run_together(node.run, [2, 3, 4, 6], alone)
+    told = run_together("f", node.run, [2, 3, 4, 6], alone)
     assert told[0] == 2
     assert isinstance(told[1], InvalidRequest)
     assert told[2] == 4
@@ -100,7 +100,7 @@ def test_the_node_may_do_with_its_list_what_it_likes() -> None:
         given.clear()
         return taken
 
-    assert run_together(run, items, never) == [1, 2]
+    assert run_together("f", run, items, never) == [1, 2]
     assert items == [1, 2]
 
 
@@ -110,4 +110,4 @@ def test_what_ends_more_than_a_call_comes_through(error: type[BaseException]) ->
         raise error
 
     with pytest.raises(error):
-        run_together(run, [1, 2], lambda _place, _error: run)
+        run_together("f", run, [1, 2], lambda _place, _error: run)

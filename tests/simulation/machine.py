@@ -197,7 +197,7 @@ class ExecWorker:
         bootstrap = parent.bootstrap()
         assert isinstance(bootstrap.settings, ExecSettings)
         graces = {f"{parse_worker(bootstrap.name).group}.node": 0.1}
-        engine = SimpleNamespace(cancel_grace=graces.get,
+        engine = SimpleNamespace(cancel_grace=graces.get, batched={},
                                  explain_too_large=lambda _call, what: Failure(BadResult.code, what))  # fmt: skip
         self.service = Service(engine, Board(), MainThread(self))  # type: ignore[arg-type]
         self.service._lock = Seam(process)  # type: ignore[assignment]

@@ -56,6 +56,7 @@ class Asked:
     client: Web
     deadline: float
     last_resort: bool
+    patience: float = 0.0
 
 
 class World:
