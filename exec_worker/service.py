@@ -144,7 +144,7 @@ class Service:
             frame.call_id,
             meta,
             frame.body,
-            arrived + frame.budget_ms / 1000,
+            arrived + (frame.budget_ms - frame.age_ms) / 1000,
             arrived,
             bool(frame.flags & _LAST_RESORT),
             grace,

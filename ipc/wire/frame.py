@@ -69,6 +69,8 @@ class Frame(NamedTuple):
     budget_ms: int
     meta: bytes | memoryview
     body: bytes | memoryview
+    age_ms: int = 0
+    """How long ago it was sealed, never negative. It may have lain in a socket for longer than its budget."""
 
 
 class Stale(Refuse):

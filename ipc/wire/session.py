@@ -205,10 +205,11 @@ class Session:
         body_at, end = meta_at + meta_size, meta_at + meta_size + body_size
         if body_size >= LARGE:
             view = memoryview(plain)
-            opened = Frame(kind, flags, call_id, seq, budget, view[meta_at:body_at], view[body_at:end])
+            opened = Frame(kind, flags, call_id, seq, budget, view[meta_at:body_at], view[body_at:end], max(0, age))
         else:
             meta = bytes(plain[meta_at:body_at])
-            opened = _frame(Frame, (kind, flags, call_id, seq, budget, meta, bytes(plain[body_at:end])))
+            body = bytes(plain[body_at:end])
+            opened = _frame(Frame, (kind, flags, call_id, seq, budget, meta, body, max(0, age)))
         if age > self._ttl:
             raise Stale(opened)
         return opened

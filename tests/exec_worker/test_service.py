@@ -509,6 +509,25 @@ async def test_what_was_asked_long_ago_is_not_begun_and_costs_nobody_the_link(
     await until(lambda: two.told == ["REPLY"])
 
 
+async def test_a_call_whose_time_was_over_before_it_was_read_is_not_started(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It lay in the socket while a node kept the interpreter to itself; its caller has had an answer."""
+    (web,) = stage.clients(1)
+    clock = boot_ms()
+    monkeypatch.setattr(link_module, "boot_ms", lambda: clock)
+    late, in_time = new_call_id(), new_call_id()
+    meta = encode_meta(RequestMeta("shop.render", "r", "t", str(web.name)))
+    web.link.send(Kind.REQUEST, late, meta, budget_ms=1000)
+    web.link.send(Kind.REQUEST, in_time, meta, budget_ms=1500)
+    monkeypatch.setattr(link_module, "boot_ms", lambda: clock + 1000)
+    assert web.exchange() == [("EXPIRED", late)]
+    await stage.begun(1)
+    assert [call.id for call in stage.nodes.begun] == [in_time]
+    stage.finish()
+    await until(lambda: web.told == ["EXPIRED", "REPLY"])
+
+
 async def test_a_held_call_whose_time_is_over_is_not_started(stage: Stage) -> None:
     (web,) = stage.clients(1)
     web.ask()

@@ -70,7 +70,7 @@ def test_handshake_and_frames_are_frozen(case: dict[str, Any]) -> None:
         sealed = sender.seal(frame["kind"], frame["now_ms"], call_id, meta, body, frame["flags"], frame["budget_ms"])
         assert sealed.hex() == frozen
         opened = receiver.open(sealed[4:], frame["now_ms"])
-        assert opened == (frame["kind"], frame["flags"], call_id, 0, frame["budget_ms"], meta, body)
+        assert opened[:7] == (frame["kind"], frame["flags"], call_id, 0, frame["budget_ms"], meta, body)
 
 
 def test_a_new_epoch_shares_nothing_with_the_old_one() -> None:

@@ -79,7 +79,14 @@ def test_what_is_sealed_is_what_is_opened(
                 client, kind, call_id=call_id, meta=meta, body=body, flags=flags, budget_ms=budget, seq=number
             )
             frame = server.open(bytearray(data) if number else data, NOW + 1)
-            assert frame == (kind, flags, call_id, number, budget, meta, body)
+            assert frame == (kind, flags, call_id, number, budget, meta, body, 1)
+
+
+@pytest.mark.parametrize(("later", "age"), [(-1, 0), (0, 0), (2500, 2500)])
+def test_a_frame_says_how_old_it_is(terms: Terms, later: int, age: int) -> None:
+    for size in (0, 100_000):
+        client, server = pair(terms)
+        assert server.open(sealed(client, body=bytes(size)), NOW + later).age_ms == age
 
 
 @pytest.mark.parametrize("size", [0, 1, 65_535, 65_536, 100_000])
