@@ -22,21 +22,28 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.fault
 
 SOAK = "SHUNTER_SOAK" in os.environ
-KILLS = 1000 if SOAK else 100
+KILLS = 1000 if SOAK else 34
+"""In each kind of worker."""
 RATE = 150.0
 """Calls a second."""
 WORK = ["/quick", "/quick_again", "/nap?ms=4", "/nap?ms=20", "/nap?ms=60", "/nap_again?ms=4", "/nap_again?ms=40"]
+LONG = ["/nap?ms=300", "/nap_again?ms=300"]
+"""For workers that run several calls at once, and should."""
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(1800 if SOAK else 180)
-async def test_whatever_dies_nobody_is_told_anything_untrue(serve: Serve) -> None:
-    scene = serve(PRELOADED, workers=4)
+@pytest.mark.parametrize(
+    ("application", "slots"), [("hazards", 1), ("hazards", 4), ("dozing", 16)], ids=["one", "threads", "loop"]
+)
+async def test_whatever_dies_nobody_is_told_anything_untrue(serve: Serve, application: str, slots: int) -> None:
+    together = f"runtime.platform.process_groups.cpu.slots={slots}"
+    scene = serve(PRELOADED, together, workers=4, application=application)
     seed = random.randrange(2**32)
     crowd, nemesis = scene.crowd(seed), Nemesis(scene, seed)
     killing = asyncio.create_task(nemesis.kill(KILLS, pause=0.1))
     while not killing.done():
-        await crowd.load(WORK, RATE, 1.0)
+        await crowd.load(WORK + LONG * (slots > 1), RATE, 1.0)
     await killing
     took = await scene.until_full()
     calm = await crowd.load(WORK, RATE, 0.5)
@@ -47,5 +54,5 @@ async def test_whatever_dies_nobody_is_told_anything_untrue(serve: Serve) -> Non
     assert [violation for violation in violations if violation.kind != NEVER_BEGUN] == []
     assert len(violations) <= 1 + 0.01 * KILLS
     assert {call.code for call in calm} == {"done"}
-    assert told["done"] > 0.8 * told.total()
-    assert 0 < told["worker_died"] <= KILLS
+    assert told["done"] > 0.4 * told.total()
+    assert 0 < told["worker_died"] <= KILLS * slots

@@ -26,15 +26,14 @@ if TYPE_CHECKING:
     from ipc.messages.control import GroupStatus, WorkerStatus
 
 HERE = Path(__file__).parent
-CONFIG = HERE / "hazards.yaml"
 PATIENT = {"limit": 10**6, "base": 0.01, "cap": 0.05}
 """A policy for workers that are killed again and again."""
 PRELOADED = "runtime.platform.process_groups.cpu.preload=true"
 
 
-def limits() -> dict[str, float]:
+def limits(config: Path) -> dict[str, float]:
     """The endpoints, and how long each may take."""
-    (interface,) = yaml.safe_load(CONFIG.read_text())["runtime"]["web"]["interfaces"]
+    (interface,) = yaml.safe_load(config.read_text())["runtime"]["web"]["interfaces"]
     return {endpoint["path"]: endpoint["timeout_seconds"] for endpoint in interface["endpoints"]}
 
 
@@ -48,7 +47,10 @@ class Scene(Watched):
         workers: int = 2,
         policy: dict[str, float] = PATIENT,
         silence: float = SILENCE,
+        application: str = "hazards",
     ) -> None:
+        config = HERE / f"{application}.yaml"
+        self._limits = limits(config)
         self.effect_log = path / "effects"
         self.effect_log.touch()
         settings = (
@@ -58,7 +60,7 @@ class Scene(Watched):
             f"runtime.platform.environment.set.EFFECT_LOG={self.effect_log}",
         )
         options = json.dumps({"settings": settings, "policy": policy, "silence": silence})
-        super().__init__(path, path / "state", str(HERE / "serving.py"), str(path / "state"), str(CONFIG), options)
+        super().__init__(path, path / "state", str(HERE / "serving.py"), str(path / "state"), str(config), options)
         self.until(lambda: self.process.poll() is not None or self.events("Serving"))
         self.port: int = self.sees("Serving")["port"]
         self._crowds: list[Crowd] = []
@@ -66,7 +68,7 @@ class Scene(Watched):
 
     def crowd(self, seed: int | None = None) -> Crowd:
         """Somebody to ask."""
-        self._crowds.append(Crowd(self.port, limits(), seed))
+        self._crowds.append(Crowd(self.port, self._limits, seed))
         return self._crowds[-1]
 
     async def hang_up(self) -> None:
