@@ -51,6 +51,15 @@ async def test_a_call_whose_client_has_left_is_ended(scene: Scene, path: str) ->
     assert scene.violations() == []
 
 
+async def test_what_it_was_at_is_in_the_log_even_if_it_let_nobody_in(scene: Scene) -> None:
+    call = await scene.crowd().ask("/bessel")
+    born = scene.events("WorkerSpawned", pid=(await scene.begun(call.ticket)).pid)[0]
+    end = scene.sees("WorkerExited", worker=born["worker"])
+    assert "a call still ran after" in end["reason"]
+    assert any("hazards.py" in line and "bessel" in line for line in end["last_words"]), end
+    await scene.until_full()
+
+
 async def test_workers_that_are_ended_for_their_calls_are_never_given_up(serve: Serve) -> None:
     """It is the calls that are endless; the worker has done nothing wrong."""
     scene = serve(PRELOADED, workers=1, policy={"limit": 2})
