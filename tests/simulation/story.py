@@ -17,7 +17,7 @@ from virtual import Violation, World
 from ipc import clock
 from ipc.link import Link
 from ipc.stats import refusals
-from supervisor import child, spawn
+from supervisor import child, spawn, tether
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -70,7 +70,7 @@ def unreal(nemesis: Nemesis) -> Iterator[None]:
     put(os, "writev", network.writev)
     put(os, "close", network.close)
     put(child, "_dice", world.rng)
-    put(child, "Output", Silent)
+    put(tether, "Output", Silent)
     put(spawn, "Launcher", lambda *_args, **_kwargs: nemesis.service)
     put(Link, "send", in_turn(world, Link.send))
     nemesis.witness.watch(put)
