@@ -17,6 +17,7 @@ from exec_worker.asked import AskedCall
 from exec_worker.asked_batch import AskedBatch
 from exec_worker.batches import Batches, Turn
 from exec_worker.engine import Engine, Failure
+from exec_worker.node import BatchCall
 from ipc.clock import now
 from ipc.decoding.limits import UNREADABLE
 from ipc.link import Link
@@ -46,7 +47,7 @@ _REQUEST, _CANCEL, _DECLINE = int(Kind.REQUEST), int(Kind.CANCEL), int(Kind.DECL
 _REPLY, _FAILURE, _NOT_STARTED_KIND, _READY = (
     int(kind) for kind in (Kind.REPLY, Kind.FAILURE, Kind.NOT_STARTED, Kind.READY)
 )
-_LAST_RESORT, _SLOT_KEPT = int(Flag.LAST_RESORT), int(Flag.READY)
+_LAST_RESORT, _SLOT_KEPT, _AGAIN = int(Flag.LAST_RESORT), int(Flag.READY), int(Flag.AGAIN)
 TICK = 0.001
 """The shortest wait of a loop's timer, seconds."""
 _REASON = {
@@ -150,8 +151,10 @@ class Service:
             grace,
         )
         if self._batched and meta.node in self._batches:
-            self._gather(call)
-            return
+            if not frame.flags & _AGAIN:
+                self._gather(call)
+                return
+            call.seen = BatchCall((call.seen,))  # the only one of its batch
         with self._lock:
             if call.id in self._calls:
                 raise Refuse(Refusal.UNAUTHORISED)
@@ -227,7 +230,8 @@ class Service:
             if call is None or call.client is not link:
                 return
             noted = None
-            gathered = self._batched and call.batch is None and call.meta.node in self._batches
+            # One that runs alone has itself as its only item.
+            gathered = self._batched and call.batch is None and call.meta.node in self._batches and not call.seen.items
             if gathered:
                 noted = self._note(self._batches.withdraw(call.meta.node, call, now()))
             if held := gathered or self._admission.cancel(call):

@@ -62,7 +62,7 @@ MAX_BUDGET_MS = 2**32 - 1
 # As plain numbers: looking up a member of an enumeration costs more than the comparison it is for.
 _REQUEST, _CANCEL, _DECLINE = int(Kind.REQUEST), int(Kind.CANCEL), int(Kind.DECLINE)
 _REPLY, _FAILURE, _READY, _CLOSED = int(Kind.REPLY), int(Kind.FAILURE), int(Kind.READY), int(Kind.CLOSED)
-_LAST_RESORT, _SLOT_KEPT = int(Flag.LAST_RESORT), int(Flag.READY)
+_LAST_RESORT, _SLOT_KEPT, _AGAIN = int(Flag.LAST_RESORT), int(Flag.READY), int(Flag.AGAIN)
 
 
 class Route(NamedTuple):
@@ -319,6 +319,8 @@ class Caller:
         call.seat, call.link, call.sent = seat, link, time
         peer.outstanding[call.id] = call
         flags = _LAST_RESORT if last_resort else 0
+        if call.begun:
+            flags |= _AGAIN
         link.send(_REQUEST, call.id, call.meta, call.body, flags, min(budget, MAX_BUDGET_MS))
         return True
 

@@ -44,6 +44,8 @@ FROM_EXEC = frozenset({Kind.REPLY, Kind.FAILURE, Kind.NOT_STARTED, Kind.READY, K
 class Flag(enum.IntFlag):
     """Bits of a frame's header; any other bit is refused."""
 
+    AGAIN = 4
+    """REQUEST: a worker that may have begun it is gone. Nobody else's call is to be run together with it."""
     LAST_RESORT = 8
     """REQUEST: the sender knows of no other worker that is free."""
     READY = 16

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
 SHOP = """
-import time
+import os, time
 from dataclasses import dataclass
 from pathlib import Path
 from fastapi import FastAPI
@@ -46,6 +46,8 @@ def run(jobs: list[Job]) -> list[str | Exception]:
     except DeadlineExceeded:
         note("interrupted")
         raise
+    if any(job.name == "dies" for job in jobs):
+        os._exit(1)
     if any(job.name == "raises" for job in jobs):
         raise KeyError("one of them")
     answers = {"refused": InvalidRequest("not this one"), "fails": KeyError("this one")}
@@ -93,8 +95,8 @@ GROUPS = """
 runtime:
   platform:
     process_groups:
-      - {name: web, workers: 2}
-      - {name: cpu, workers: 1, stages: [core]}
+      - {name: web, workers: 1}
+      - {name: cpu, workers: 1, stages: [core], kill_grace_seconds: 10}
 """
 CONFIG = f"""{GROUPS}
   web:
@@ -200,6 +202,15 @@ def test_when_the_node_raises_all_have_failed_or_each_is_tried_alone(service: Se
     ran = [sorted(batch) for batch in batches.read() if batch not in (["usual"], ["busy"])]
     assert ran[:2] == [["a", "raises"], ["a", "b", "raises"]]
     assert sorted(ran[2:]) == [["a"], ["b"], ["raises"]]
+
+
+def test_who_ran_with_one_that_killed_the_worker_is_tried_again_without_it(service: Service, batches: Notes) -> None:
+    (kept, killer) = together(service, ("/again", "kept"), ("/again", "dies"))
+    assert told([kept]) == [(200, "KEPT")]
+    assert killer.status_code >= 500
+    ran = [sorted(batch) for batch in batches.read() if batch not in (["usual"], ["busy"])]
+    assert ran[0] == ["dies", "kept"]
+    assert sorted(ran[1:]) == [["dies"], ["kept"]]
 
 
 def test_a_list_of_another_length_is_nobodys_answer(service: Service) -> None:

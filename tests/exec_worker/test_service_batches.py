@@ -13,7 +13,17 @@ from exec_worker import service as module
 from exec_worker.binding import Encoded
 from exec_worker.engine import Failure
 from ipc.batch import Batch
-from ipc.messages.calls import FailureMeta, Kind, ReplyMeta, decode_failure, decode_reply
+from ipc.messages.calls import (
+    FailureMeta,
+    Flag,
+    Kind,
+    ReplyMeta,
+    RequestMeta,
+    decode_failure,
+    decode_reply,
+    encode_meta,
+)
+from ipc.names import new_call_id
 
 sys.path.append(str(Path(__file__).parent))
 
@@ -281,6 +291,26 @@ async def test_draining_gives_back_what_waits_for_company(stage: Stage) -> None:
     stage.service.drain()
     await until(lambda: not stage.thread.is_alive())
     assert web.told == ["DRAINING"]
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+async def test_a_call_that_may_have_killed_a_worker_runs_with_nobody(stage: Stage, leaves: bool) -> None:
+    (web,) = stage.clients(1)
+    web.ask()
+    await stage.begun(1)
+    again = new_call_id()
+    meta = encode_meta(RequestMeta(EMBED, "r", "t", str(web.name)))
+    web.say(Kind.REQUEST, again, meta, flags=Flag.AGAIN | Flag.LAST_RESORT, budget_ms=60_000)
+    other = embed(web)
+    if leaves:
+        web.say(Kind.CANCEL, again)
+        assert web.exchange() == [("CANCELLED", again)]
+    stage.finish()
+    if not leaves:
+        call = await stage.begun(2)
+        assert (call.id, len(call.seen.items)) == (again, 1)
+        stage.finish()
+    assert await ran(stage, 1) == (other,)
 
 
 async def test_one_call_is_not_in_two_batches(stage: Stage) -> None:
