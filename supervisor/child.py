@@ -260,7 +260,9 @@ class Worker:
         """Its process has ended."""
         if self._has(process):
             running = tuple(call.call_id for call in process.ledger.running())
-            self._home.buried(self, process.ledger.begun(), () if self.life.verdict else running)
+            # Of several nobody can say which it was, and whoever knew which calls are frequent could have them refused.
+            alone = not self.life.verdict and len(running) == 1
+            self._home.buried(self, process.ledger.begun(), running if alone else ())
             self._ended(self._let_go(), busy=bool(running))
 
     def _has(self, process: Process) -> bool:

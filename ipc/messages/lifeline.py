@@ -290,7 +290,7 @@ class Ended(Struct, frozen=True, tag="ended"):
     since: float
     """Monotonic seconds; 0 if `begun` is whole."""
     suspects: tuple[bytes, ...] = ()
-    """Those that were running when it crashed: if it died of itself, one of them is the reason."""
+    """The call it died of, if it died of itself and ran one alone."""
 
 
 class Quarantined(Struct, frozen=True, tag="quarantined"):

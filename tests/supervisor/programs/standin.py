@@ -177,7 +177,9 @@ async def serve(  # noqa: C901, PLR0912, PLR0915 -- a table of behaviours
         case ["overrun", seconds, grace]:  # what it runs does not end, and should in so many seconds
             ledger.begin(CALL, time.monotonic() + float(seconds), float(grace))
             faulthandler.register(signal.SIGQUIT)
-        case ["busy", seconds]:  # it dies of what it runs
+        case ["busy", seconds, *more]:  # it dies of what it runs
+            for other in more:
+                ledger.begin(other.encode() * 16, time.monotonic() + 60, 60.0)
             ledger.end(ledger.begin(BEFORE, time.monotonic() + 60, 60.0))
             ledger.begin(CALL, time.monotonic() + 60, 60.0)
             loop.call_later(float(seconds), os._exit, 3)
