@@ -22,8 +22,11 @@ CROWDED = 512
 """Connections that are open at once at most; whoever comes then waits, as at any client's pool."""
 
 
-def _request(target: str, request_id: str) -> bytes:
-    return f"GET {target} HTTP/1.1\r\nhost: localhost\r\nx-request-id: {request_id}\r\n\r\n".encode()
+def _request(target: str, request_id: str, body: str = "") -> bytes:
+    head = f"{'POST' if body else 'GET'} {target} HTTP/1.1\r\nhost: localhost\r\nx-request-id: {request_id}\r\n"
+    if body:
+        head += f"content-type: application/json\r\ncontent-length: {len(body)}\r\n"
+    return f"{head}\r\n{body}".encode()
 
 
 class Answer(NamedTuple):
@@ -80,10 +83,12 @@ class Crowd:
         call = Asked(f"{self.dice.getrandbits(64):016x}", time.monotonic(), self._limits[endpoint])
         call.idempotent = endpoint.endswith("_again")
         self.calls.append(call)
-        target = f"{endpoint}?ticket={call.ticket}{'&' if query else ''}{query}"
+        request = _request(f"{endpoint}?ticket={call.ticket}{'&' if query else ''}{query}", call.ticket)
+        if endpoint.startswith("/batch"):  # whose items are bodies
+            request = _request(endpoint, call.ticket, json.dumps(call.ticket))
         async with self._places:
             call.at = time.monotonic()
-            await self._through(call, _request(target, call.ticket), leave_after)
+            await self._through(call, request, leave_after)
         return call
 
     async def _through(self, call: Asked, request: bytes, leave_after: float | None) -> None:

@@ -13,12 +13,12 @@ import signal
 import sys
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from exec_worker import current, node
+from exec_worker import Batch, current, node
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,6 +87,21 @@ def nap(ticket: str, ms: float) -> str:
 @node(idempotent=True)
 def nap_again(ticket: str, ms: float) -> str:
     return nap(ticket, ms)
+
+
+@node(batch=Batch(max_size=8, max_wait_ms=20))
+def batch(tickets: list[str]) -> list[str]:
+    """Several calls as one: each begins, and each ends."""
+    with ExitStack() as stack:
+        for ticket in tickets:
+            stack.enter_context(effect(ticket))
+        time.sleep(0.01 + 0.001 * len(tickets))
+    return tickets
+
+
+@node(idempotent=True, batch=Batch(max_size=8, max_wait_ms=20))
+def batch_again(tickets: list[str]) -> list[str]:
+    return batch(tickets)
 
 
 # -- what never ends
