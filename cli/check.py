@@ -89,15 +89,28 @@ def _endpoints(plan: dict[str, Any]) -> Table:
     from cli.output import table  # noqa: PLC0415 -- as above
 
     rows = table("endpoint", "node", "group", "timeout", "", right=("timeout",))
+    batches = {node["name"]: node["batch"]["max_size"] for node in plan["nodes"] if node["batch"]}
     for endpoint in plan["endpoints"]:
         rows.add_row(
             f"{','.join(endpoint['methods'])} {endpoint['path']}",
             endpoint["node"],
             endpoint["group"],
             f"{endpoint['timeout_seconds']:g} s",
-            "through the app" if endpoint["through_app"] else "",
+            ", ".join(_besides(endpoint, batches.get(endpoint["node"]))),
         )
     return rows
+
+
+def _besides(endpoint: dict[str, Any], batch: int | None) -> Iterator[str]:
+    """What is not as it is for every endpoint."""
+    if endpoint["through_app"]:
+        yield "through the app"
+    if endpoint["priority"] != "normal":
+        yield f"{endpoint['priority']} priority"
+    if endpoint["max_concurrency"]:
+        yield f"{endpoint['max_concurrency']} at once in a web worker"
+    if batch:
+        yield f"in batches of up to {batch}"
 
 
 def _unused(plan: dict[str, Any]) -> Table:
@@ -139,6 +152,10 @@ def _settings(plan: dict[str, Any]) -> Table:
 def _kept_to(group: dict[str, Any]) -> Iterator[str]:
     """What a worker of the group may use up, and what the kernel holds it to."""
     recycling, kernel = group["recycling"], group["kernel"]
+    if group["preload"]:
+        yield "forked from a process that has imported everything"
+    if group.get("slots", 1) > 1:
+        yield f"{group['slots']} calls at once, in {'one event loop' if group['mode'] == 'async' else 'threads'}"
     if "max_requests" in recycling:
         least, most = recycling["max_requests"]
         yield f"replaced after {f'{least:,} to ' if least != most else ''}{most:,} requests"

@@ -58,10 +58,21 @@ def _group(group: GroupPlan) -> dict[str, Any]:
         "start_timeout": group.start_timeout,
         "drain_timeout": group.drain_timeout,
         "preload": group.preload,
+        **(_calls(group.settings) if isinstance(group.settings, ExecSettings) else {}),
         "user": group.user or None,
         "umask": f"{group.confinement.umask:03o}",
         "recycling": _recycling(group.recycling),
         "kernel": _kernel(group.settings) if isinstance(group.settings, ExecSettings) else {},
+    }
+
+
+def _calls(settings: ExecSettings) -> dict[str, Any]:
+    """How a worker runs calls, and how long it may after nobody waits any more."""
+    return {
+        "mode": settings.mode,
+        "slots": settings.slots,
+        "kill_grace": settings.kill_grace,
+        "cancel_grace": settings.cancel_grace,
     }
 
 
@@ -91,6 +102,8 @@ def _endpoint(endpoint: EndpointSettings) -> dict[str, Any]:
         "node": endpoint.node,
         "group": endpoint.group,
         "timeout_seconds": endpoint.timeout,
+        "priority": endpoint.priority,
+        "max_concurrency": endpoint.max_concurrency or None,
         "status": endpoint.status,
         "through_app": endpoint.through_app,
         "dependencies": list(endpoint.dependencies),

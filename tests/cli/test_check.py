@@ -74,6 +74,19 @@ def test_a_plan_is_shown_as_plain_text_where_nobody_looks(shop: Path) -> None:
     assert all(line == line.rstrip() for line in lines)
 
 
+def test_what_is_not_as_usual_is_shown_beside_it(shop: Path) -> None:
+    group = "runtime.platform.process_groups.cpu_sync"
+    endpoint = "runtime.web.interfaces.0.endpoints.0"
+    changes = (f"{group}.preload=true", f"{group}.slots=3", f"{endpoint}.priority=low", f"{endpoint}.max_concurrency=9")
+    done = shunter(shop, *(word for change in changes for word in ("--set", change)))
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"cpu_sync +5 s +low priority, 9 at once in a web worker$", done.stdout, re.MULTILINE)
+    assert re.search(
+        r"^cpu_sync workers +forked from a process that has imported everything$", done.stdout, re.MULTILINE
+    )
+    assert re.search(r"^cpu_sync workers +3 calls at once, in threads$", done.stdout, re.MULTILINE)
+
+
 def test_programs_get_json(shop: Path) -> None:
     done = shunter(shop, "--json")
     assert done.returncode == 0
