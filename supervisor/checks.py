@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import UNSET
 
+from ipc.ledger import MAX_ROWS
 from ipc.scoreboard import SLOTS
 from supervisor.config import WEB, ProcessGroup
 from supervisor.decode import suggest
@@ -60,6 +61,7 @@ def check_groups(groups: Sequence[ProcessGroup], described: Described) -> Iterat
                 )
             runs.setdefault(stage, group.name)
         yield from _check_mode(group, key, described)
+        yield from _check_slots(group, key, described)
     yield from _check_stages(runs, described)
 
 
@@ -83,6 +85,20 @@ def _check_mode(group: ProcessGroup, key: str, described: Described) -> Iterator
             key=f"{key}.mode",
             hint=f"write `async def`, or {other}",
         )
+
+
+def _check_slots(group: ProcessGroup, key: str, described: Described) -> Iterator[ConfigError]:
+    """More calls at once than a worker can account for."""
+    slots = 1 if group.slots is UNSET else group.slots
+    for node in described.nodes:
+        if node.stage in group.stages and node.batch is not None and slots * node.batch.max_size > MAX_ROWS:
+            yield ConfigError(
+                f"a worker of '{group.name}' would run {slots} batches of {node.batch.max_size} calls of {node.name} at"
+                f" once, and {MAX_ROWS} calls are possible",
+                key=f"{key}.slots",
+                hint=f"at most {MAX_ROWS // node.batch.max_size} slots go with @node(batch=Batch(max_size="
+                f"{node.batch.max_size}))",
+            )
 
 
 def _check_stages(runs: Mapping[str, str], described: Described) -> Iterator[ConfigError]:

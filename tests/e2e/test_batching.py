@@ -257,20 +257,14 @@ def test_the_document_shows_what_one_caller_sends(service: Service) -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("signature", "why"),
-    [
-        ("(jobs: list[str], many: int) -> list[str]", "has to take one parameter"),
-        ("(job: str) -> list[str]", "`job` is a list of what they send"),
-        ("(jobs: list[str]) -> str", "returns a list with a result for each"),
-    ],
-)
-def test_what_cannot_be_batched_is_told_before_anything_starts(tmp_path: Path, signature: str, why: str) -> None:
-    source = f"from exec_worker import Batch, node\n@node(batch=Batch())\ndef once{signature}: ...\n"
-    config = application(tmp_path, source, "discovery: {packages: [shop]}\n" + GROUPS)
+def test_what_cannot_be_batched_is_told_before_anything_starts(tmp_path: Path) -> None:
+    source = (
+        "from exec_worker import Batch, node\n@node(batch=Batch())\ndef f(a: list[str], b: int) -> list[str]: ...\n"
+    )
+    config = application(tmp_path, source, f"discovery: {{packages: [shop]}}\n{GROUPS}")
     checked = shunter("check", "-c", str(config))
     assert checked.returncode == 2, checked
-    assert why in " ".join((checked.stdout + checked.stderr).split())
+    assert "has to take one parameter" in " ".join((checked.stdout + checked.stderr).split())
 
 
 def test_check_tells_of_batches(tmp_path: Path) -> None:

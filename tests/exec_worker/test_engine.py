@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import weakref
@@ -11,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from exec_worker import current
+from exec_worker import Batch, CallCancelled, DeadlineExceeded, current, node
 from exec_worker.asked import AskedCall
+from exec_worker.asked_batch import AskedBatch
+from exec_worker.batches import Turn
 from exec_worker.binding import Binding, Encoded
 from exec_worker.engine import Engine, Failure
 from exec_worker.signature import contract_of
@@ -24,6 +27,8 @@ from ipc.messages.lifeline import LogSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from exec_worker.interrupts import Interrupted
 
 
 @pytest.fixture
@@ -229,3 +234,109 @@ def test_what_a_node_held_that_ran_out_of_memory_is_free_before_anybody_is_told(
     assert when_told == [None]
     (line,) = bench.logged()
     assert "MemoryError" in line["traceback"]
+
+
+# -- batches
+
+
+def together(bench: Bench, *bodies: object, interrupt: type[Interrupted] | None = None) -> list[Any]:
+    """The bodies of what each is answered, or its failure."""
+    calls = tuple(
+        AskedCall(
+            None,  # type: ignore[arg-type]
+            bytes([number]) * 16,
+            RequestMeta("shop.f", f"request-{number}", "", "web-0#1", Encoding.JSON),
+            msgspec.json.encode(body),
+            math.inf,
+            10.0,
+            last_resort=False,
+        )
+        for number, body in enumerate(bodies)
+    )
+    turn: Turn[AskedCall] = Turn("shop.f", calls[0], 1.0)
+    turn.calls = calls
+    batch = AskedBatch(turn)
+    batch.interrupt = interrupt
+    answers = bench.engine.run_batch(batch, Window())
+    assert len(answers) == len(calls)
+    return [json.loads(each.body) if isinstance(each, Encoded) else each for each in answers]
+
+
+def test_each_call_of_a_batch_has_its_own_answer(pipe: tuple[int, int]) -> None:
+    seen: list[tuple[str, ...]] = []
+
+    class Broken(InvalidRequest):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    @node(batch=Batch())
+    def look(words: list[str]) -> list[Any]:
+        seen.append(tuple(item.request_id for item in current().items))
+        answers = {"refused": InvalidRequest("not this"), "fails": KeyError("secret"), "odd": {1, object()}}
+        return [answers.get(word, Broken() if word == "broken" else word.upper()) for word in words]
+
+    bench = Bench(look, pipe)
+    told = together(bench, "a", 3, "refused", "fails", "odd", "broken", "b")
+    assert told[0] == "A"
+    assert told[6] == "B"
+    assert [each.code for each in told[1:6]] == [
+        "invalid_request",
+        "invalid_request",
+        "node_error",
+        "bad_result",
+        "node_error",
+    ]
+    assert told[2].detail == "not this"
+    assert "secret" not in told[3].detail
+    assert seen == [tuple(f"request-{number}" for number in (0, 2, 3, 4, 5, 6))]
+    assert [(line["event"], line["request_id"]) for line in bench.logged()] == [
+        ("node_failed", "request-3"),
+        ("bad_result", "request-4"),
+        ("node_failed", "request-5"),
+    ]
+    with pytest.raises(Misuse):
+        current()
+    assert together(bench, 1, 2) == [Failure("invalid_request", told[1].detail)] * 2
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize("error", [KeyError, SystemExit, MemoryError, InvalidRequest])
+def test_what_a_node_raises_for_a_batch_is_told_to_all_and_logged_once(
+    pipe: tuple[int, int], error: type[BaseException]
+) -> None:
+    @node(batch=Batch())
+    def raises(words: list[str]) -> list[str]:
+        raise error
+
+    bench = Bench(raises, pipe)
+    assert [each.code for each in together(bench, "a", "b", "c")] == ["node_error"] * 3
+    assert [line["event"] for line in bench.logged()] == ["node_failed"]
+
+
+def test_those_of_an_idempotent_node_are_tried_once_more_alone(pipe: tuple[int, int]) -> None:
+    given: list[list[str]] = []
+
+    @node(batch=Batch(), idempotent=True)
+    def picky(words: list[str]) -> list[str]:
+        given.append(words)
+        assert len(current().items) == len(words)
+        if "b" in words:
+            raise KeyError("b")
+        return words
+
+    told = together(Bench(picky, pipe), "a", "b", "c")
+    assert told == ["a", Failure("node_error", "shop.f raised KeyError"), "c"]
+    assert given == [["a", "b", "c"], ["a"], ["b"], ["c"]]
+
+
+@pytest.mark.parametrize(("error", "code"), [(DeadlineExceeded, "timeout"), (CallCancelled, "cancelled")])
+def test_a_batch_that_is_interrupted_is_not_tried_again(
+    pipe: tuple[int, int], error: type[Interrupted], code: str
+) -> None:
+    @node(batch=Batch(), idempotent=True)
+    def never(words: list[str]) -> list[str]:
+        raise AssertionError
+
+    bench = Bench(never, pipe)
+    assert [each.code for each in together(bench, "a", "b", interrupt=error)] == [code] * 2
+    assert len(bench.logged()) == (1 if error is DeadlineExceeded else 0)

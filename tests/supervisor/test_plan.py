@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from ipc.batch import Batch
 from ipc.confinement import Confinement
 from ipc.contract import Body, Described, Fault, NodeContract, Parameter, Result
 from ipc.messages.lifeline import ExecSettings, WebSettings
@@ -180,6 +181,16 @@ def test_plain_functions_and_coroutines_are_told_apart(groups: str, what: str, h
     assert what in found.what
     assert hint in found.hint
     assert found.key == f"runtime.platform.process_groups.{key}"
+
+
+def test_a_worker_can_account_for_all_the_calls_of_its_batches() -> None:
+    batched = Described((replace(NODES[0], batch=Batch(32)), replace(NODES[1], batch=Batch(100)), *NODES[2:]), {})
+    group = "[{name: a, stages: [core, slow], slots: %d}]"
+    assert [each.calls_at_once for each in plan(group % 40, described=batched).groups if each.role == "exec"] == [4000]
+    found = fault(group % 41, described=batched)
+    assert "41 batches of 100 calls of shop.area" in found.what
+    assert "at most 40 slots" in found.hint
+    assert found.key == "runtime.platform.process_groups.0.slots"
 
 
 @pytest.mark.parametrize("more", ["slots: 4", "mode: async"])
