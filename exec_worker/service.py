@@ -291,8 +291,8 @@ class Service:
             outcome, started = self._follow(following, ended)
             room = self._admission.room(len(self._clients))
         flags = _SLOT_KEPT if outcome.offer is run.client and result is not None else 0
-        self._answer(run, result, room, (began, ended), flags)  # type: ignore[arg-type]
         self._tell_others(outcome, told=bool(flags))
+        self._answer(run, result, room, (began, ended), flags)  # type: ignore[arg-type]
         return started
 
     def _finish_batch(self, batch: AskedBatch, answers: Answers, began: float) -> AskedCall | AskedBatch | None:
@@ -305,9 +305,9 @@ class Service:
                 self._batches.ran(batch.turn.node, len(batch.calls), ended - began)
             outcome, started = self._follow(self._admission.finished(batch.turn, ended), ended)
             room = self._batches.room(batch.turn.node, len(self._clients))
+        self._tell_others(outcome)
         for call, result in answers:
             self._answer(call, result, room, (began, ended), 0)
-        self._tell_others(outcome)
         return started
 
     def _follow(
@@ -336,7 +336,10 @@ class Service:
         return outcome, start
 
     def _tell_others(self, outcome: Outcome[AskedCall], *, told: bool = False) -> None:
-        """Tell those that are too late, and who is next unless that was `told`."""
+        """Tell those that are too late, and who is next unless that was `told`.
+
+        Before any answer: until the next call is here its lane has nothing to do.
+        """
         for late in outcome.expired:
             _not_started(late.client, late.id, NotStarted.EXPIRED)
         if not told:

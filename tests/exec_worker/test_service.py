@@ -536,7 +536,7 @@ async def test_a_held_call_whose_time_is_over_is_not_started(stage: Stage) -> No
     stage.time += 0.002
     stage.finish()
     await until(lambda: len(web.told) == 2)
-    assert web.exchange()[1] == ("EXPIRED", late)
+    assert ("EXPIRED", late) in web.exchange()
     assert len(stage.nodes.begun) == 1
 
 

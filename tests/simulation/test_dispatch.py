@@ -90,6 +90,7 @@ class Nemesis:
         self.world = World(seed)
         self.rng = self.world.rng
         self.calls: list[tuple[Web, Call]] = []
+        self.leaving: set[Exec] = set()
         self.names = 0
         for _ in range(3):
             self.new_web()
@@ -113,7 +114,7 @@ class Nemesis:
         return [web for web in self.world.webs if web.alive]
 
     def serving(self) -> list[Exec]:
-        return [each for each in self.world.execs if each.alive and not each.admission.draining]
+        return [each for each in self.world.execs if each.alive and each not in self.leaving]
 
     def ask(self) -> None:
         rng = self.rng
@@ -137,6 +138,7 @@ class Nemesis:
     def drain_exec(self) -> None:
         if self.serving():
             leaving = self.rng.choice(self.serving())
+            self.leaving.add(leaving)  # nobody is told of it any more
             for link in leaving.links.values():
                 link.web.withdraw(link)
             self.world.at(self.rng.choice([0.0, 0.00001, 0.001]), leaving.drain)

@@ -289,11 +289,11 @@ class Exec:
             return
         following = self.admission.finished(asked, self.world.now)
         mine = following.offer is asked.client
+        if following.offer is not None and not mine:
+            self.tell(following.offer, "ready")
         self.tell(asked.client, "reply", asked.call, self.admission.room(len(self.links)), mine)
         for late in following.expired:
             self.tell(late.client, "not_started", late.call, "expired")
-        if following.offer is not None and not mine:
-            self.tell(following.offer, "ready")
         if following.start is not None:
             self.start(following.start)
 
