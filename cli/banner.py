@@ -53,5 +53,5 @@ def _endpoints(plan: Plan) -> Table:
     for endpoint in plan.endpoints:
         methods = Text(" ").join(Text(name, _METHODS.get(name, "")) for name in endpoint.methods)
         group = Text(endpoint.group, worker_colour(endpoint.group))
-        rows.add_row(methods, endpoint.path, endpoint.node, group)
+        rows.add_row(methods, endpoint.path, " > ".join(endpoint.pipeline or (endpoint.node,)), group)
     return rows

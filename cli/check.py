@@ -93,7 +93,7 @@ def _endpoints(plan: dict[str, Any]) -> Table:
     for endpoint in plan["endpoints"]:
         rows.add_row(
             f"{','.join(endpoint['methods'])} {endpoint['path']}",
-            endpoint["node"],
+            "\n".join(endpoint["pipeline"] or [endpoint["node"]]),
             endpoint["group"],
             f"{endpoint['timeout_seconds']:g} s",
             ", ".join(_besides(endpoint, batches.get(endpoint["node"]))),

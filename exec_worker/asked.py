@@ -72,3 +72,7 @@ class AskedCall:
     def size(self) -> int:
         """Bytes of its body."""
         return len(self.body)
+
+    def waits(self, link: Link) -> bool:
+        """Whether it is for `link` that it runs."""
+        return self.client is link

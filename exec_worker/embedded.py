@@ -18,6 +18,8 @@ import uvloop
 from exec_worker import hooks
 from exec_worker.engine import Engine
 from exec_worker.loader import load
+from exec_worker.onward import Onward
+from exec_worker.rows import Rows
 from exec_worker.service import Service
 from exec_worker.tasks import lanes_of
 from ipc.fork import wiped_at_fork
@@ -30,13 +32,19 @@ from ipc.transport.memory import connect
 from ipc.wire.keys import leaf_key
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from ipc.log import Log
-    from ipc.messages.lifeline import EmbeddedGroup, ExecSettings
+    from ipc.messages.lifeline import EmbeddedGroup, ExecSettings, Limits
     from ipc.transport.base import End
     from ipc.wire.session import Terms
 
 _SCHEME = "memory://"
 _GLANCE = 0.01
+
+
+def _nobody(_message: object) -> None:
+    """There is no supervisor to tell: these keys are never replaced, and nobody can end a thread."""
 
 
 class _Worker:
@@ -45,10 +53,11 @@ class _Worker:
     def __init__(
         self, name: WorkerName, engine: Engine, scoreboard: Scoreboard, terms: Terms, settings: ExecSettings
     ) -> None:
-        self.name = name
+        self.name, self.settings = name, settings
         self.secret = os.urandom(32)
         self.lanes = lanes = lanes_of(settings, engine, Ledger(-1), main=False)  # a ledger that nobody reads
-        self.service = Service(engine, scoreboard, lanes)
+        self.rows = Rows(engine, settings.rows)
+        self.service = Service(engine, scoreboard, lanes, self.rows)
         self.responder = Responder(name, self.secret, terms, self.service)
         self.thread = threading.Thread(target=lanes.run, args=(self.service.finish,), name=str(name), daemon=True)
         wiped_at_fork(self)
@@ -61,10 +70,12 @@ class _Worker:
 class Embedded:
     """All exec workers of one process, and one I/O thread for their links."""
 
-    def __init__(self, me: str, groups: tuple[EmbeddedGroup, ...], terms: Terms, log: Log, page: int) -> None:
+    def __init__(
+        self, me: str, groups: tuple[EmbeddedGroup, ...], terms: Terms, limits: Limits, log: Log, page: int
+    ) -> None:
         """`me` is the process they live in, `page` its scoreboard. Raises LoadError."""
         self._host = parse_worker(me)
-        self._epoch = terms.epoch
+        self._terms, self._limits = terms, limits
         self._loop = uvloop.new_event_loop()
         self._io = threading.Thread(target=self._loop.run_forever, name="io", daemon=True)
         self._log = log
@@ -85,16 +96,30 @@ class Embedded:
     def start(self) -> None:
         """Be ready for calls."""
         self._io.start()
+        asyncio.run_coroutine_threadsafe(self._introduce(), self._loop).result()
         for worker in self._workers.values():
             worker.thread.start()
 
     def peers(self) -> Peers:
         """What a supervisor would say of them."""
+        return self._peers(self._host, "web", {worker.name.group for worker in self._workers.values()})
+
+    def _peers(self, client: WorkerName, role: str, groups: Collection[str]) -> Peers:
         workers = (
-            Peer(name, _SCHEME + name, self._epoch, leaf_key(worker.secret, self._host), worker.lanes.slots)
+            Peer(name, _SCHEME + name, self._terms.epoch, leaf_key(worker.secret, client, role), worker.lanes.slots)
             for name, worker in self._workers.items()
+            if worker.name.group in groups
         )
         return Peers(tuple(workers))
+
+    async def _introduce(self) -> None:
+        """Have those know each other between whom a pipeline leads."""
+        for worker in self._workers.values():
+            onward, settings = None, worker.settings
+            if settings.forwards:
+                onward = Onward(worker.name, self._terms, self._limits, settings, self.connect, _nobody)
+                onward.update(self._peers(worker.name, "exec", set(settings.forwards.values())))
+            worker.rows.open(worker.responder, onward)
 
     async def connect(self, address: str, end: End, largest: int) -> None:
         """Connect `end` to the worker at `address`: what `dial` is for other transports."""

@@ -12,6 +12,7 @@ from exec_worker.node import BatchCall, enter
 from exec_worker.together import run_together
 from ipc.clock import now
 from ipc.errors import BadResult, CallTimeout, Cancelled, InvalidRequest, NodeError
+from ipc.messages.calls import Encoding
 
 if TYPE_CHECKING:
     from asyncio import Task
@@ -31,6 +32,8 @@ class Failure(NamedTuple):
 
     code: str
     detail: str
+    stage: str = ""
+    """The node of a pipeline that failed."""
 
 
 class Engine:
@@ -145,7 +148,9 @@ class Engine:
 
     def _encoded(self, call: AskedCall, result: Any) -> Encoded | Failure:  # noqa: ANN401 - whatever the node returned
         try:
-            return self._nodes[call.meta.node].encode(result, call.meta.reply_as)
+            # What a stage of a pipeline gives stays inside: only of the last one anybody asks how it is written.
+            reply_as = Encoding.MSGPACK if call.meta.rest else call.meta.reply_as
+            return self._nodes[call.meta.node].encode(result, reply_as)
         except BaseException as error:  # noqa: BLE001 - serializers are the user's, too
             if isinstance(error, BadResult):
                 self._report("bad_result", call, error)

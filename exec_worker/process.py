@@ -17,6 +17,8 @@ from exec_worker import hooks, limits
 from exec_worker.engine import Engine
 from exec_worker.loader import LoadError, load
 from exec_worker.node import current
+from exec_worker.onward import Onward
+from exec_worker.rows import Rows
 from exec_worker.service import Service
 from exec_worker.tasks import lanes_of
 from ipc.errors import Misuse
@@ -29,6 +31,7 @@ from ipc.names import parse_worker
 from ipc.responder import Responder
 from ipc.scoreboard import Scoreboard
 from ipc.stats import report_to
+from ipc.transport import tcp, unix
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -82,7 +85,8 @@ def run(parent: Parent, page: int, termination: Termination, nodes: dict[str, Bi
     gc.freeze()
     scoreboard = Scoreboard(page)
     report_to(log, scoreboard)
-    service = Service(engine, scoreboard, lanes)
+    rows = Rows(engine, settings.rows)
+    service = Service(engine, scoreboard, lanes, rows)
     departure = hooks.Departure(settings.drain_timeout)
 
     def drain() -> None:
@@ -103,6 +107,7 @@ def run(parent: Parent, page: int, termination: Termination, nodes: dict[str, Bi
     termination.then(leave)
     log.debug("ready", nodes=len(nodes))
     lanes.run(service.finish)
+    asyncio.run_coroutine_threadsafe(rows.close(settings.drain_timeout), loop).result()
     asyncio.run_coroutine_threadsafe(_leave(responder), loop).result()
     if hooks.registered("on_worker_stop"):
         loop.call_soon_threadsafe(loop.call_later, departure.left(), _give_up, departure, parent, log)
@@ -122,7 +127,11 @@ def _give_up(departure: hooks.Departure, parent: Parent, log: Log) -> None:
 
 
 async def _open(
-    parent: Parent, bootstrap: Bootstrap, settings: ExecSettings, service: Service, drain: Callable[[], None]
+    parent: Parent,
+    bootstrap: Bootstrap,
+    settings: ExecSettings,
+    service: Service,
+    drain: Callable[[], None],
 ) -> Responder | None:
     """Listen, and say so."""
     terms, name = terms_of(bootstrap, bootstrap.carrier), parse_worker(bootstrap.name)
@@ -145,7 +154,18 @@ async def _open(
             responder.install(keys.epoch, keys.key)
             parent.say(Installed(keys.epoch))
 
-    parent.listen(asyncio.get_running_loop(), on_drain=lambda _drain: drain(), on_keys=rotate)
+    onward = None
+    if settings.forwards:
+        dial = unix.dial if bootstrap.carrier == "unix" else tcp.dial
+        onward = Onward(name, terms, bootstrap.limits, settings, dial, parent.say)
+    service.rows.open(responder, onward)
+    parent.listen(
+        asyncio.get_running_loop(),
+        on_peers=None if onward is None else onward.update,
+        on_drain=lambda _drain: drain(),
+        on_keys=rotate,
+        on_fate=None if onward is None else onward.fate,
+    )
     parent.say(Ready(address, settings.slots))
     return responder
 

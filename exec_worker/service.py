@@ -9,33 +9,28 @@ from __future__ import annotations
 
 import asyncio
 import math
+from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING
 
 from exec_worker.admission import GIVE_BACK_AFTER, KEEP_SLOT, Admission, Verdict
+from exec_worker.answers import fail, not_started, reply
 from exec_worker.asked import AskedCall
 from exec_worker.asked_batch import AskedBatch
 from exec_worker.batches import Batches, Turn
 from exec_worker.engine import Engine, Failure
 from exec_worker.node import BatchCall
+from exec_worker.rows import Rows
+from exec_worker.staged import StagedCall
 from ipc.clock import now
 from ipc.decoding.limits import UNREADABLE
 from ipc.link import Link
-from ipc.messages.calls import (
-    FailureMeta,
-    Flag,
-    Kind,
-    NotStarted,
-    NotStartedMeta,
-    ReplyMeta,
-    decode_request,
-    encode_meta,
-    sentence,
-)
-from ipc.names import parse_worker
-from ipc.wire.frame import MAX_META, Frame, Refusal, Refuse
+from ipc.messages.calls import Flag, Kind, NotStarted, decode_request
+from ipc.wire.frame import Frame, Refusal, Refuse
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from exec_worker.admission import Next
     from exec_worker.batches import Outcome
     from exec_worker.binding import Encoded
@@ -44,10 +39,9 @@ if TYPE_CHECKING:
 
 # As plain numbers: looking up a member of an enumeration costs more than the comparison it is for.
 _REQUEST, _CANCEL, _DECLINE = int(Kind.REQUEST), int(Kind.CANCEL), int(Kind.DECLINE)
-_REPLY, _FAILURE, _NOT_STARTED_KIND, _READY = (
-    int(kind) for kind in (Kind.REPLY, Kind.FAILURE, Kind.NOT_STARTED, Kind.READY)
-)
-_LAST_RESORT, _SLOT_KEPT, _AGAIN = int(Flag.LAST_RESORT), int(Flag.READY), int(Flag.AGAIN)
+_WANTED = int(Kind.WANTED)
+_READY, _LAST_RESORT, _SLOT_KEPT = int(Kind.READY), int(Flag.LAST_RESORT), int(Flag.READY)
+_AGAIN = int(Flag.AGAIN)
 TICK = 0.001
 """The shortest wait of a loop's timer, seconds."""
 _REASON = {
@@ -59,10 +53,12 @@ _REASON = {
 class Service:
     """What one exec worker does with what it is asked."""
 
-    def __init__(self, engine: Engine, scoreboard: Scoreboard, lanes: Lanes) -> None:
+    def __init__(self, engine: Engine, scoreboard: Scoreboard, lanes: Lanes, rows: Rows | None = None) -> None:
         self._engine = engine
         self._scoreboard = scoreboard
         self._lanes = lanes
+        self.rows = rows or Rows(engine)
+        """The pipelines that lead through here."""
         self._lock = Lock()
         self._admission: Admission[AskedCall | Turn[AskedCall]] = Admission(lanes.slots)
         self._batches: Batches[AskedCall] = Batches(self._admission, engine.batched)
@@ -78,7 +74,7 @@ class Service:
     def heard(self, link: Link, frame: Frame) -> None:
         """A web worker says something."""
         if frame.kind == _REQUEST and link.ending:
-            _not_started(link, frame.call_id, NotStarted.DRAINING)
+            not_started(link, frame.call_id, NotStarted.DRAINING)
             self._declined(link)
         elif frame.kind == _REQUEST:
             self._clients.add(link)
@@ -90,13 +86,16 @@ class Service:
             self._cancel(link, frame.call_id)
         elif frame.kind == _DECLINE:
             self._declined(link)
+        elif frame.kind == _WANTED:
+            if frame.call_id not in self._calls:
+                self.rows.deny(link, frame.call_id)
         else:
             link.close()
 
     def stale(self, link: Link, frame: Frame) -> None:
         """It was said long ago: a node kept this process to itself. A call is not begun any more; the rest holds."""
         if frame.kind == _REQUEST:
-            _not_started(link, frame.call_id, NotStarted.EXPIRED)
+            not_started(link, frame.call_id, NotStarted.EXPIRED)
             self._declined(link)
         else:
             self.heard(link, frame)
@@ -107,14 +106,17 @@ class Service:
         time = now()
         with self._lock:
             other = self._admission.gone(link, time)
-            left = [call for call in self._calls.values() if call.client is link]
-            running = [call for call in left if call.batch is not None or call in self._admission.running]
-            for call in left:
-                if call not in running:
-                    del self._calls[call.id]
+            begun = [call for call in self._calls.values() if call.batch is not None or call in self._admission.running]
+            left = [call for call in begun if call.waits(link)]
+            dropped = [call for call in self._calls.values() if call.client is link and call not in begun]
+            for call in dropped:
+                del self._calls[call.id]
             noted = [self._note(outcome) for outcome in self._batches.gone(link, time)]
-        for call in running:
+        for call in left:
             self._lanes.leave(call)
+        for call in dropped:
+            self.rows.dropped(call)
+        self.rows.left(link)
         _tell_ready(other)
         for each in noted:
             self._carry_out(*each)
@@ -127,20 +129,23 @@ class Service:
             for call in held:
                 del self._calls[call.id]
         for call in held:
-            _not_started(call.client, call.id, NotStarted.DRAINING)
+            not_started(call.client, call.id, NotStarted.DRAINING)
         self._lanes.close()
 
     def _request(self, link: Link, frame: Frame) -> None:
         meta = decode_request(frame.meta)
+        origin: Link | None = link
         if meta.reply_to != link.state:
-            _check_reply_to(link, meta.reply_to)
+            origin = self.rows.origin(link, meta, frame.call_id)
         arrived = now()
         grace = self._engine.cancel_grace(meta.node)
-        if grace is None:
-            _not_started(link, frame.call_id, NotStarted.UNKNOWN_NODE)
+        if origin is None or grace is None:
+            # Whose origin is not here yet may be taken by others, or later.
+            not_started(link, frame.call_id, NotStarted.BUSY if origin is None else NotStarted.UNKNOWN_NODE)
             self._declined(link)
             return
-        call = AskedCall(
+        make: Callable[..., AskedCall] = AskedCall if origin is link and not meta.rest else partial(StagedCall, origin)
+        call = make(
             link,
             frame.call_id,
             meta,
@@ -166,7 +171,7 @@ class Service:
                 self._calls[call.id] = call
             elif verdict is Verdict.BUSY:
                 # Under the lock: READY must not overtake it, or the asker would wait for a READY that has been.
-                _not_started(link, call.id, NotStarted.BUSY)
+                not_started(link, call.id, NotStarted.BUSY)
         if verdict is Verdict.START:
             self._lanes.put(call)
             self._watch(call.deadline)
@@ -182,7 +187,7 @@ class Service:
             if verdict in (Verdict.START, Verdict.HOLD):
                 self._calls[call.id] = call
             elif verdict is Verdict.BUSY:
-                _not_started(call.client, call.id, NotStarted.BUSY)  # under the lock: see above
+                not_started(call.client, call.id, NotStarted.BUSY)  # under the lock: see above
         if verdict is Verdict.START:
             self._look_at_batches()
         else:
@@ -209,7 +214,7 @@ class Service:
         elif verdict is Verdict.BUSY:
             self._watch(call.arrived + KEEP_SLOT)
         else:
-            _not_started(call.client, call.id, _REASON[verdict])
+            not_started(call.client, call.id, _REASON[verdict])
             self._declined(call.client)  # if a slot was kept for this call, others need not wait for the next
 
     def _carry_out(self, outcome: Outcome[AskedCall], started: AskedCall | AskedBatch | None) -> None:
@@ -227,17 +232,21 @@ class Service:
     def _cancel(self, link: Link, call_id: bytes) -> None:
         with self._lock:
             call = self._calls.get(call_id)
-            if call is None or call.client is not link:
-                return
-            noted = None
-            # One that runs alone has itself as its only item.
-            gathered = self._batched and call.batch is None and call.meta.node in self._batches and not call.seen.items
-            if gathered:
-                noted = self._note(self._batches.withdraw(call.meta.node, call, now()))
-            if held := gathered or self._admission.cancel(call):
-                del self._calls[call_id]
-        if held:
-            _not_started(link, call_id, NotStarted.CANCELLED)
+            noted, held = None, False
+            if call is not None:
+                if call.client is not link and not call.waits(link):
+                    return
+                # One that runs alone has itself as its only item.
+                alone = bool(call.seen.items)
+                gathered = self._batched and call.batch is None and call.meta.node in self._batches and not alone
+                if gathered:
+                    noted = self._note(self._batches.withdraw(call.meta.node, call, now()))
+                if held := gathered or self._admission.cancel(call):
+                    del self._calls[call_id]
+        if call is None:
+            self.rows.left(link, call_id)
+        elif held:
+            not_started(call.client, call_id, NotStarted.CANCELLED)
         else:
             self._lanes.leave(call)
         if noted is not None:
@@ -260,7 +269,7 @@ class Service:
             for returned in self._admission.give_back(time):
                 for call in self._batches.disband(returned, time) if isinstance(returned, Turn) else (returned,):
                     del self._calls[call.id]
-                    _not_started(call.client, call.id, NotStarted.BUSY)
+                    not_started(call.client, call.id, NotStarted.BUSY)
             others = self._admission.overdue(time)
             again = self._admission.waits_for_time
             expired = [call for call in self._admission.running if call.deadline <= time]  # turns that wait have none
@@ -283,6 +292,8 @@ class Service:
         """Answer a call that is over, or was not begun (None), or those of a batch; returns what is next."""
         if isinstance(run, AskedBatch):
             return self._finish_batch(run, result, began)  # type: ignore[arg-type]
+        if isinstance(run, StagedCall) and self.rows.next_here(run, result):  # type: ignore[arg-type]
+            return run
         ended = now()
         with self._lock:
             self._scoreboard.end()
@@ -341,34 +352,23 @@ class Service:
         Before any answer: until the next call is here its lane has nothing to do.
         """
         for late in outcome.expired:
-            _not_started(late.client, late.id, NotStarted.EXPIRED)
+            not_started(late.client, late.id, NotStarted.EXPIRED)
         if not told:
             _tell_ready(outcome.offer)
 
     def _answer(
         self, call: AskedCall, result: Encoded | Failure | None, room: int, span: tuple[float, float], flags: int
     ) -> None:
-        link = call.client
-        if result is None:
-            _not_started(link, call.id, NotStarted.CANCELLED)
+        link, (began, ended) = call.client, span
+        times = int((began - call.arrived) * 1e6), int((ended - began) * 1e6)
+        if isinstance(call, StagedCall):
+            self.rows.answer(call, result, room, times, flags)
+        elif result is None:
+            not_started(link, call.id, NotStarted.CANCELLED)
         elif isinstance(result, Failure):
-            _fail(link, call.id, result, room, flags)
+            fail(link, call.id, result, room, flags)
         else:
-            began, ended = span
-            times = int((began - call.arrived) * 1e6), int((ended - began) * 1e6)
-            self._reply(link, call, result, room, times, flags)
-
-    def _reply(
-        self, link: Link, call: AskedCall, result: Encoded, room: int, times: tuple[int, int], flags: int
-    ) -> None:
-        meta = encode_meta(ReplyMeta(room, *times, result.encoding, result.status, result.media_type, result.headers))
-        try:
-            link.send(_REPLY, call.id, meta, memoryview(result.body), flags)
-        except Refuse:
-            what = f"{len(result.body)} bytes; max_payload_bytes is {link.max_payload}"
-            if len(meta) > MAX_META:
-                what = f"{len(meta)} bytes of headers; at most {MAX_META} are carried"
-            _fail(link, call.id, self._engine.explain_too_large(call, what), room, flags)
+            reply(link, self._engine, call, result, room, times, flags)
 
 
 def _batch_of(turn: Turn[AskedCall]) -> AskedBatch:
@@ -381,22 +381,3 @@ def _batch_of(turn: Turn[AskedCall]) -> AskedBatch:
 def _tell_ready(client: object | None) -> None:
     if isinstance(client, Link):
         client.send(_READY)
-
-
-def _check_reply_to(link: Link, reply_to: str) -> None:
-    """Answers go to whoever asked: only a link's own worker may be named on it."""
-    try:
-        name = parse_worker(reply_to)
-    except ValueError:
-        raise Refuse(Refusal.UNAUTHORISED) from None
-    if name.wire_id + name.wire_incarnation != link.peer:
-        raise Refuse(Refusal.UNAUTHORISED)
-    link.state = reply_to
-
-
-def _not_started(link: Link, call_id: bytes, reason: NotStarted) -> None:
-    link.send(_NOT_STARTED_KIND, call_id, encode_meta(NotStartedMeta(reason)))
-
-
-def _fail(link: Link, call_id: bytes, failure: Failure, room: int, flags: int) -> None:
-    link.send(_FAILURE, call_id, encode_meta(FailureMeta(room, failure.code, sentence(failure.detail))), b"", flags)

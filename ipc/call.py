@@ -62,3 +62,8 @@ class Call:
         """Whether one of those may have begun it."""
         self.left = False
         self.future = future
+
+    @property
+    def stage(self) -> str:
+        """The node of a pipeline that it is at; empty for a call of one node."""
+        return ""

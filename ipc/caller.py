@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ipc.call import Answer, Call
 from ipc.clock import now
@@ -21,9 +21,10 @@ from ipc.errors import (
     WorkerDied,
     from_code,
 )
-from ipc.flow.fate import Fate, Fates
+from ipc.flow.fate import Fate, Fates, Told
 from ipc.flow.pending import Pending
 from ipc.flow.retry import verdict
+from ipc.journey import Journey, Journeys
 from ipc.mesh import Group, Mesh, Peer, peer_of
 from ipc.messages.calls import (
     ERROR_OF,
@@ -32,6 +33,7 @@ from ipc.messages.calls import (
     NotStarted,
     NotStartedMeta,
     decode_failure,
+    decode_forwarded,
     decode_not_started,
     decode_reply,
 )
@@ -42,14 +44,14 @@ from ipc.transport.tcp import dial
 from ipc.wire.frame import MAX_META, Frame, Refusal, Refuse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from ipc.flow.dispatch import Seat, Send
-    from ipc.flow.fate import Told
     from ipc.link import Link
     from ipc.mesh import Connect
     from ipc.messages.lifeline import FromChild, Limits, Peers, Quarantined
     from ipc.names import WorkerName
+    from ipc.pipeline import Leg
     from ipc.wire.session import Terms
 
 SWEEP = 0.02
@@ -62,6 +64,7 @@ MAX_BUDGET_MS = 2**32 - 1
 # As plain numbers: looking up a member of an enumeration costs more than the comparison it is for.
 _REQUEST, _CANCEL, _DECLINE = int(Kind.REQUEST), int(Kind.CANCEL), int(Kind.DECLINE)
 _REPLY, _FAILURE, _READY, _CLOSED = int(Kind.REPLY), int(Kind.FAILURE), int(Kind.READY), int(Kind.CLOSED)
+_FORWARDED = int(Kind.FORWARDED)
 _LAST_RESORT, _SLOT_KEPT, _AGAIN = int(Flag.LAST_RESORT), int(Flag.READY), int(Flag.AGAIN)
 
 
@@ -104,6 +107,8 @@ class Caller:
         self._quarantine = Quarantine()
         self._called_off: dict[bytes, tuple[str, float]] = {}
         self._pending: Pending[Call] = Pending()
+        self._journeys = Journeys(self._pending, self._mesh, self._leave, self._strand)
+        self._mesh.oldest = self._journeys.oldest
         self._sweeper: asyncio.TimerHandle | None = None
 
     # -- asking
@@ -117,10 +122,12 @@ class Caller:
         timeout: float,
         slow: Callable[[Call], None] | None = None,
         priority: int = NORMAL,
+        way: Sequence[Leg] = (),
     ) -> Call:
         """Send a call on its way, or let it wait for a worker; await its `future`.
 
-        `timeout` is the caller's time, seconds. `slow` is called once, with the call, if it is not over soon.
+        `timeout` is the caller's time, seconds. `slow` is called once, with the call, if it is not over soon. `way`
+        is that of a pipeline, which `node` begins.
         Raises Misuse for a node nobody runs, TooLarge, Quarantined, Busy, NoWorker: nothing was done then.
         """
         route = self._routes.get(node)
@@ -137,7 +144,11 @@ class Caller:
         if self._quarantine:
             self._quarantine.check(meta, body, time)
         future = self._loop.create_future()
-        call = Call(group, node, route.idempotent, call_id, meta, body, time, timeout, slow, future, priority)
+        call = (
+            self._journey(way, group, node, call_id, meta, body, time, timeout, slow, future, priority)
+            if way
+            else Call(group, node, route.idempotent, call_id, meta, body, time, timeout, slow, future, priority)
+        )
         send = group.dispatch.submit(call, time)
         self._pending.open(call.id, call)
         group.budget.earn()
@@ -177,6 +188,7 @@ class Caller:
         """Hear from the supervisor what a worker had begun that is dead, or what is not to be begun any more."""
         if isinstance(message, Ended):
             self._conclude(message.server, self._fates.ended(message))
+            self._journeys.died(message.server)
         else:
             self._quarantine.add(message.mark, now() + message.seconds)
 
@@ -207,20 +219,26 @@ class Caller:
                 link.send(_DECLINE)
             return
         if kind == _CLOSED:
-            self._mesh.withdraw(peer)
+            self._mesh.dismissed(peer)
             return
         call = peer.outstanding.pop(frame.call_id, None)
         if call is None:
+            if self._journeys.knows(frame.call_id):
+                self._journeys.heard(peer, link, frame)
+                return
             raise Refuse(Refusal.UNAUTHORISED)  # it answers what it was never asked
         try:
             self._answered(peer, link, call, frame)
         except UNREADABLE:
             peer.outstanding[call.id] = call  # it has no answer yet, and `ended` tells it so
             raise Refuse(Refusal.DECODE) from None
+        except Refuse:
+            peer.outstanding[call.id] = call
+            raise
         if self._called_off:
             self._called_off.pop(call.id, None)
-        if peer.withdrawn and not peer.outstanding:
-            link.close()
+        if peer.withdrawn:
+            self._mesh.let_go(peer)
 
     def stale(self, link: Link, frame: Frame) -> None:
         """This process was away. An answer that came meanwhile is one all the same, if somebody still waits for it."""
@@ -238,6 +256,12 @@ class Caller:
 
     # -- inside
 
+    def _journey(self, way: Sequence[Leg], group: Group, node: str, call_id: bytes, *more: *tuple[Any, ...]) -> Journey:
+        again = [all(self._routes[node].idempotent for node in leg.nodes) for leg in way]
+        journey = Journey(way, all(again), group, node, again[0], call_id, *more)
+        self._journeys.begin(journey)
+        return journey
+
     def _answered(self, peer: Peer, link: Link, call: Call, frame: Frame) -> None:
         """What a worker says of a call it was sent. The waiter leaves only once the meta could be read."""
         if frame.kind == _REPLY:
@@ -248,8 +272,13 @@ class Caller:
         elif frame.kind == _FAILURE:
             failure = decode_failure(frame.meta)
             if (waiter := self._pending.settle(call.id)) is not None:
-                self._leave(waiter, from_code(failure.code, failure.detail))
+                self._leave(waiter, from_code(failure.code, failure.detail, failure.stage))
             self._over(peer, link, call, frame.flags, failure.room)
+        elif frame.kind == _FORWARDED:
+            forwarded = decode_forwarded(frame.meta)
+            if self._pending.peek(call.id) is call:
+                self._journeys.sent_on(peer, link, call, forwarded.to)
+            self._over(peer, link, call, frame.flags, forwarded.room)
         else:
             self._not_started(peer, call, decode_not_started(frame.meta))
 
@@ -263,10 +292,17 @@ class Caller:
             error = verdict(call, fate, server, call.group.budget)
             if error is None:
                 call.seat = None
+                if isinstance(call, Journey):
+                    call.restart()
                 self._send_all(call.group.dispatch.resubmit(call, now()))
             else:
                 self._pending.leave(call.id)
                 self._leave(call, error)
+
+    def _strand(self, journey: Journey) -> None:
+        """A pipeline's call was begun, and nobody has it any more."""
+        journey.idempotent = journey.repeatable
+        self._conclude(journey.track.by, [Told(journey, Fate.BEGUN)])
 
     def _over(self, peer: Peer, link: Link, call: Call, flags: int, room: int) -> None:
         """A call left its slot: who comes next?"""
@@ -342,6 +378,8 @@ class Caller:
         if call.seat is None or link is None:
             return False
         link.send(_CANCEL, call.id)
+        if isinstance(call, Journey):
+            self._journeys.call_off(call)
         return call.id in peer_of(link).outstanding
 
     def _sweep(self) -> None:
@@ -387,6 +425,7 @@ def _fail(call: Call, error: IpcError) -> None:
     """Tell whoever waits. Nobody is told that nothing was done who was begun once already."""
     if call.begun and isinstance(error, Rejected):
         error = WorkerDied(f"its worker died before it answered, and then {error}")
+    error.stage = error.stage or call.stage
     if not call.future.done():
         call.future.set_exception(error)
 

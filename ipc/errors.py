@@ -17,7 +17,8 @@ IpcError
 │   ├── NoSuchNode
 │   ├── InvalidRequest
 │   ├── NodeError
-│   └── BadResult
+│   ├── BadResult
+│   └── StageUnreached
 ├── Cancelled           the caller itself left
 ├── BadMessage          a peer broke the protocol; dropped and counted
 └── Misuse              this program used the package wrongly
@@ -35,6 +36,8 @@ class IpcError(Exception):
     """
 
     code: ClassVar[str] = "internal"
+    stage = ""
+    """The node of a pipeline at which it happened."""
 
 
 class Rejected(IpcError):
@@ -145,6 +148,12 @@ class BadResult(CallFailed):
     code = "bad_result"
 
 
+class StageUnreached(CallFailed):
+    """A pipeline's stages up to one were done, and no worker began that one."""
+
+    code = "stage_unreached"
+
+
 class Cancelled(IpcError):
     """The caller went away; nobody waits for this answer."""
 
@@ -171,6 +180,9 @@ BY_CODE: dict[str, type[IpcError]] = {kind.code: kind for kind in _tree(IpcError
 """Every error by its code: how a failure that came over a link is raised again on the asking side."""
 
 
-def from_code(code: str, detail: str) -> IpcError:
+def from_code(code: str, detail: str, stage: str = "") -> IpcError:
     """The error a peer named; a code of a later version becomes the plain `CallFailed`."""
-    return BY_CODE.get(code, CallFailed)(detail)
+    error = BY_CODE.get(code, CallFailed)(detail)
+    if stage:
+        error.stage = stage
+    return error

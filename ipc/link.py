@@ -46,7 +46,19 @@ class Side(Protocol):
 class Link:
     """One end. Refuses in silence: the peer is told nothing, the link is closed, the reason is counted."""
 
-    __slots__ = ("_carrier", "_over", "_shaking", "_side", "_terms", "ending", "lock", "peer", "session", "state")
+    __slots__ = (
+        "_carrier",
+        "_over",
+        "_shaking",
+        "_side",
+        "_terms",
+        "ending",
+        "lock",
+        "peer",
+        "role",
+        "session",
+        "state",
+    )
 
     def __init__(self, side: Side, terms: Terms, shaking: Dialer | Acceptor) -> None:
         self._side, self._terms = side, terms
@@ -58,6 +70,8 @@ class Link:
         """Held while a frame is numbered, sealed and written: the order of the numbers is that of the bytes."""
         self.peer = b""
         """Seat and incarnation of the other end as the handshake proved them, 32 bytes."""
+        self.role = ""
+        """What the other end is, as the handshake proved it, where it is the one who dialled: `web` or `exec`."""
         self.ending = False
         """What was begun on it may end there; nothing is begun any more."""
         self.state: object = None
@@ -69,6 +83,11 @@ class Link:
     def max_payload(self) -> int:
         """The largest body, bytes."""
         return self._terms.max_payload
+
+    @property
+    def open(self) -> bool:
+        """Whether what is said may still arrive. From any thread."""
+        return self.session is not None and self._carrier is not None and not self._over
 
     def send(
         self,
@@ -162,7 +181,7 @@ class Link:
             self._say(shaking.hello(message, boot_ms()))
         else:
             session = shaking.finish(message, boot_ms())
-            self.peer = shaking.client
+            self.peer, self.role = shaking.client, shaking.role
             self._establish(session)
 
     def _establish(self, session: Session) -> None:
@@ -189,7 +208,7 @@ def terms_of(bootstrap: Bootstrap, carrier: str) -> Terms:
 
 
 def dialling(side: Side, me: WorkerName, peer: WorkerName, leaf: bytes, terms: Terms) -> Link:
-    """The end of a web worker that wants to speak to `peer`; `leaf` is of the epoch in `terms`."""
+    """The end of who wants to speak to `peer`; `leaf` is of the epoch and the role in `terms`."""
     link = Link(side, terms, Dialer(me, peer, leaf, terms, os.urandom(NONCE_SIZE), boot_ms()))
     link.peer = peer.wire_id + peer.wire_incarnation
     return link

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from typing import TYPE_CHECKING, Protocol
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 REDIAL = 0.1
 """Pause before a worker that should be up is dialled again, seconds."""
+SETTLE = 1.0
+"""How much longer than the last that was begun before it a link is kept for answers of pipelines, seconds."""
 HANDSHAKE_TIME = 60.0
 """How long a worker that was dialled may take to prove who it is, seconds. It may run what lets nothing else in its
 process run; but it may also be somebody else who has its port, for as long as nobody has noticed that it died."""
@@ -77,6 +80,7 @@ class Peer:
         "spec",
         "task",
         "withdrawn",
+        "withdrawn_at",
     )
 
     def __init__(self, spec: Spec, group: Group) -> None:
@@ -90,6 +94,7 @@ class Peer:
         self.task: asyncio.Task[None] | None = None
         self.withdrawn = False
         """Nothing more is asked of it under these keys; its link ends with the last answer."""
+        self.withdrawn_at = 0.0
         self.before: Peer | None = None
         """The same worker under older keys, until that link has ended."""
         wiped_at_fork(self)
@@ -123,7 +128,10 @@ class Mesh:
         self._tell = tell
         self._loop = asyncio.get_running_loop()
         self._peers: dict[str, Peer] = {}
+        self._lingering: set[Peer] = set()
         self._closed = False
+        self.oldest: Callable[[float], float] = lambda _now: math.inf
+        """When the first call began of those that may be answered by somebody who was not sent them; see `let_go`."""
 
     def update(self, peers: Peers) -> None:
         """Take the newest list of workers: dial who is new or has new keys, let go of who is gone."""
@@ -158,7 +166,8 @@ class Mesh:
 
     def withdraw(self, peer: Peer) -> None:
         """It is not to be called any more. Answers to what it has may still come, until its link ends."""
-        peer.withdrawn = True
+        if not peer.withdrawn:
+            peer.withdrawn, peer.withdrawn_at = True, now()
         if peer.before is not None:
             self.withdraw(peer.before)
         if peer.task is not None:
@@ -167,8 +176,37 @@ class Mesh:
             peer.dialled.abort()
         if peer.seat is not None:
             _down(peer.group, peer.seat)
+        self.let_go(peer)
+
+    def dismissed(self, peer: Peer) -> None:
+        """It leaves, and says nothing more than the answers that it owes us."""
+        self.withdraw(peer)
         if peer.link is not None and not peer.outstanding:
             peer.link.close()
+
+    def let_go(self, peer: Peer) -> None:
+        """Close the link of a peer that was withdrawn, unless an answer may still come on it.
+
+        Those of pipelines come from workers that were not asked by us, and on the link that they thought was our best.
+        """
+        if peer.link is None or peer.outstanding:
+            return
+        if self.oldest(now()) > peer.withdrawn_at + SETTLE:
+            peer.link.close()
+            return
+        if not self._lingering:
+            self._loop.call_later(SETTLE, self._let_go_again)
+        self._lingering.add(peer)
+
+    def _let_go_again(self) -> None:
+        lingering, self._lingering = self._lingering, set()
+        for peer in lingering if not self._closed else ():
+            self.let_go(peer)
+
+    def link_to(self, worker: str) -> Link | None:
+        """The best link to a worker; None if there is none."""
+        peer = self._peers.get(worker)
+        return peer.link if peer is not None else None
 
     def ended(self, peer: Peer) -> None:
         """Its link is gone. If it should be up, it is dialled again."""
@@ -185,6 +223,9 @@ class Mesh:
     def close(self) -> None:
         """End every link."""
         self._closed = True
+        for lingering in self._lingering:
+            if lingering.link is not None:
+                lingering.link.close()
         for current in self._peers.values():
             peer: Peer | None = current
             while peer is not None:

@@ -106,6 +106,13 @@ class Responder:
         """How many web workers are connected."""
         return len(self._links)
 
+    def web_link(self, peer: bytes) -> Link | None:
+        """The newest link of a web worker, by seat and incarnation as handshakes carry them. From any thread."""
+        for link in reversed(tuple(self._links)):
+            if link.peer == peer and link.role == "web" and link.open:
+                return link
+        return None
+
     def dismiss(self) -> None:
         """Ask everybody to call somebody else, and to end its link when it has its answers."""
         for link in self._links:

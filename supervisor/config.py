@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
+from ipc.pipeline import MAX_STAGES
 from ipc.ports import Port  # noqa: TC001 - read at run time
 from ipc.priority import Priority  # noqa: TC001 - as above
 from supervisor.fields import (
@@ -219,12 +220,15 @@ class Log(_Section, frozen=True):
 
 
 class Endpoint(_Section, frozen=True):
-    """An item of an interface's `endpoints`: a path bound to a node."""
+    """An item of an interface's `endpoints`: a path bound to a node, or to nodes in a row."""
 
     path: Text
     """The path below the interface's prefix, `{name}` for a parameter: `/thumbnails/{size}`."""
-    node: NodeName
+    node: NodeName | UnsetType = UNSET
     """The node that answers: the dotted name of a function, or the name its decorator gave it."""
+    pipeline: Annotated[tuple[NodeName, ...], Meta(min_length=2, max_length=MAX_STAGES)] | UnsetType = UNSET
+    """Instead of `node`: 2 to 16 nodes in a row, of any groups. Each takes what the one before returns as its body;
+    the last one's result is the answer. Parameters of all of them are taken from path and query by name."""
     methods: Annotated[tuple[Method, ...], Meta(min_length=1)] | UnsetType = UNSET
     """HTTP methods; unless given, POST for a node that takes a body and GET for one that does not."""
     timeout_seconds: Seconds | UnsetType = UNSET
@@ -241,6 +245,15 @@ class Endpoint(_Section, frozen=True):
     number unless given."""
     tags: tuple[Text, ...] = ()
     """Groups in the API's documentation, after the interface's own."""
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The nodes that it names, in order."""
+        return self.pipeline or () if self.node is UNSET else (self.node,)
+
+    def key_of(self, stage: int) -> str:
+        """The key under which that node is named."""
+        return f"pipeline.{stage}" if self.node is UNSET else "node"
 
 
 class Interface(_Section, frozen=True):

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from msgspec import UNSET
 
 from ipc.messages.lifeline import EndpointSettings
+from ipc.pipeline import joined, same_kind
 from supervisor.decode import suggest
 from supervisor.errors import ConfigError
+from supervisor.fit import misfit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from ipc.contract import Described, NodeContract
+    from ipc.contract import Described, NodeContract, Parameter
     from supervisor.config import Config, Endpoint, Interface, Web
 
 RESERVED = ("/healthz", "/readyz")
@@ -45,6 +48,7 @@ class _Binder:
         self.bound: list[EndpointSettings] = []
         self.faults: list[ConfigError] = []
         self._web = config.runtime.web
+        self._components = described.components
         self._nodes = {node.name: node for node in described.nodes}
         # Where the application could not be read whole, a node may be missing for that reason alone.
         self._complete = not described.faults
@@ -65,7 +69,7 @@ class _Binder:
             self._endpoint(interface, endpoint, f"{key}.endpoints.{n}")
 
     def _endpoint(self, interface: Interface, endpoint: Endpoint, key: str) -> None:
-        node = self._nodes.get(endpoint.node)
+        node = self._contract(endpoint, key)
         methods = _methods(endpoint, node)
         path = interface.prefix + endpoint.path
         timeout = self._web.default_timeout_seconds
@@ -86,21 +90,15 @@ class _Binder:
         self._path(path, endpoint, key)
         self._places(path, methods, key)
         if node is not None:
-            self.faults += _check_node(node, path, methods, endpoint.status, key)
-        elif self._complete:
-            hint = suggest(endpoint.node, list(self._nodes)[:20], "nodes that were found")
-            self._fault(
-                f"there is no node {endpoint.node}",
-                f"{key}.node",
-                hint or "nothing was found: list the application's packages under discovery.packages",
-            )
+            self.faults += _check_node(node, path, methods, endpoint.status, key, _told(endpoint, node))
         through_app = bool(interface.dependencies) if endpoint.through_app is UNSET else endpoint.through_app
+        first = endpoint.stages[0] if endpoint.stages else ""
         self.bound.append(
             EndpointSettings(
                 path=path,
                 methods=methods,
-                node=endpoint.node,
-                group=self._routes.get(endpoint.node, ""),
+                node=first,
+                group=self._routes.get(first, ""),
                 timeout=timeout,
                 through_app=through_app,
                 dependencies=interface.dependencies,
@@ -108,8 +106,52 @@ class _Binder:
                 status=endpoint.status,
                 priority=endpoint.priority,
                 max_concurrency=0 if endpoint.max_concurrency is UNSET else endpoint.max_concurrency,
+                pipeline=() if endpoint.pipeline is UNSET else endpoint.pipeline,
             )
         )
+
+    def _contract(self, endpoint: Endpoint, key: str) -> NodeContract | None:
+        """What the endpoint takes and gives; None if that cannot be said, of which there is a fault then."""
+        if (endpoint.node is UNSET) == (endpoint.pipeline is UNSET):
+            told = "neither a node nor a pipeline" if endpoint.node is UNSET else "a node and a pipeline"
+            self._fault(f"the endpoint names {told}", key, "write node: for one, pipeline: for several in a row")
+            return None
+        for n, name in enumerate(endpoint.stages):
+            if name not in self._nodes and self._complete:
+                hint = suggest(name, list(self._nodes)[:20], "nodes that were found")
+                self._fault(
+                    f"there is no node {name}",
+                    f"{key}.{endpoint.key_of(n)}",
+                    hint or "nothing was found: list the application's packages under discovery.packages",
+                )
+        stages = [self._nodes[name] for name in endpoint.stages if name in self._nodes]
+        if len(stages) < len(endpoint.stages):
+            return None
+        for n, (before, after) in enumerate(pairwise(stages), 1):
+            if why := misfit(before, after, self._components):
+                self._fault(why, f"{key}.pipeline.{n}")
+            gathers = next((stage for stage in (before, after) if stage.batch is not None), None)
+            if gathers and self._routes.get(before.name) == self._routes.get(after.name):
+                self._fault(
+                    f"{gathers.name} runs in batches, and {before.name} and {after.name} would run as one call",
+                    f"{key}.pipeline.{n}",
+                    "give it a stage of its own, and that to a group of its own",
+                )
+        self._parameters(stages, key)
+        return joined(stages)
+
+    def _parameters(self, stages: Sequence[NodeContract], key: str) -> None:
+        """Path and query give a name one value, for whichever stages take it."""
+        known: dict[str, tuple[NodeContract, Parameter]] = {}
+        for n, stage in enumerate(stages):
+            for parameter in stage.parameters:
+                other, first = known.setdefault(parameter.name, (stage, parameter))
+                if not same_kind(first, parameter):
+                    self._fault(
+                        f"'{parameter.name}' of {stage.name} is of another type than that of {other.name}",
+                        f"{key}.pipeline.{n}",
+                        "give one of the parameters another name",
+                    )
 
     def _path(self, path: str, endpoint: Endpoint, key: str) -> None:
         where = f"{key}.path"
@@ -168,11 +210,17 @@ def _check_web(web: Web) -> Iterator[ConfigError]:
         )
 
 
+def _told(endpoint: Endpoint, node: NodeContract) -> str:
+    """The endpoint's node or nodes, as a message names them."""
+    if endpoint.node is UNSET:
+        return "the pipeline"
+    return f"{node.name} ({node.source})" if node.source else node.name
+
+
 def _check_node(
-    node: NodeContract, path: str, methods: tuple[str, ...], status: int, key: str
+    node: NodeContract, path: str, methods: tuple[str, ...], status: int, key: str, at: str
 ) -> Iterator[ConfigError]:
     parameters = {parameter.name: parameter for parameter in node.parameters}
-    at = f"{node.name} ({node.source})" if node.source else node.name
     for name in dict.fromkeys(_PARAMETER.findall(path)):
         if name in parameters and parameters[name].many:
             yield ConfigError(

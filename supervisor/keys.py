@@ -44,9 +44,9 @@ class Keys:
         """What one life of an exec worker is given: it derives the key of every client from it. KeyError."""
         return server_secret(self._roots[epoch], worker)
 
-    def of_client(self, server: WorkerName, client: WorkerName, epoch: int) -> bytes:
-        """What one life of a web worker is given for one life of an exec worker; good for nothing else. KeyError."""
-        return leaf_key(self.of_server(server, epoch), client)
+    def of_client(self, server: WorkerName, client: WorkerName, epoch: int, role: str = "web") -> bytes:
+        """What one life of a worker is given to call one life of an exec worker; good for nothing else. KeyError."""
+        return leaf_key(self.of_server(server, epoch), client, role)
 
     def _root(self) -> bytes:
         return root_for_epoch(os.urandom(KEY_SIZE) if self._secret is None else self._secret, self.epoch)

@@ -1,4 +1,4 @@
-"""Who is up, as web workers are told: each gets the address of every exec worker and a key of its own for it."""
+"""Who is up, as those are told who call: each gets the addresses of its exec workers and a key of its own for each."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ if TYPE_CHECKING:
     from ipc.names import WorkerName
     from supervisor.child import Worker
     from supervisor.keys import Keys
+    from supervisor.reach import Reach
     from supervisor.rotation import Rotation
 
 
 class Directory:
-    """Keeps web workers informed. `servers` and `clients` yield the exec and the web workers there are."""
+    """Keeps those informed who call. `servers` and `clients` yield the exec workers there are, and who calls any."""
 
     def __init__(
         self,
@@ -25,8 +26,10 @@ class Directory:
         rotation: Rotation,
         servers: Callable[[], Iterable[Worker]],
         clients: Callable[[], Iterable[Worker]],
+        reach: Reach,
     ) -> None:
         self._keys = keys
+        self._reach = reach
         self._rotation = rotation
         self._servers = servers
         self._clients = clients
@@ -42,11 +45,13 @@ class Directory:
                 client.say(self.for_client(client.name))
 
     def for_client(self, client: WorkerName) -> Peers:
-        """What one life of a web worker is told now."""
+        """What one life of a worker is told now."""
+        role = self._reach.role(client.group)
         return Peers(
             tuple(
-                Peer(str(server), address, epoch, self._keys.of_client(server, client, epoch), room)
+                Peer(str(server), address, epoch, self._keys.of_client(server, client, epoch, role), room)
                 for server, address, epoch, room in self._told
+                if self._reach.covers(client, server)
             )
         )
 

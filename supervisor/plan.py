@@ -6,10 +6,11 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-from msgspec import UNSET
+from msgspec import UNSET, structs
 
 from ipc.confinement import Confinement
 from ipc.messages.lifeline import EmbeddedGroup, ExecSettings, Limits, LogSettings, WebSettings
+from ipc.pipeline import hops
 from supervisor.bounds import cores_of, limits_of, recycling_of
 from supervisor.checks import check_groups, check_links
 from supervisor.config import WEB, Config, ProcessGroup
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from ipc.contract import Described
     from ipc.messages.lifeline import EndpointSettings
+    from ipc.pipeline import Hops
     from supervisor.machine import Machine
     from supervisor.users import Identity
 
@@ -123,6 +125,14 @@ def make_plan(
     exec_groups = tuple(
         _exec_group(group, config, described, config_path, sockets, machine) for group in groups if group.name != WEB
     )
+    between = hops(
+        (endpoint.pipeline for endpoint in endpoints if endpoint.pipeline),
+        routes,
+        {node.name for node in described.nodes if node.idempotent},
+    )
+    exec_groups = tuple(
+        _linked(group, found) if (found := between.get(group.name)) is not None else group for group in exec_groups
+    )
     embedded = tuple(
         EmbeddedGroup(group.name, group.workers, group.settings)
         for group in exec_groups
@@ -185,8 +195,9 @@ def _named(config: Config) -> dict[str, str]:
         named.setdefault(package, f"discovery.packages.{n}")
     for n, interface in enumerate(config.runtime.web.interfaces):
         for m, endpoint in enumerate(interface.endpoints):
-            for name in (endpoint.node, endpoint.node.rpartition(".")[0]):
-                named.setdefault(name, f"runtime.web.interfaces.{n}.endpoints.{m}.node")
+            for k, stage in enumerate(endpoint.stages):
+                for name in (stage, stage.rpartition(".")[0]):
+                    named.setdefault(name, f"runtime.web.interfaces.{n}.endpoints.{m}.{endpoint.key_of(k)}")
     return named
 
 
@@ -248,6 +259,13 @@ def _slots(group: ProcessGroup) -> int:
     if group.slots is not UNSET:
         return group.slots
     return ASYNC_SLOTS if group.mode == "async" else 1
+
+
+def _linked(plan: GroupPlan, between: Hops) -> GroupPlan:
+    """The group with what pipelines have its workers do with those of others."""
+    assert isinstance(plan.settings, ExecSettings)  # noqa: S101 - web workers are in no pipeline
+    settings = structs.replace(plan.settings, forwards=between.routes, repeatable=between.repeatable, rows=between.rows)
+    return replace(plan, settings=settings)
 
 
 def _web_group(

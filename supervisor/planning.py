@@ -54,7 +54,12 @@ def load_plan(
 
 def request(config: Config, path: Path) -> Describe:
     """What the describe process is asked about this configuration."""
-    nodes = (endpoint.node for interface in config.runtime.web.interfaces for endpoint in interface.endpoints)
+    nodes = (
+        stage
+        for interface in config.runtime.web.interfaces
+        for endpoint in interface.endpoints
+        for stage in endpoint.stages
+    )
     return Describe(
         sys_path=(str(path.parent),),
         packages=config.discovery.packages,

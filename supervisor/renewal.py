@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from supervisor.child import Worker
     from supervisor.events import Event
     from supervisor.keys import Keys
+    from supervisor.reach import Reach
 
 PATIENCE = 10.0
 """How much longer than envelopes are good an order to rotate waits for who is too busy for new keys, seconds."""
@@ -39,11 +40,13 @@ class Renewal:
         clients: Callable[[], Iterable[Worker]],
         tell: Callable[[Event], None],
         ttl: float,
+        reach: Reach,
     ) -> None:
-        """`servers` and `clients` yield the exec and the web workers there are."""
+        """`servers` and `clients` yield the exec workers there are, and who calls any."""
         self.rotation = Rotation(keys.epoch, ttl)
         self.announce: Callable[[], None] = lambda: None
-        """Has web workers told of what is new; set by whoever keeps them informed."""
+        """Has those told of what is new who call; set by whoever keeps them informed."""
+        self._reach = reach
         self._keys, self._servers, self._clients, self._tell, self._ttl = keys, servers, clients, tell, ttl
         self._patience = ttl + PATIENCE
         self._loop = asyncio.get_running_loop()
@@ -81,7 +84,9 @@ class Renewal:
         assert worker.name is not None  # noqa: S101 - it has just spoken
         match message:
             case said.Installed(epoch):
-                clients = self._named(self._clients(), _LIVE)
+                clients = [
+                    name for name in self._named(self._clients(), _LIVE) if self._reach.covers(name, worker.name)
+                ]
                 if actions := self.rotation.installed(worker.name, epoch, clients, self._loop.time()):
                     self._act(actions)
                     self._loop.call_later(self._ttl + _LATER, self.look)

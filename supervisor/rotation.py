@@ -3,8 +3,8 @@
 For each exec worker by itself, because no two share a key:
 
     install     it is given the next epoch's key and accepts links under both
-    announce    it has said so: web workers are told the new keys, dial anew, and let old links finish
-    retire      no web worker has an old link any more: it forgets the old key
+    announce    it has said so: who calls it is told the new keys, dials anew, and lets old links finish
+    retire      nobody has an old link any more: it forgets the old key
 
 So nobody ever uses a key that its peer does not have yet or has no more. One worker that is busy for long keeps no
 other waiting, nor the next rotation: it goes on to that when it is through with this one. A worker that dies on the way
@@ -32,7 +32,7 @@ class Install:
 
 @dataclass(frozen=True, slots=True)
 class Announce:
-    """Tell every web worker who is called under which epoch."""
+    """Tell everybody who calls who is called under which epoch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +62,14 @@ class _Server:
     moving: bool = False
     """Whether it is called under `epoch` and may still have links under the one before."""
     waiting: set[WorkerName] = field(default_factory=set)
-    """The web workers that may still have such a link."""
+    """Those who may still have such a link."""
     deadline: float = 0.0
 
 
 class Rotation:
     """Which epoch each exec worker is called under, and what is left to do until that is the newest.
 
-    `patience` is how long web workers may keep links under an old key, seconds: what they sent before that would be
+    `patience` is how long callers may keep links under an old key, seconds: what they sent before that would be
     too old to be begun by then.
     """
 
@@ -106,7 +106,7 @@ class Rotation:
         return [action for name, server in self._servers.items() for action in self._next(name, server)]
 
     def installed(self, server: WorkerName, epoch: int, clients: Iterable[WorkerName], now: float) -> list[Action]:
-        """`server` accepts the key of `epoch`; `clients` are all web workers there are."""
+        """`server` accepts the key of `epoch`; `clients` are all who call it."""
         known = self._servers.get(server)
         if known is None or epoch != known.asked or known.epoch == epoch:
             return []
@@ -136,7 +136,7 @@ class Rotation:
         return actions
 
     def _settle(self, name: WorkerName, server: _Server) -> list[Action]:
-        """It has done with its older key if no web worker has a link under it any more."""
+        """It has done with its older key if nobody has a link under it any more."""
         if not server.moving or server.waiting:
             return []
         server.moving = False

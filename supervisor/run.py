@@ -24,6 +24,7 @@ from supervisor.peers import Directory
 from supervisor.plan import LINKS
 from supervisor.pulse import Pulse
 from supervisor.quarantine import SECONDS, Quarantine
+from supervisor.reach import Reach
 from supervisor.recycler import Recycler
 from supervisor.renewal import Renewal
 from supervisor.template import Template
@@ -139,9 +140,10 @@ class _Service:
             workers=sum(group.workers for group in plan.groups if not group.embedded),
         )
         self._groups: list[Group] = []
-        self.renewal = Renewal(self._keys, lambda: self._of("exec"), lambda: self._of("web"), hub.tell, plan.limits.ttl)
+        self._reach = reach = Reach(plan.groups)
+        self.renewal = Renewal(self._keys, lambda: self._of("exec"), self._callers, hub.tell, plan.limits.ttl, reach)
         rotation = self.renewal.rotation
-        self._directory = Directory(self._keys, rotation, lambda: self._of("exec"), lambda: self._of("web"))
+        self._directory = Directory(self._keys, rotation, lambda: self._of("exec"), self._callers, reach)
         self.renewal.announce = self._directory.refresh
         self.watchdog = Watchdog(lambda: self._of("exec"))
         self.pulse = Pulse(lambda: self._of("exec"))
@@ -208,13 +210,19 @@ class _Service:
             if group.role == role:
                 yield from group.everybody()
 
+    def _callers(self) -> Iterator[Worker]:
+        """Everybody who calls exec workers: every web worker, and those that send pipelines' calls on."""
+        for group in self._groups:
+            if self._reach.dials(group.name):
+                yield from group.everybody()
+
     def _group(self, plan: GroupPlan, policy: RestartPolicy | None) -> Group:
         def launch(name: WorkerName) -> Process:
             return self._launcher.launch(name, plan.role, plan.confinement, plan.calls_at_once)
 
         def greeting(name: WorkerName) -> Iterator[FromSupervisor]:
             yield self._bootstrap(plan, name)
-            if plan.role == "web":
+            if self._reach.dials(plan.name):
                 yield self._directory.for_client(name)
                 for mark, seconds in self._quarantine.inmates(time.monotonic()):
                     yield Quarantined(mark, seconds)
@@ -247,17 +255,17 @@ class _Service:
                 self.pulse.heard(worker)
             case Suspected(mark):
                 if self._quarantine.suspect(mark, time.monotonic()):
-                    self._tell_web(Quarantined(mark, SECONDS))
+                    self._tell_callers(Quarantined(mark, SECONDS))
             case _:
                 self.renewal.heard(worker, message)
 
     def _buried(self, worker: Worker, begun: Begun, suspects: tuple[bytes, ...]) -> None:
         """An exec worker's process is dead: whoever waits for its answers is told which calls it had begun."""
         if worker.name is not None:
-            self._tell_web(Ended(str(worker.name), begun.ids, begun.since, suspects))
+            self._tell_callers(Ended(str(worker.name), begun.ids, begun.since, suspects))
 
-    def _tell_web(self, message: FromSupervisor) -> None:
-        for worker in self._of("web"):
+    def _tell_callers(self, message: FromSupervisor) -> None:
+        for worker in self._callers():
             worker.say(message)
 
     def _refresh(self) -> None:

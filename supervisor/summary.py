@@ -100,6 +100,7 @@ def _endpoint(endpoint: EndpointSettings) -> dict[str, Any]:
         "path": endpoint.path,
         "methods": list(endpoint.methods),
         "node": endpoint.node,
+        "pipeline": list(endpoint.pipeline),
         "group": endpoint.group,
         "timeout_seconds": endpoint.timeout,
         "priority": endpoint.priority,
@@ -116,7 +117,9 @@ def _node(node: NodeContract, web: WebSettings) -> dict[str, Any]:
         "name": node.name,
         "stage": node.stage,
         "group": web.routes[node.name],
-        "endpoints": [endpoint.path for endpoint in web.endpoints if endpoint.node == node.name],
+        "endpoints": [
+            endpoint.path for endpoint in web.endpoints if node.name in (endpoint.pipeline or (endpoint.node,))
+        ],
         "parameters": [{"name": parameter.name, "required": parameter.required} for parameter in node.parameters],
         "body": None
         if node.body is None

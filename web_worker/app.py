@@ -12,7 +12,9 @@ from starlette.responses import Response
 from starlette.routing import Mount, WebSocketRoute
 
 from ipc.errors import Misuse
+from ipc.pipeline import joined
 from web_worker.endpoints.http import HttpEndpoint, Shared
+from web_worker.endpoints.row import Row
 from web_worker.endpoints.through import Chosen, Through, route_function
 from web_worker.explain import explain_errors
 from web_worker.front import Endpoint, Front
@@ -84,10 +86,12 @@ def build(app: FastAPI, settings: WebSettings, shared: Shared, scoreboard: Score
     contracts = {contract.name: contract for contract in settings.nodes}
     ids = operation_ids(settings.endpoints)
     for declared in settings.endpoints:
-        contract = contracts[declared.node]
+        stages = [contracts[name] for name in declared.pipeline or (declared.node,)]
+        contract = joined(stages)
         # An app-wide dependency is often what asks who is there: no endpoint goes around it.
         inside = bool(declared.through_app or declared.dependencies or app.router.dependencies)
-        endpoint = HttpEndpoint(declared, contract, shared, plain=inside)
+        row = Row(stages, settings.routes) if declared.pipeline else None
+        endpoint = HttpEndpoint(declared, contract, shared, plain=inside, row=row)
         for method in declared.methods:
             route = _register(app, declared, contract, endpoint, method, ids[declared.path, method])
             table.add(declared.path, (method,), Through(front, route, shared.max_body) if inside else endpoint)

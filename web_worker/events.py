@@ -54,6 +54,8 @@ class Events:
     def refused(self, scope: Scope, who: Correlation, node: str, status: int, error: IpcError, *, begun: bool) -> None:
         """An error went out; `begun` if a worker was asked before."""
         about = _about(scope, who, node) | {"status": status, "code": error.code}
+        if error.stage:
+            about["stage"] = error.stage
         if isinstance(error, Cancelled):
             self.abandoned(scope, who, node)
         elif status >= FAULTS and not is_retryable(error):

@@ -69,7 +69,7 @@ async def _serve(
     idempotent = frozenset(node.name for node in settings.nodes if node.idempotent)
     try:
         if settings.embedded:
-            embedded = find(settings.embedded_by)(bootstrap.name, settings.embedded, terms, log, page)
+            embedded = find(settings.embedded_by)(bootstrap.name, settings.embedded, terms, limits, log, page)
         connect = dial if embedded is None else embedded.connect
         caller = Caller(parse_worker(bootstrap.name), terms, limits, settings.routes, connect, parent.say, idempotent)
         events = Events(log, verbose=bootstrap.log.level == "debug")

@@ -42,13 +42,15 @@ _OURS = frozenset(
 """Headers that belong to the connection or are made here, whatever an exec worker says."""
 
 
-class Problem(msgspec.Struct, frozen=True):
+class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     """What every error looks like to a client."""
 
     detail: Any
     status_code: int
     code: str
     request_id: str
+    stage: str = ""
+    """The node of a pipeline at which it ended."""
 
 
 PROBLEM_SCHEMA: dict[str, Any] = {
@@ -60,6 +62,7 @@ PROBLEM_SCHEMA: dict[str, Any] = {
         "status_code": {"type": "integer"},
         "code": {"type": "string", "description": "What is wrong, for a program; it does not change between versions."},
         "request_id": {"type": "string", "description": "What to look for in logs and traces."},
+        "stage": {"type": "string", "description": "Of a pipeline, the stage at which it ended."},
     },
 }
 
@@ -87,12 +90,18 @@ async def answer(
 
 
 async def problem(
-    send: Send, status: int, code: str, detail: object, request_id: str, extra: Headers | None = None
+    send: Send,
+    status: int,
+    code: str,
+    detail: object,
+    request_id: str,
+    extra: Headers | None = None,
+    stage: str = "",
 ) -> None:
     """Send an error."""
     if status in UNREAD:
         extra = [*(extra or ()), CLOSE]
-    await answer(send, status, JSON, _encode(Problem(detail, status, code, request_id)), request_id, extra)
+    await answer(send, status, JSON, _encode(Problem(detail, status, code, request_id, stage)), request_id, extra)
 
 
 async def failure(send: Send, error: IpcError, request_id: str) -> int:
@@ -100,7 +109,7 @@ async def failure(send: Send, error: IpcError, request_id: str) -> int:
     status = status_of(error)
     wait = retry_after_of(error)
     extra = None if wait is None else [(b"retry-after", b"%d" % wait)]
-    await problem(send, status, error.code, sentence_of(error), request_id, extra)
+    await problem(send, status, error.code, sentence_of(error), request_id, extra, error.stage)
     return status
 
 

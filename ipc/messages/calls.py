@@ -1,7 +1,8 @@
 """What a web worker and an exec worker say to each other: the kinds of frames and the meta they carry.
 
-    web  -> exec   REQUEST, CANCEL, DECLINE, CLOSE
-    exec -> web    REPLY, FAILURE, NOT_STARTED, READY, CLOSE
+    web  -> exec   REQUEST, CANCEL, DECLINE, CLOSE, WANTED
+    exec -> web    REPLY, FAILURE, NOT_STARTED, READY, FORWARDED, CLOSE
+    exec -> exec   what a web worker says, to send a pipeline's call on, and what is answered to it
 
 The numbers are disjoint, so that a frame sent back to its sender is refused by its kind as well as by its key. Those
 of chunks, credits and beats (2, 4, 6, 17, 21, 22) are kept free for streams. Metas are msgpack arrays: new fields
@@ -25,19 +26,21 @@ class Kind(enum.IntEnum):
     CANCEL = 3
     DECLINE = 5
     CLOSE = 7
+    WANTED = 9
     REPLY = 16
     FAILURE = 18
     NOT_STARTED = 19
     READY = 20
     CLOSED = 23
+    FORWARDED = 24
     HELLO = 32
     ACCEPT = 33
     FINISH = 34
 
 
-FROM_WEB = frozenset({Kind.REQUEST, Kind.CANCEL, Kind.DECLINE, Kind.CLOSE})
+FROM_WEB = frozenset({Kind.REQUEST, Kind.CANCEL, Kind.DECLINE, Kind.CLOSE, Kind.WANTED})
 """What a web worker may say to an exec worker."""
-FROM_EXEC = frozenset({Kind.REPLY, Kind.FAILURE, Kind.NOT_STARTED, Kind.READY, Kind.CLOSED})
+FROM_EXEC = frozenset({Kind.REPLY, Kind.FAILURE, Kind.NOT_STARTED, Kind.READY, Kind.CLOSED, Kind.FORWARDED})
 """What an exec worker may say to a web worker."""
 
 
@@ -49,7 +52,7 @@ class Flag(enum.IntFlag):
     LAST_RESORT = 8
     """REQUEST: the sender knows of no other worker that is free."""
     READY = 16
-    """REPLY, FAILURE: the slot this call leaves is kept for the receiver until it sends REQUEST or DECLINE."""
+    """REPLY, FAILURE, FORWARDED: the slot this call leaves is the receiver's until it sends REQUEST or DECLINE."""
 
 
 class Encoding(enum.IntEnum):
@@ -71,6 +74,14 @@ class NotStarted(enum.IntEnum):
     UNKNOWN_NODE = 5
 
 
+class Stage(Struct, frozen=True, array_like=True):
+    """One more node of a pipeline: the result of the one before is its body."""
+
+    node: str
+    params: msgspec.Raw = msgspec.Raw(b"\x80")
+    """Its scalar parameters, a msgpack map."""
+
+
 class RequestMeta(Struct, frozen=True, array_like=True):
     """Which node is asked, for whom, and how to read and write the body."""
 
@@ -79,12 +90,14 @@ class RequestMeta(Struct, frozen=True, array_like=True):
     trace: str
     """A W3C traceparent."""
     reply_to: str
-    """The worker that waits for the answer."""
+    """The web worker that waits for the answer."""
     encoding: int = 0
     reply_as: int = 2
     """How a structured result is to be encoded (`Encoding.JSON` or `MSGPACK`); raw results stay raw."""
     params: msgspec.Raw = msgspec.Raw(b"\x80")
     """The scalar parameters, a msgpack map."""
+    rest: tuple[Stage, ...] = ()
+    """What follows the node in a pipeline, in order."""
 
 
 class ReplyMeta(Struct, frozen=True, array_like=True):
@@ -107,6 +120,16 @@ class FailureMeta(Struct, frozen=True, array_like=True):
     room: int
     code: str
     detail: str
+    stage: str = ""
+    """The node of a pipeline that failed."""
+
+
+class ForwardedMeta(Struct, frozen=True, array_like=True):
+    """A pipeline's call is done here and goes on: to whom, if that is known already."""
+
+    room: int
+    to: str = ""
+    """The worker that has it next, the only one whose answer counts. Empty: it waits for one that is free."""
 
 
 class NotStartedMeta(Struct, frozen=True, array_like=True):
@@ -129,6 +152,7 @@ encode_meta = _encoder.encode
 decode_request = msgspec.msgpack.Decoder(RequestMeta).decode
 decode_reply = msgspec.msgpack.Decoder(ReplyMeta).decode
 decode_failure = msgspec.msgpack.Decoder(FailureMeta).decode
+decode_forwarded = msgspec.msgpack.Decoder(ForwardedMeta).decode
 decode_not_started = msgspec.msgpack.Decoder(NotStartedMeta).decode
 
 ERROR_OF: dict[NotStarted, type[IpcError]] = {

@@ -54,7 +54,7 @@ class Installed(Struct, frozen=True, tag="installed"):
 
 
 class Moved(Struct, frozen=True, tag="moved"):
-    """A web worker has a link to `server` under the keys of `epoch`, and none under older ones any more."""
+    """A worker that calls has a link to `server` under the keys of `epoch`, and none under older ones any more."""
 
     server: str
     epoch: int
@@ -116,6 +116,7 @@ class EndpointSettings(Struct, frozen=True):
     """With the interface's prefix: `/api/v1/thumbnails/{size}`."""
     methods: tuple[str, ...]
     node: str
+    """The node that answers, or the first of a pipeline."""
     group: str
     timeout: float
     through_app: bool = False
@@ -127,6 +128,8 @@ class EndpointSettings(Struct, frozen=True):
     priority: Priority = "normal"
     max_concurrency: int = 0
     """How many of its calls may be under way in one web worker; 0 for any number."""
+    pipeline: tuple[str, ...] = ()
+    """All nodes of a pipeline, in order; empty for a single node."""
 
 
 class ResourceLimits(Struct, frozen=True):
@@ -167,6 +170,12 @@ class ExecSettings(Struct, frozen=True, tag="exec"):
     spread: bool = False
     """Whether each worker of the group has one of these to itself, in turn."""
     limits: ResourceLimits = ResourceLimits()
+    forwards: dict[str, str] = {}
+    """To whom calls of pipelines are sent on: the group of each node that follows one of these."""
+    repeatable: tuple[str, ...] = ()
+    """Those of these nodes that may be tried again when their worker died."""
+    rows: tuple[tuple[str, ...], ...] = ()
+    """What workers of other groups may send on to this one: one of its nodes, and what follows."""
 
 
 class EmbeddedGroup(Struct, frozen=True):
@@ -238,7 +247,7 @@ class Fork(Struct, frozen=True, tag="fork"):
 
 
 class Peer(Struct, frozen=True):
-    """An exec worker that is up, with the leaf key for the one web worker that is told of it."""
+    """An exec worker that is up, with the leaf key for the one worker that is told of it."""
 
     name: str
     address: str
@@ -257,7 +266,7 @@ class Peer(Struct, frozen=True):
 
 
 class Peers(Struct, frozen=True, tag="peers"):
-    """Everybody a web worker may call from now on; who is not in it is gone."""
+    """Everybody a worker may call from now on; who is not in it is gone."""
 
     workers: tuple[Peer, ...]
 

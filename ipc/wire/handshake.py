@@ -48,12 +48,16 @@ class _Role(enum.IntEnum):
     EXEC = 2
 
 
+_CLIENTS = {int(_Role.WEB): "web", int(_Role.EXEC): "exec"}
+
+
 def _transcript(terms: Terms, client: bytes, server: bytes, client_nonce: bytes, server_nonce: bytes) -> bytes:
     limits = struct.pack(">BIQ", terms.alg, terms.max_payload, terms.ttl_ms)
     epoch = terms.epoch.to_bytes(4, "big")
     said = lp(
-        PROTOCOL, terms.carrier.encode(), b"web", client, b"exec", server, epoch, client_nonce, server_nonce, limits
-    )
+        PROTOCOL, terms.carrier.encode(), terms.client.encode(), client, b"exec", server, epoch, client_nonce,
+        server_nonce, limits,
+    )  # fmt: skip
     return hashlib.sha256(said).digest()
 
 
@@ -84,7 +88,7 @@ def _offset(terms: Terms, measured: int, round_trip: int) -> int:
 
 
 class Dialer:
-    """The client's half: a web worker that wants to speak to one exec worker."""
+    """The client's half: a web worker, or an exec worker that forwards, that wants to speak to one exec worker."""
 
     def __init__(self, me: WorkerName, peer: WorkerName, leaf: bytes, terms: Terms, nonce: bytes, now_ms: int) -> None:
         self._client = me.wire_id + me.wire_incarnation
@@ -98,8 +102,9 @@ class Dialer:
 
     def hello(self) -> bytes:
         """The first message."""
+        role = _Role[self._terms.client.upper()]
         said = _HELLO.pack(
-            MAGIC, VERSION, Kind.HELLO, self._terms.alg, self._terms.number, _Role.WEB, _Role.EXEC,
+            MAGIC, VERSION, Kind.HELLO, self._terms.alg, self._terms.number, role, _Role.EXEC,
             self._terms.epoch, self._terms.max_payload, 0, self._terms.ttl_ms,
             self._client[:16], self._client[16:], self._server[:16], self._server[16:], self._nonce,
         )  # fmt: skip
@@ -130,6 +135,8 @@ class Acceptor:
         self._waiting: tuple[bytes, bytes, int] | None = None  # leaf, transcript, when
         self.client = b""
         """The client's seat and incarnation as the handshake carries them, 32 bytes; empty before HELLO."""
+        self.role = ""
+        """What the client is, `web` or `exec`; empty before HELLO."""
         wiped_at_fork(self)
 
     def wipe(self) -> None:
@@ -149,14 +156,15 @@ class Acceptor:
             raise Refuse(Refusal.EPOCH)
         if id_s + inc_s != self._server:
             raise Refuse(Refusal.SESSION)
-        expected = (terms.number, _Role.WEB, _Role.EXEC, terms.max_payload, 0, terms.ttl_ms)
-        if (carrier, role_c, role_s, max_payload, reserved, ttl) != expected:
+        expected = (terms.number, _Role.EXEC, terms.max_payload, 0, terms.ttl_ms)
+        role = _CLIENTS.get(role_c)
+        if role is None or (carrier, role_s, max_payload, reserved, ttl) != expected:
             raise Refuse(Refusal.HANDSHAKE)
-        self._terms = terms = terms._replace(epoch=epoch)
-        leaf = client_key(secret, id_c, inc_c)
+        self._terms = terms = terms._replace(epoch=epoch, client=role)
+        leaf = client_key(secret, id_c, inc_c, role)
         if not hmac.compare_digest(_proof(expand(leaf, b"hello"), said[:-_MAC]), said[-_MAC:]):
             raise Refuse(Refusal.MAC)
-        self.client = id_c + inc_c
+        self.client, self.role = id_c + inc_c, role
         transcript = _transcript(terms, self.client, self._server, client_nonce, self._nonce)
         self._waiting = (leaf, transcript, now_ms)
         accept = _ACCEPT.pack(MAGIC, VERSION, Kind.ACCEPT, now_ms, self._nonce)

@@ -3,7 +3,7 @@
     root                 the supervisor alone
       epoch root         one for each rotation; the supervisor alone
         server secret    one exec worker's life; that worker can derive the key of each client
-          leaf key       one web worker's life towards that exec worker
+          leaf key       one web worker's life towards that exec worker, or that of an exec worker that forwards to it
             session      fresh for each connection: both sides' nonces are in its salt (see `handshake`)
 
 HKDF is RFC 5869 with SHA-256.
@@ -51,14 +51,17 @@ def server_secret(epoch_root: bytes, worker: WorkerName) -> bytes:
     return expand(epoch_root, lp(b"server", b"exec", worker.wire_id, worker.wire_incarnation))
 
 
-def leaf_key(secret: bytes, client: WorkerName) -> bytes:
-    """What one life of one web worker is given to speak to the owner of `secret`."""
-    return client_key(secret, client.wire_id, client.wire_incarnation)
+def leaf_key(secret: bytes, client: WorkerName, role: str = "web") -> bytes:
+    """What one life of one worker is given to speak to the owner of `secret`, as a `web` or as an `exec` worker."""
+    return client_key(secret, client.wire_id, client.wire_incarnation, role)
 
 
-def client_key(secret: bytes, client_id: bytes, client_incarnation: bytes) -> bytes:
-    """The same from the identifiers a handshake carries; the server keeps no table of clients."""
-    return expand(secret, lp(b"client", b"web", client_id, client_incarnation))
+def client_key(secret: bytes, client_id: bytes, client_incarnation: bytes, role: str = "web") -> bytes:
+    """The same from what a handshake carries; the server keeps no table of clients.
+
+    The role is in the key: who has one for forwarding calls can never pass for a web worker.
+    """
+    return expand(secret, lp(b"client", role.encode(), client_id, client_incarnation))
 
 
 class DirectionKeys(NamedTuple):

@@ -67,6 +67,8 @@ class Terms(NamedTuple):
     ttl_ms: int
     window: int = LEAST_WINDOW
     """How far behind the newest a frame may come, in frames, on a carrier that does not keep order."""
+    client: str = "web"
+    """What dials: a `web` worker, or an `exec` worker that sends a pipeline's calls on."""
 
     @property
     def number(self) -> Carrier:

@@ -153,7 +153,7 @@ GUARDS: dict[str, tuple[Edit, ...]] = {
         Edit(
             _HANDSHAKE,
             "Acceptor.hello",
-            "if (carrier, role_c, role_s, max_payload, reserved, ttl) != expected:",
+            "if role is None or (carrier, role_s, max_payload, reserved, ttl) != expected:",
             "if False:",
         ),
     ),
@@ -163,12 +163,11 @@ GUARDS: dict[str, tuple[Edit, ...]] = {
     ),
     "hello's addressee": (Edit(_HANDSHAKE, "Acceptor.hello", "if id_s + inc_s != self._server:", "if False:"),),
     "carrier in the transcript": _said("terms.carrier.encode(), "),
+    "role in the transcript": _said("terms.client.encode(), "),
     "client in the transcript": _said("client, "),
     "server in the transcript": _said("server, "),
     "epoch in the transcript": _said("epoch, "),
-    "limits in the transcript": (
-        Edit(_HANDSHAKE, "_transcript", "client_nonce, server_nonce, limits", "client_nonce, server_nonce"),
-    ),
+    "limits in the transcript": (Edit(_HANDSHAKE, "_transcript", "server_nonce, limits", "server_nonce"),),
     "client's nonce": (Edit(_LINK, "dialling", "os.urandom(NONCE_SIZE)", "bytes(NONCE_SIZE)"),),
     "server's nonce": (Edit(_LINK, "accepting", "os.urandom(NONCE_SIZE)", "bytes(NONCE_SIZE)"),),
     "client's round trip": (Edit(_HANDSHAKE, "Dialer.accept", "server_ms, round_trip)", "server_ms, 0)"),),
@@ -233,9 +232,25 @@ GUARDS: dict[str, tuple[Edit, ...]] = {
     ),
     "reply to the asker": (
         Edit(
-            "exec_worker.service",
+            "exec_worker.rows",
             "_check_reply_to",
-            "if name.wire_id + name.wire_incarnation != link.peer:",
+            "if _peer(reply_to) != link.peer:",
+            "if False:",
+        ),
+    ),
+    # Pipelines: who may answer a call that it was not sent by its origin, and who may send one on.
+    "key of a role": (Edit(_KEYS, "client_key", "role.encode(), ", ""),),
+    "named for the call": (Edit("ipc.flow.track", "Track.standing", "if worker == self.at:", "if True:"),),
+    "named by who had it": (Edit("ipc.flow.track", "Track.standing", "if worker == self.by:", "if True:"),),
+    "group that is next": (
+        Edit("ipc.flow.track", "Track.sent_on", "(to and not _is_of(to, self._way[leg].group))", "False"),
+    ),
+    "early words": (Edit("ipc.flow.track", "Track.keep", "len(self._early) >= len(self._way)", "False"),),
+    "declared rows": (
+        Edit(
+            "exec_worker.rows",
+            "Rows.origin",
+            "if (meta.node, *(stage.node for stage in meta.rest)) not in self._rows:",
             "if False:",
         ),
     ),

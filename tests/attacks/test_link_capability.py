@@ -14,7 +14,7 @@ import pytest
 from arena import EXEC, NOW, OTHER_EXEC, OTHER_WEB, TERMS, WEB, pair, refusal, rewritten, seal
 
 from ipc.messages.calls import FROM_EXEC, FROM_WEB, Kind
-from ipc.wire.keys import client_key, expand, extract, lp, root_for_epoch, session_keys
+from ipc.wire.keys import client_key, expand, extract, leaf_key, lp, root_for_epoch, session_keys
 from ipc.wire.session import Session
 from ipc.wire.signing import Alg
 
@@ -32,6 +32,7 @@ def derived(secrets: list[bytes]) -> set[bytes]:
     names = [*WEBS, EXEC, *OTHERS]
     labels = [b"hello", b"announce", b"confirm|c", b"confirm|s", b"key|c2s", b"key|s2c"]
     labels += [lp(b"client", b"web", name.wire_id, name.wire_incarnation) for name in names]
+    labels += [lp(b"client", b"exec", name.wire_id, name.wire_incarnation) for name in names]
     labels += [lp(b"server", b"exec", name.wire_id, name.wire_incarnation) for name in names]
     salts = [b"envelope/1/epoch/" + epoch.to_bytes(4, "big") for epoch in range(TERMS.epoch + 2)]
     found = set(secrets)
@@ -44,11 +45,12 @@ def derived(secrets: list[bytes]) -> set[bytes]:
 
 def test_nothing_that_follows_from_a_servers_secret_is_anybody_elses_key() -> None:
     keys = derived([HELD])
-    own = {arena.leaf_of(web, EXEC) for web in WEBS}
+    own = {arena.leaf_of(web, EXEC) for web in WEBS} | {leaf_key(HELD, other, "exec") for other in OTHERS}
     foreign = {arena.ROOT} | {root_for_epoch(arena.ROOT, epoch) for epoch in range(6)}
     foreign |= {arena.secret_of(server, epoch) for server in OTHERS for epoch in range(6)}
     foreign |= {arena.secret_of(EXEC, epoch) for epoch in range(6) if epoch != TERMS.epoch}
     foreign |= {arena.leaf_of(web, server, epoch) for web in WEBS for server in OTHERS for epoch in range(6)}
+    foreign |= {leaf_key(arena.secret_of(server), EXEC, role) for server in OTHERS for role in ("web", "exec")}
     foreign |= {arena.leaf_of(web, EXEC, epoch) for web in WEBS for epoch in range(6) if epoch != TERMS.epoch}
     assert own <= keys
     assert not keys & foreign

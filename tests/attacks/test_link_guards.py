@@ -15,21 +15,25 @@ import pytest
 from arena import CALL, EXEC, NOW, OTHER_EXEC, OTHER_WEB, TERMS, WEB, Ends, Side, Wire, pair, rewritten, seal
 from guards import DECODING, GUARDS, NoSuchWords, describe, switched_off
 
-from exec_worker.service import _check_reply_to
+from exec_worker.engine import Engine
+from exec_worker.rows import Rows, _check_reply_to
 from ipc import responder as responder_module
 from ipc.caller import Caller
 from ipc.errors import Misuse
-from ipc.link import Link, dialling, refusals
-from ipc.messages.calls import Kind, ReplyMeta, encode_meta
-from ipc.messages.lifeline import Limits, Peer, Peers
+from ipc.flow.track import Standing, Track
+from ipc.link import Link, accepting, dialling, refusals
+from ipc.log import Log
+from ipc.messages.calls import Kind, ReplyMeta, RequestMeta, Stage, encode_meta
+from ipc.messages.lifeline import Limits, LogSettings, Peer, Peers
 from ipc.names import WorkerName
+from ipc.pipeline import Leg
 from ipc.responder import MAX_HALF_OPEN, MAX_LINKS_OF_ONE, Responder
 from ipc.transport.stream import StreamCarrier
 from ipc.transport.unix import _is_ours
 from ipc.wire.frame import MAX_META, Refuse
 from ipc.wire.framing import Deframer
 from ipc.wire.handshake import ROUND_TRIP_MS, Acceptor
-from ipc.wire.keys import root_for_epoch
+from ipc.wire.keys import leaf_key, root_for_epoch
 from ipc.wire.replay import LAST, LEAST_WINDOW
 from ipc.wire.session import FUTURE_MS
 from ipc.wire.signing import Alg
@@ -564,6 +568,56 @@ def have_it_sent_to_another() -> bool:
     return arena.refusal(_check_reply_to, ends.far, str(OTHER_WEB)) is None
 
 
+def pose_as_a_web_worker() -> bool:
+    """The key that an exec worker has for sending calls on, to make calls of its own."""
+    leaf = leaf_key(arena.secret_of(EXEC), OTHER_EXEC, "exec")
+    return establishes(arena.dialer(OTHER_EXEC, leaf=leaf), arena.acceptor())
+
+
+def change_the_role() -> bool:
+    """In the middle: what an exec worker says is taken for a web worker's."""
+    leaf = leaf_key(arena.secret_of(EXEC), OTHER_EXEC, "exec")
+    near = arena.dialer(OTHER_EXEC, terms=TERMS._replace(client="exec"), leaf=leaf)
+    return establishes(near, arena.acceptor(), lambda hello: arena.rewritten_hello(hello, client_role=1))
+
+
+def go_on() -> Track[str]:
+    """A call that cpu-0 has sent on to gpu-0."""
+    track: Track[str] = Track([Leg("cpu", ("shop.a",)), Leg("gpu", ("shop.b",)), Leg("cpu", ("shop.c",))])
+    track.sent_on("cpu-0#1", "gpu-0#1")
+    return track
+
+
+def answer_without_being_named() -> bool:
+    return go_on().standing("gpu-1#1") is Standing.HOLDS
+
+
+def name_without_having_had_it() -> bool:
+    return go_on().standing("cpu-1#1") is Standing.NAMES
+
+
+def name_one_of_another_group() -> bool:
+    return go_on().sent_on("cpu-0#1", "net-0#1")
+
+
+def speak_early_without_end() -> bool:
+    track = go_on()
+    return all(track.keep(f"cpu-{number}#1", "a lie") for number in range(100))
+
+
+def send_on_what_no_pipeline_does() -> bool:
+    """A compromised exec worker calls a node of another group of its own accord."""
+    side, wire = Side(), Wire()
+    link = accepting(side, EXEC, {}, TERMS)
+    link.opened(wire)
+    link.role = "exec"
+    rows = Rows(Engine({}, Log("cpu-0#1", LogSettings())), [("shop.b", "shop.c")])
+    asked = RequestMeta("shop.pay", "", "", str(WEB))
+    honest = RequestMeta("shop.b", "", "", str(WEB), rest=(Stage("shop.c"),))
+    assert arena.refusal(rows.origin, link, honest, CALL) is None
+    return arena.refusal(rows.origin, link, asked, CALL) is None
+
+
 # -- the experiments
 
 
@@ -637,6 +691,13 @@ CONTROLS: dict[str, Control] = {
     "handshake time": Control(dawdle),
     "asked of this worker": Control(answer_for_another),
     "reply to the asker": Control(have_it_sent_to_another),
+    "key of a role": Control(pose_as_a_web_worker),
+    "role in the transcript": Control(change_the_role, (PROOF, "key of a role")),
+    "named for the call": Control(answer_without_being_named),
+    "named by who had it": Control(name_without_having_had_it),
+    "group that is next": Control(name_one_of_another_group),
+    "early words": Control(speak_early_without_end),
+    "declared rows": Control(send_on_what_no_pipeline_does),
 }
 
 

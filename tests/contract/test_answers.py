@@ -39,6 +39,7 @@ from supervisor.keys import Keys
 from supervisor.peers import Directory
 from supervisor.plan import GroupPlan
 from supervisor.policy import RestartPolicy
+from supervisor.reach import Reach
 from supervisor.rotation import Rotation
 from supervisor.spawn import Launcher
 
@@ -136,7 +137,7 @@ async def processes(settings: ExecSettings) -> AsyncIterator[tuple[Caller, Calla
     def buried(worker: Worker, begun: Begun, suspects: tuple[bytes, ...]) -> None:
         caller.fate(Ended(str(worker.name), begun.ids, begun.since, suspects))
 
-    directory = Directory(keys, Rotation(keys.epoch, 30.0), servers, lambda: [me])  # type: ignore[list-item]
+    directory = Directory(keys, Rotation(keys.epoch, 30.0), servers, lambda: [me], Reach([]))  # type: ignore[list-item]
     group = Group(
         GroupPlan("cpu", "exec", WORKERS, (), settings),
         launch=lambda name: launcher.launch(name, "exec"),
@@ -169,7 +170,7 @@ async def threads(settings: ExecSettings) -> AsyncIterator[tuple[Caller, Callabl
     terms = terms_of(bootstrap(ME, settings, 1, b""), "memory")
     log = Log(str(ME), LogSettings(level="error"))
     page = create("answers")
-    embedded = Embedded(str(ME), (EmbeddedGroup("cpu", WORKERS, settings),), terms, log, page)
+    embedded = Embedded(str(ME), (EmbeddedGroup("cpu", WORKERS, settings),), terms, LIMITS, log, page)
     os.close(page)
     caller = Caller(ME, terms, LIMITS, ROUTES, embedded.connect)
 

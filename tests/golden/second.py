@@ -17,6 +17,8 @@ from typing import Any
 
 GOLDEN = Path(__file__).with_name("link.json")
 HMAC, GCM = 1, 2
+WEB, EXEC = 1, 2
+ROLES = {WEB: b"web", EXEC: b"exec"}
 CARRIERS = {"memory": 1, "tcp_local": 2, "unix": 3, "redis": 4}
 
 
@@ -44,11 +46,13 @@ def identity(group: str, slot: int, incarnation: int) -> tuple[bytes, bytes]:
     return hashlib.sha256(f"{group}-{slot}".encode()).digest()[:16], incarnation.to_bytes(16, "big")
 
 
-def leaf_of(root: bytes, epoch: int, server: tuple[bytes, bytes], client: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
+def leaf_of(
+    root: bytes, epoch: int, server: tuple[bytes, bytes], client: tuple[bytes, bytes], role: int
+) -> tuple[bytes, bytes]:
     """The server's secret, and the leaf below it that is the client's."""
     epoch_root = mac(b"envelope/1/epoch/" + struct.pack(">I", epoch), root)
     secret = expand(epoch_root, lp(b"server", b"exec", *server))
-    return secret, expand(secret, lp(b"client", b"web", *client))
+    return secret, expand(secret, lp(b"client", ROLES[role], *client))
 
 
 def session_of(leaf: bytes, transcript: bytes) -> dict[str, bytes]:
@@ -67,11 +71,11 @@ def session_of(leaf: bytes, transcript: bytes) -> dict[str, bytes]:
 def shake(case: dict[str, Any]) -> dict[str, bytes]:
     """The three messages, and everything that is derived on the way."""
     client, server = identity(*case["client"]), identity(*case["server"])
-    secret, leaf = leaf_of(bytes.fromhex(case["root"]), case["epoch"], server, client)
+    secret, leaf = leaf_of(bytes.fromhex(case["root"]), case["epoch"], server, client, case["role"])
     nonce_c, nonce_s = bytes.fromhex(case["nonce_c"]), bytes.fromhex(case["nonce_s"])
     head = b"\xe5\x4e\x01"
     carrier, alg, epoch = case["carrier"], case["alg"], case["epoch"]
-    hello = head + bytes([32, alg, CARRIERS[carrier], 1, 2])
+    hello = head + bytes([32, alg, CARRIERS[carrier], case["role"], EXEC])
     hello += struct.pack(">IIIQ", epoch, case["max_payload"], 0, case["ttl_ms"])
     hello += b"".join(client) + b"".join(server) + nonce_c
     hello += mac(expand(leaf, b"hello"), hello)
@@ -79,7 +83,7 @@ def shake(case: dict[str, Any]) -> dict[str, bytes]:
     said = lp(
         b"envelope/1",
         carrier.encode(),
-        b"web",
+        ROLES[case["role"]],
         b"".join(client),
         b"exec",
         b"".join(server),
@@ -227,6 +231,8 @@ def _frames() -> list[dict[str, Any]]:
         ("s2c", 18, other, 0, 0, "9301aa6e6f64655f6572726f72a0", ""),
         ("c2s", 7, "00" * 16, 0, 0, "", ""),
         ("s2c", 23, "00" * 16, 0, 0, "", ""),
+        ("c2s", 9, call, 0, 0, "", ""),
+        ("s2c", 24, call, 16, 0, "9201a8" + b"gpu-0#12".hex(), ""),
     ]
     return [
         {
@@ -247,6 +253,7 @@ def _cases() -> list[dict[str, Any]]:
     common = {
         "root": bytes(range(32)).hex(),
         "client": ["web", 0, 3],
+        "role": WEB,
         "server": ["cpu_sync", 1, 7],
         "nonce_c": bytes(range(100, 132)).hex(),
         "nonce_s": bytes(range(200, 232)).hex(),
@@ -263,6 +270,7 @@ def _cases() -> list[dict[str, Any]]:
         {**common, "carrier": "tcp_local", "alg": HMAC, "epoch": 1},  # the first case after a rotation
         {**common, "carrier": "memory", "alg": GCM, "epoch": 2**32 - 1, "ttl_ms": 3_600_000, "max_payload": 2**26},
         {**common, "carrier": "unix", "alg": GCM, "epoch": 1},
+        {**common, "carrier": "unix", "alg": HMAC, "epoch": 1, "client": ["cpu_async", 0, 3], "role": EXEC},
     ]
 
 

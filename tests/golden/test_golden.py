@@ -22,6 +22,7 @@ from ipc.wire.keys import leaf_key, root_for_epoch, server_secret, session_keys
 from ipc.wire.session import Terms
 from ipc.wire.signing import Alg
 
+ROLES = {second.WEB: "web", second.EXEC: "exec"}
 CASES = json.loads(second.GOLDEN.read_text())
 
 
@@ -38,7 +39,7 @@ def test_keys_are_frozen(case: dict[str, Any]) -> None:
     given, follows = case["given"], case["follows"]
     client, server = WorkerName(*given["client"]), WorkerName(*given["server"])
     secret = server_secret(root_for_epoch(bytes.fromhex(given["root"]), given["epoch"]), server)
-    leaf = leaf_key(secret, client)
+    leaf = leaf_key(secret, client, ROLES[given["role"]])
     keys = session_keys(leaf, bytes.fromhex(follows["transcript"]))
     made = {"secret": secret, "leaf": leaf, "confirm_c": keys.confirm_client, "confirm_s": keys.confirm_server}
     for way, direction in (("c2s", keys.client_to_server), ("s2c", keys.server_to_client)):
@@ -52,9 +53,10 @@ def test_keys_are_frozen(case: dict[str, Any]) -> None:
 def test_handshake_and_frames_are_frozen(case: dict[str, Any]) -> None:
     given, follows = case["given"], case["follows"]
     terms = Terms(given["carrier"], Alg(given["alg"]), given["epoch"], given["max_payload"], given["ttl_ms"])
+    theirs = terms._replace(client=ROLES[given["role"]])  # the server takes either
     client, server = WorkerName(*given["client"]), WorkerName(*given["server"])
     secret, leaf = bytes.fromhex(follows["secret"]), bytes.fromhex(follows["leaf"])
-    dialer = Dialer(client, server, leaf, terms, bytes.fromhex(given["nonce_c"]), given["client_ms"])
+    dialer = Dialer(client, server, leaf, theirs, bytes.fromhex(given["nonce_c"]), given["client_ms"])
     acceptor = Acceptor(server, {terms.epoch: secret}, terms, bytes.fromhex(given["nonce_s"]))
     hello = dialer.hello()
     assert hello.hex() == follows["hello"]

@@ -222,8 +222,21 @@ def test_any_document_becomes_a_configuration_or_a_fault(document: object) -> No
         assert isinstance(config, Config)
 
 
-def test_an_endpoint_needs_a_path_and_a_node() -> None:
+def test_an_endpoint_needs_a_path_and_names_its_nodes() -> None:
     with pytest.raises(ConfigError) as caught:
         read("runtime.web.interfaces", "[{kind: http, endpoints: [{}]}]")
-    assert [fault.what for fault in caught.value.faults] == ["the key 'path' is missing", "the key 'node' is missing"]
+    assert [fault.what for fault in caught.value.faults] == ["the key 'path' is missing"]
+    one, row = (
+        read(
+            "runtime.web.interfaces",
+            "[{kind: http, endpoints: [{path: /a, node: a.b}, {path: /b, pipeline: [a.b, c.d]}]}]",
+        )
+        .runtime.web.interfaces[0]
+        .endpoints
+    )
+    assert (one.stages, one.key_of(0)) == (("a.b",), "node")
+    assert (row.stages, row.key_of(1)) == (("a.b", "c.d"), "pipeline.1")
+    for few_or_many in ("[a.b]", "[" + "a.b," * 17 + "]"):
+        with pytest.raises(ConfigError):
+            read("runtime.web.interfaces", f"[{{kind: http, endpoints: [{{path: /a, pipeline: {few_or_many}}}]}}]")
     assert msgspec.structs.fields(Endpoint)[0].required

@@ -545,3 +545,77 @@ def test_what_decides_touches_nothing(module: str) -> None:
         )
     }
     assert not imported & {"os", "sys", "time", "random", "socket", "subprocess", "asyncio", "logging", "threading"}
+
+
+# Pipelines
+
+
+def row(*stages: str, **keys: Any) -> str:
+    return json.dumps([{"path": "/row", "pipeline": [f"shop.{stage}" for stage in stages], **keys}])
+
+
+def picture(name: str, stage: str, *parameters: Parameter) -> NodeContract:
+    return NodeContract(f"shop.{name}", stage, parameters, IMAGE, Result("bytes", media_type="image/webp"))
+
+
+WIDTH = Parameter("width", required=True, json_schema={"type": "integer"})
+ROW = Described(
+    (
+        picture("decode", "core"),
+        picture("crop", "core", WIDTH),
+        picture("render", "slow", WIDTH),
+        picture("encode", "core", Parameter("width", required=True, json_schema={"type": "string"})),
+        node("area", "width"),
+    ),
+    {},
+)
+
+
+def test_a_pipeline_is_bound_like_one_node_and_its_groups_know_each_other() -> None:
+    made = plan(GROUPS, row("decode", "crop", "render", "crop"), described=ROW)
+    (bound,) = made.endpoints
+    assert (bound.node, bound.group, bound.methods) == ("shop.decode", "cpu", ("POST",))
+    assert bound.pipeline == ("shop.decode", "shop.crop", "shop.render", "shop.crop")
+    cpu, batch, _ = (group.settings for group in made.groups)
+    assert isinstance(cpu, ExecSettings)
+    assert isinstance(batch, ExecSettings)
+    assert (cpu.forwards, cpu.rows) == ({"shop.render": "batch"}, (("shop.crop",),))
+    assert (batch.forwards, batch.rows) == ({"shop.crop": "cpu"}, (("shop.render", "shop.crop"),))
+    told = summary(made)
+    assert told["endpoints"][0]["pipeline"] == list(bound.pipeline)
+    assert {each["name"]: each["endpoints"] for each in told["nodes"]}["shop.render"] == ["/row"]
+
+
+def test_without_pipelines_exec_workers_have_nobody_to_call() -> None:
+    made = plan(GROUPS, row("decode", "crop"), described=ROW)
+    for group in made.groups[:2]:
+        assert isinstance(group.settings, ExecSettings)
+        assert (group.settings.forwards, group.settings.rows) == ({}, ())
+
+
+@pytest.mark.parametrize(
+    ("stages", "keys", "what", "key"),
+    [
+        (("decode", "rendre"), {}, "there is no node shop.rendre", ".pipeline.1"),
+        (("decode", "area"), {}, "shop.area takes no body", ".pipeline.1"),
+        (("decode", "crop", "encode"), {}, "'width' of shop.encode is of another type", ".pipeline.2"),
+        (("decode", "crop"), {"node": "shop.area"}, "names a node and a pipeline", ""),
+        (("decode", "crop"), {"methods": ["GET"]}, "GET requests carry no body", ".methods"),
+        (("decode", "crop"), {"path": "/{height}"}, "which is no parameter of the pipeline", ".path"),
+    ],
+)
+def test_faults_in_a_pipeline(stages: tuple[str, ...], keys: dict[str, Any], what: str, key: str) -> None:
+    found = fault(GROUPS, row(*stages, **keys), described=ROW)
+    assert what in found.what
+    assert found.key == f"runtime.web.interfaces.0.endpoints.0{key}"
+
+
+def test_a_node_that_runs_in_batches_has_its_part_of_the_way_to_itself() -> None:
+    first, crop, render, *_ = ROW.nodes
+    described = Described((first, replace(crop, batch=Batch(max_size=4)), render), {})
+    assert plan(GROUPS, row("crop", "render"), described=described)
+    assert "shop.crop runs in batches" in fault(GROUPS, row("decode", "crop"), described=described).what
+
+
+def test_an_endpoint_without_node_and_pipeline_answers_nothing() -> None:
+    assert "names neither a node nor a pipeline" in fault(GROUPS, '[{"path": "/a"}]').what

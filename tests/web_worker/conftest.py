@@ -65,8 +65,10 @@ class FakeCaller:
         timeout: float,
         slow: Any = None,
         priority: int = NORMAL,
+        way: object = (),
     ) -> FakeCall:
         assert len(call_id) == 16
+        assert not way
         call = FakeCall(node, decode_request(meta), body, timeout, slow, priority)
         assert call.meta.node == node
         self.calls.append(call)

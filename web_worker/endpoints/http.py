@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ipc.caller import Caller
     from ipc.contract import NodeContract
     from ipc.messages.lifeline import EndpointSettings
+    from web_worker.endpoints.row import Row
     from web_worker.events import Events
     from web_worker.responses import Receive, Scope, Send
 
@@ -54,10 +55,20 @@ class Shared(NamedTuple):
 class HttpEndpoint:
     """Binds the ports `request` and `response` of one node to a path."""
 
-    def __init__(self, settings: EndpointSettings, contract: NodeContract, shared: Shared, *, plain: bool) -> None:
-        """`plain` has bodies sent as `bytes` only, for a user's middleware may look at them."""
+    def __init__(
+        self,
+        settings: EndpointSettings,
+        contract: NodeContract,
+        shared: Shared,
+        *,
+        plain: bool,
+        row: Row | None = None,
+    ) -> None:
+        """`plain` has bodies sent as `bytes` only, for a user's middleware may look at them. `row` is a pipeline's."""
         self.contract = contract
-        self.node = settings.node
+        self.node = " > ".join(settings.pipeline or (settings.node,))
+        """As logs name it."""
+        self._first, self._row, self._way = settings.node, row, row.way if row is not None else ()
         self.events = shared.events
         self._max_body = shared.max_body
         self._plain = plain
@@ -69,7 +80,8 @@ class HttpEndpoint:
         self._max_concurrency = settings.max_concurrency
         self._under_way = 0  # counted only where there is a limit
         self._reply_to = str(shared.caller.me)
-        self._parameters = Parameters(contract.parameters) if contract.parameters else None
+        parameters = contract.parameters if row is None else row.first.parameters
+        self._parameters = Parameters(parameters) if parameters else None
         self._media_type = contract.result.media_type
         self._media_type_bytes = media_type_of(contract.result.media_type)
         body = contract.body
@@ -100,18 +112,22 @@ class HttpEndpoint:
         try:
             body = await self._read(receive, who) if self._wants_body else b""
             packed = self._parameters.pack(scope["query_string"], path_values) if self._parameters else b""
+            row = self._row
             meta = RequestMeta(
-                self.node,
+                self._first,
                 who.request_id,
                 who.trace,
                 self._reply_to,
                 self._encoding if body or self._body_required else Encoding.NONE,
                 Encoding.JSON,
                 msgspec.Raw(packed) if packed else _NO_PARAMETERS,
+                row.pack(packed, scope["query_string"], path_values) if row is not None else (),
             )
             timeout = shortened(self._timeout, who.timeout, self._timeout_header) if who.timeout else self._timeout
             watch = partial(self._watch, receive)
-            call = self._ask(self.node, who.call_id, encode_meta(meta), body, timeout, watch, self._priority)
+            call = self._ask(
+                self._first, who.call_id, encode_meta(meta), body, timeout, watch, self._priority, self._way
+            )
             if events.verbose:
                 events.handed_off(scope, who, self.node)
             await self._deliver(scope, send, who, await call.future)

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from ipc.messages.lifeline import ExecSettings, WebSettings
+from ipc.names import WorkerName
+from ipc.wire.keys import leaf_key
+from supervisor.keys import Keys
+from supervisor.life import State
+from supervisor.peers import Directory
+from supervisor.plan import GroupPlan
+from supervisor.reach import Reach
+from supervisor.rotation import Rotation
+
+WEB, CPU, GPU, NET = (WorkerName(group, 0, 1) for group in ("web", "cpu", "gpu", "net"))
+
+
+def plans() -> list[GroupPlan]:
+    """A pipeline leads from cpu to gpu and back."""
+    web: Any = WebSettings((), (), {}, {})
+    return [
+        GroupPlan("cpu", "exec", 1, (), ExecSettings((), forwards={"b": "gpu"})),
+        GroupPlan("gpu", "exec", 1, (), ExecSettings((), forwards={"c": "cpu"})),
+        GroupPlan("net", "exec", 1, (), ExecSettings(())),
+        GroupPlan("web", "web", 1, (), web),
+    ]
+
+
+def test_a_web_worker_calls_everybody_and_an_exec_worker_those_that_follow_it() -> None:
+    reach = Reach(plans())
+    covered = {(client.group, server.group) for client in (WEB, CPU, GPU, NET) for server in (CPU, GPU, NET)
+               if reach.covers(client, server)}  # fmt: skip
+    assert covered == {("web", "cpu"), ("web", "gpu"), ("web", "net"), ("cpu", "gpu"), ("gpu", "cpu")}
+    assert [reach.dials(group) for group in ("web", "cpu", "gpu", "net")] == [True, True, True, False]
+    assert [reach.role(group) for group in ("web", "cpu", "net")] == ["web", "exec", "exec"]
+
+
+def test_nobody_is_told_a_key_of_somebody_he_does_not_call() -> None:
+    keys = Keys()
+    servers = [SimpleNamespace(name=name, address=str(name), room=1, state=State.UP) for name in (CPU, GPU, NET)]
+    told: dict[WorkerName, list[Any]] = {CPU: [], WEB: []}
+    clients = [SimpleNamespace(name=name, say=said.append) for name, said in told.items()]
+    directory = Directory(keys, Rotation(keys.epoch, 30.0), lambda: servers, lambda: clients, Reach(plans()))  # type: ignore[arg-type]
+    (peer,) = directory.for_client(CPU).workers
+    secret = keys.of_server(GPU, keys.epoch)
+    assert (peer.name, peer.key) == (str(GPU), leaf_key(secret, CPU, "exec"))
+    assert peer.key != leaf_key(secret, CPU)
+    assert [each.name for each in directory.for_client(WEB).workers] == [str(CPU), str(GPU), str(NET)]
+    assert directory.for_client(NET).workers == ()
+    servers[1].state = State.DRAINING
+    directory.refresh()
+    assert [[each.name for each in said[-1].workers] for said in told.values()] == [[], [str(CPU), str(NET)]]
