@@ -88,6 +88,8 @@ class Admission(Generic[C]):
         self._asked_in_vain: dict[object, float] = {}  # since when, in order; until they are served or decline
         self._kept: dict[object, float] = {}  # for whom slots are kept, and since when
         self._estimate = HOLD_FOR
+        self._places = 0  # how many calls are done in the time for which it pays to hold some
+        self._learn(HOLD_FOR)
         self.draining = False
 
     @property
@@ -104,7 +106,7 @@ class Admission(Generic[C]):
 
     def room(self, clients: int) -> int:
         """How many calls one of `clients` web workers may have here at once."""
-        return max(self.slots, self._places // max(1, clients))
+        return max(self.slots, self._places // (clients or 1))
 
     def arrive(self, call: C, now: float) -> Verdict:
         """Judge a call. START: it runs now; HOLD: it is kept; anything else: it goes back, and was not begun."""
@@ -225,11 +227,6 @@ class Admission(Generic[C]):
         return calls
 
     @property
-    def _places(self) -> int:
-        """How many calls are done in the time for which it pays to hold some."""
-        return min(MAX_ROOM, int(self.slots * HOLD_FOR / self._estimate))
-
-    @property
     def _youngest(self) -> float:
         """When the last of the running calls began: while that is not long ago, one may end soon."""
         return next(reversed(self.running.values()))
@@ -272,7 +269,8 @@ class Admission(Generic[C]):
 
     def _learn(self, took: float) -> None:
         """Long calls are believed at once, short ones only after many: a wrong guess costs the caller behind."""
-        self._estimate = max(took, 0.8 * self._estimate + 0.2 * took, 1e-6)
+        self._estimate = estimate = max(took, 0.8 * self._estimate + 0.2 * took, 1e-6)
+        self._places = min(MAX_ROOM, int(self.slots * HOLD_FOR / estimate))
 
 
 def _patience(call: Asked) -> float:
