@@ -20,6 +20,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec.structs import replace
 
 from exec_worker.components import Components
 from exec_worker.embedded import Embedded
@@ -46,17 +47,18 @@ from supervisor.spawn import Launcher
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
+    from ipc.contract import NodeContract
     from ipc.ledger import Begun
     from supervisor.child import Worker
 
 SOAK = "SHUNTER_SOAK" in os.environ
 CALLS = 1_000_000 if SOAK else 50_000
 """On each transport."""
-STRICT = 100_000 if SOAK else 3_000
+STRICT = 100_000 if SOAK else 2_000
 AT_ONCE = 24
 WORKERS = 2
 NODES = str(Path(__file__).parent / "nodes")
-ROUTES = dict.fromkeys(("parrot.echo", "parrot.strict"), "cpu")
+ROUTES = dict.fromkeys(("parrot.echo", "parrot.strict", "parrot.patient"), "cpu")
 ME = WorkerName("web", 0, 1)
 LIMITS = Limits(max_payload=4096)
 
@@ -64,8 +66,11 @@ LIMITS = Limits(max_payload=4096)
 @pytest.fixture
 def settings(monkeypatch: pytest.MonkeyPatch) -> ExecSettings:
     monkeypatch.syspath_prepend(NODES)
-    nodes = (contract_at(find(name), Components())[1] for name in ROUTES)
-    return ExecSettings(tuple(nodes), sys_path=(NODES,))
+    return ExecSettings(contracts("parrot.echo", "parrot.strict"), sys_path=(NODES,))
+
+
+def contracts(*names: str) -> tuple[NodeContract, ...]:
+    return tuple(contract_at(find(name), Components())[1] for name in names)
 
 
 def bootstrap(name: WorkerName, settings: ExecSettings, epoch: int, secret: bytes) -> Bootstrap:
@@ -101,7 +106,7 @@ class Crowd:
         meta = encode_meta(RequestMeta(self.node, call_id.hex(), "t", str(ME), 1))
         hurries = rng.random() < (0.5 if slow else 0.04)
         timeout = rng.uniform(0.0005, 0.02) if hurries else self.patience
-        if self.node == "parrot.strict":
+        if self.node != "parrot.echo":
             token, timeout = rng.randbytes(32), rng.uniform(0.001, 0.012)
         verdict = "done"
         try:
@@ -139,7 +144,7 @@ async def processes(settings: ExecSettings) -> AsyncIterator[tuple[Caller, Calla
 
     directory = Directory(keys, Rotation(keys.epoch, 30.0), servers, lambda: [me], Reach([]))  # type: ignore[list-item]
     group = Group(
-        GroupPlan("cpu", "exec", WORKERS, (), settings),
+        GroupPlan("cpu", "exec", WORKERS, (), settings, calls_at_once=settings.slots),
         launch=lambda name: launcher.launch(name, "exec"),
         greeting=lambda name: [bootstrap(name, settings, keys.epoch, keys.of_server(name, keys.epoch))],
         refresh=directory.refresh,
@@ -238,14 +243,19 @@ async def test_an_answer_to_another_call_would_be_seen(settings: ExecSettings, m
 
 
 @pytest.mark.parametrize("workers", [threads, processes], ids=["memory", "tcp_local"])
-async def test_only_who_is_late_or_left_alone_is_interrupted(workers: Any, settings: ExecSettings) -> None:
+@pytest.mark.parametrize(("node", "slots"), [("parrot.strict", 1), ("parrot.strict", 3), ("parrot.patient", 5)])
+async def test_only_who_is_late_or_left_alone_is_interrupted(
+    workers: Any, node: str, slots: int, settings: ExecSettings
+) -> None:
     """Calls whose deadline or whose caller's leaving comes just while they run, or just before, or just after."""
+    settings = replace(settings, slots=slots)
+    if node == "parrot.patient":
+        settings = replace(settings, nodes=contracts(node), mode="async")
     async with workers(settings) as (caller, _hurt):
         crowd = Crowd(caller, 0.0)
-        crowd.node, crowd.at_once = "parrot.strict", 3 * WORKERS
+        crowd.node, crowd.at_once = node, 3 * WORKERS * slots
         await crowd.ask(STRICT)
-        before, crowd.node, crowd.patience = crowd.verdicts.copy(), "parrot.echo", 10.0
-        await crowd.ask(100)
+        before = crowd.verdicts.copy()
     print(dict(before), "late:", caller.late)  # noqa: T201
     assert crowd.mismatches == [], "interrupted for no reason"
     assert {"done", "CallTimeout", "Cancelled"} <= before.keys()

@@ -115,6 +115,18 @@ def test_a_call_is_ended_at_its_deadline_and_its_worker_lives(service: Service, 
     assert (after["pid"], after["running"]) == (before["pid"], 0)
 
 
+def test_a_coroutine_that_blocks_ends_with_its_worker(service: Service) -> None:
+    """All calls of its loop stand still; none of them can be interrupted, so the supervisor ends them together."""
+    (before,) = service.workers("loop")
+    with ThreadPoolExecutor(2) as threads:
+        blocks = threads.submit(service.http.get, "/block")
+        time.sleep(0.1)
+        beside = threads.submit(service.http.get, "/sleep?seconds=30")
+        assert blocks.result().status_code == 504
+        assert beside.result().status_code >= 500
+    assert service.http.get("/sleep?seconds=0").json() != before["pid"]
+
+
 def test_plain_functions_and_coroutines_are_told_apart_before_anything_starts(tmp_path: Path) -> None:
     config = application(tmp_path, SHOP, CONFIG.replace("mode: async, ", ""))
     told = shunter("check", "-c", str(config))

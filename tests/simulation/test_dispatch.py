@@ -50,6 +50,31 @@ def test_a_short_call_finds_the_one_worker_that_runs_no_long_one(webs: int, exec
     assert statistics.quantiles(beside_long(webs, execs, execs - 1, 10.0), n=100)[98] <= 2 * alone
 
 
+@pytest.mark.parametrize(
+    ("kind", "webs", "execs", "slots", "most"),
+    [
+        ("exponential 5 ms", 4, 2, 4, 1.15),
+        ("exponential 5 ms", 16, 8, 8, 1.15),
+        ("bimodal", 4, 2, 4, 1.2),
+        ("bimodal", 16, 8, 8, 1.2),
+        ("constant 1 ms", 4, 2, 4, 1.3),
+    ],
+)
+def test_slots_of_few_workers_are_nearly_as_good_as_as_many_workers(
+    kind: str, webs: int, execs: int, slots: int, most: float
+) -> None:
+    world = World(1)
+    calls = arrivals(kind, execs * slots, 0.8, 10_000, world.rng)
+    mesh(world, webs, execs, slots)
+    for call in calls:
+        world.at(call.arrived, world.rng.choice(world.webs).ask, call)
+    world.go()
+    assert {tuple(call.verdicts) for call in calls} == {("done",)}
+    reached = statistics.fmean(call.ended - call.arrived for call in calls)
+    best = statistics.fmean(ideal(calls, execs * slots))
+    assert reached <= most * best, reached / best
+
+
 @pytest.mark.parametrize("takes", [0.0005, 0.001, 0.002, 0.005, 0.01])
 def test_under_more_than_it_can_do_every_web_worker_gets_its_share_and_nothing_is_idle(takes: float) -> None:
     """Four with ten callers each that ask again as soon as they are answered, and two workers."""
@@ -105,7 +130,7 @@ class Nemesis:
 
     def new_exec(self) -> None:
         self.names += 1
-        born = Exec(self.world, f"cpu-{self.names}#1")
+        born = Exec(self.world, f"cpu-{self.names}#1", self.rng.choice([1, 1, 2, 5]))
         self.world.execs.append(born)
         for web in self.living():
             web.connect(born)

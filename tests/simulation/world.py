@@ -115,7 +115,7 @@ class Web:
         link = Link(self, exec_)
         self.links.append(link)
         exec_.links[self] = link
-        link.seat, sends = self.dispatch.up(exec_.name, self.world.now)
+        link.seat, sends = self.dispatch.up(exec_.name, self.world.now, exec_.admission.slots)
         self.by_seat[link.seat] = link
         self.send(sends)
 
@@ -225,11 +225,11 @@ class Web:
 class Exec:
     """What `exec_worker.service` does."""
 
-    def __init__(self, world: World, name: str) -> None:
+    def __init__(self, world: World, name: str, slots: int = 1) -> None:
         self.world, self.name = world, name
         self.alive = True
         self.links: dict[Web, Link] = {}
-        self.admission: Admission[Asked] = Admission()
+        self.admission: Admission[Asked] = Admission(slots)
         self.look_at = float("inf")
 
     def tell(self, client: object, what: str, *args: object) -> None:
@@ -314,10 +314,10 @@ class Exec:
             self.tell(asked.client, "not_started", asked.call, "draining")
 
 
-def mesh(world: World, webs: int, execs: int) -> None:
-    """So many of each, and all know each other."""
+def mesh(world: World, webs: int, execs: int, slots: int = 1) -> None:
+    """So many of each, and all know each other; each exec worker with so many slots."""
     world.webs = [Web(world) for _ in range(webs)]
-    world.execs = [Exec(world, f"cpu-{slot}#1") for slot in range(execs)]
+    world.execs = [Exec(world, f"cpu-{slot}#1", slots) for slot in range(execs)]
     for web in world.webs:
         for each in world.execs:
             web.connect(each)
