@@ -115,16 +115,18 @@ def test_a_call_is_ended_at_its_deadline_and_its_worker_lives(service: Service, 
     assert (after["pid"], after["running"]) == (before["pid"], 0)
 
 
-def test_a_coroutine_that_blocks_ends_with_its_worker(service: Service) -> None:
-    """All calls of its loop stand still; none of them can be interrupted, so the supervisor ends them together."""
+def test_a_coroutine_that_blocks_ends_with_its_worker_and_with_what_had_begun_there(service: Service) -> None:
+    """Nothing in its loop can be interrupted any more. What had not begun begins in the next worker."""
     (before,) = service.workers("loop")
-    with ThreadPoolExecutor(2) as threads:
+    with ThreadPoolExecutor(3) as threads:
+        begun = threads.submit(service.http.get, "/sleep?seconds=25")
+        time.sleep(0.3)
         blocks = threads.submit(service.http.get, "/block")
         time.sleep(0.1)
-        beside = threads.submit(service.http.get, "/sleep?seconds=30")
+        not_begun = threads.submit(service.http.get, "/sleep?seconds=0")
         assert blocks.result().status_code == 504
-        assert beside.result().status_code >= 500
-    assert service.http.get("/sleep?seconds=0").json() != before["pid"]
+        assert (begun.result().status_code, begun.result().json()["code"]) == (502, "worker_died")
+        assert not_begun.result().json() != before["pid"]
 
 
 def test_plain_functions_and_coroutines_are_told_apart_before_anything_starts(tmp_path: Path) -> None:
