@@ -206,11 +206,12 @@ REFUSED_HELLOS: list[tuple[Refusal, Callable[[bytes], bytes]]] = [
     (Refusal.EPOCH, lambda hello: arena.rewritten_hello(hello, epoch=TERMS.epoch + 1)),
     (Refusal.SESSION, lambda hello: arena.rewritten_hello(hello, server_life=bytes(16))),
     (Refusal.HANDSHAKE, lambda hello: arena.rewritten_hello(hello, carrier=1)),
-    (Refusal.HANDSHAKE, lambda hello: arena.rewritten_hello(hello, client_role=2)),
+    (Refusal.HANDSHAKE, lambda hello: arena.rewritten_hello(hello, client_role=3)),
     (Refusal.HANDSHAKE, lambda hello: arena.rewritten_hello(hello, server_role=1)),
     (Refusal.HANDSHAKE, lambda hello: arena.rewritten_hello(hello, max_payload=2**32 - 1)),
     (Refusal.HANDSHAKE, lambda hello: arena.rewritten_hello(hello, ttl=2**64 - 1)),
     (Refusal.HANDSHAKE, lambda hello: arena.rewritten_hello(hello, reserved=1)),
+    (Refusal.MAC, lambda hello: arena.rewritten_hello(hello, client_role=2)),
     (Refusal.MAC, lambda hello: arena.rewritten_hello(hello, nonce=bytes(32))),
     (Refusal.MAC, lambda hello: arena.rewritten_hello(hello, client_life=bytes(16))),
 ]
