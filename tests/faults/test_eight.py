@@ -34,7 +34,7 @@ async def one_each(scene: Scene, path: str, count: int) -> tuple[list[int], list
 
 @pytest.mark.parametrize(("path", "cost"), [("/nap", 1), ("/nap_again", 0)])
 async def test_one_dead_worker_of_eight_costs_its_one_job(scene: Scene, path: str, cost: int) -> None:
-    pids, calls = await one_each(scene, f"{path}?ms=1500", 8)
+    pids, calls = await one_each(scene, f"{path}?ms=2500", 8)
     os.kill(pids[3], signal.SIGKILL)
     died = time.monotonic()
     told = [call.code for call in await asyncio.gather(*calls)]
