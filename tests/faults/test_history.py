@@ -83,5 +83,27 @@ def test_one_lie_among_many_truths_is_found() -> None:
     assert found.ticket == "99"
 
 
+def second(what: str, at: float = 10.03) -> Effect:
+    return Effect(what, "a.2", 9, at)
+
+
+@pytest.mark.parametrize(
+    ("call", "effects", "kinds"),
+    [
+        (asked("done"), [begin(), end(), second("begin"), second("end")], []),
+        (asked("worker_died"), [begin(), end(), second("begin")], []),
+        (asked("stage_unreached"), [begin(), end()], []),
+        (asked("done"), [begin(), end(), second("begin")], ["said to be done, and was not"]),
+        (asked("done"), [begin(), end(), second("begin"), second("begin"), second("end")], ["run too often"]),
+        (asked("worker_died"), [begin(), second("begin")], ["begun before the first stage was done"]),
+        (asked("stage_unreached"), [begin(), end(), second("begin")], ["said not to be begun, and was"]),
+        (asked("busy"), [begin(), end()], ["said not to be begun, and was"]),
+    ],
+)
+def test_a_lie_about_either_stage_of_a_pipeline_is_found(call: Asked, effects: list[Effect], kinds: list[str]) -> None:
+    call.relayed = True
+    assert [violation.kind for violation in violations([call], effects)] == kinds
+
+
 def test_the_log_is_read_as_nodes_write_it() -> None:
     assert effects_in("begin a 7 10.010000\nend a 7 10.020000\n") == [begin(), end()]

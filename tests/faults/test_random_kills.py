@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.fault
 
 SOAK = "SHUNTER_SOAK" in os.environ
-KILLS = 1000 if SOAK else 25
+KILLS = 1000 if SOAK else 20
 """In each kind of worker."""
 RATE = 150.0
 """Calls a second."""
 WORK = ["/quick", "/quick_again", "/nap?ms=4", "/nap?ms=20", "/nap?ms=60", "/nap_again?ms=4", "/nap_again?ms=40"]
+RELAYED = ["/relay?ms=2", "/relay?ms=20", "/relay_again?ms=10"]
 BATCH = 8
 MORE = {
     "one": [],
@@ -41,21 +42,28 @@ MORE = {
 @pytest.mark.timeout(1800 if SOAK else 180)
 @pytest.mark.parametrize(
     ("kind", "application", "slots"),
-    [("one", "hazards", 1), ("threads", "hazards", 4), ("loop", "dozing", 16), ("batches", "hazards", 1)],
+    [
+        ("one", "hazards", 1),
+        ("threads", "hazards", 4),
+        ("loop", "dozing", 16),
+        ("batches", "hazards", 1),
+        ("pipelines", "relay", 1),
+    ],
 )
 async def test_whatever_dies_nobody_is_told_anything_untrue(
     serve: Serve, kind: str, application: str, slots: int
 ) -> None:
     together = f"runtime.platform.process_groups.cpu.slots={slots}"
     scene = serve(PRELOADED, together, workers=4, application=application)
+    work = RELAYED if kind == "pipelines" else WORK + MORE[kind]
     seed = random.randrange(2**32)
     crowd, nemesis = scene.crowd(seed), Nemesis(scene, seed)
     killing = asyncio.create_task(nemesis.kill(KILLS, pause=0.1))
     while not killing.done():
-        await crowd.load(WORK + MORE[kind], RATE, 1.0)
+        await crowd.load(work, RATE, 1.0)
     await killing
     took = await scene.until_full()
-    calm = await crowd.load(WORK, RATE, 0.5)
+    calm = await crowd.load(work, RATE, 0.5)
     await crowd.close()
     told = Counter(call.code for call in crowd.calls)
     print(dict(told), f"full again after {took:.2f} s")  # noqa: T201 - shown when it fails

@@ -81,7 +81,7 @@ class Crowd:
         """One call, written down; `/path?query`, to which its ticket is added. The client may leave before the end."""
         endpoint, _, query = path.partition("?")
         call = Asked(f"{self.dice.getrandbits(64):016x}", time.monotonic(), self._limits[endpoint])
-        call.idempotent = endpoint.endswith("_again")
+        call.idempotent, call.relayed = endpoint.endswith("_again"), endpoint.startswith("/relay")
         self.calls.append(call)
         request = _request(f"{endpoint}?ticket={call.ticket}{'&' if query else ''}{query}", call.ticket)
         if endpoint.startswith("/batch"):  # whose items are bodies

@@ -18,10 +18,12 @@ LATE = 1.0
 ATTEMPTS = 2
 """How often a call that is idempotent may be begun."""
 
+UNREACHED = "stage_unreached"
+"""Of two stages the first was done."""
 NOTHING_DONE = frozenset(
     {"rejected", "no_worker", "worker_gone", "busy", "draining", "expired", "too_large", "quarantined"}
 )
-BEGUN = frozenset({"worker_died", "node_error", "bad_result"})
+BEGUN = frozenset({"worker_died", "node_error", "bad_result", UNREACHED})
 UNKNOWN = frozenset({"timeout", "link_lost", "outcome_unknown", "invalid_request"})
 NEVER_BEGUN = "said to have failed, and was never begun"
 """The one untruth that harms nobody: a worker that is killed after it noted a call and before it ran it."""
@@ -48,6 +50,8 @@ class Asked:
     limit: float
     idempotent: bool = False
     verdicts: list[Verdict] = field(default_factory=list)
+    relayed: bool = False
+    """Whether a second node goes on with what a first one made; the log has it as `TICKET.2`."""
 
     @property
     def code(self) -> str:
@@ -92,13 +96,20 @@ def violations(calls: Iterable[Asked], effects: Iterable[Effect]) -> list[Violat
     for effect in effects:
         {"begin": begins, "end": ends, "cut": cuts}[effect.what][effect.ticket].append(effect)
     calls = list(calls)
-    unasked = begins.keys() - {call.ticket for call in calls}
+    asked = {call.ticket for call in calls} | {f"{call.ticket}.2" for call in calls if call.relayed}
+    unasked = begins.keys() - asked
     found = [Violation("run, and nobody had asked", ticket) for ticket in sorted(unasked)]
     for call in calls:
         found += (
             Violation(kind, call.ticket, f"{call} {begins[call.ticket]} {ends[call.ticket]}")
             for kind in _of(call, begins[call.ticket], ends[call.ticket])
         )
+        if call.relayed:
+            second = call.ticket + ".2"
+            found += (
+                Violation(kind, second, f"{call} {begins[second]} {ends[second]}")
+                for kind in _of_second(call, ends[call.ticket], begins[second], ends[second])
+            )
     return found
 
 
@@ -121,6 +132,19 @@ def _of(call: Asked, begins: list[Effect], ends: list[Effect]) -> Iterator[str]:
     if any(begin.at > over + LATE for begin in begins):
         yield "begun when it was over"
     yield from _truth(call.ticket, verdict, begins, ends)
+
+
+def _of_second(call: Asked, before: list[Effect], begins: list[Effect], ends: list[Effect]) -> Iterator[str]:
+    """The same of the second stage of a call, where it differs from the first."""
+    if len(begins) > (ATTEMPTS if call.idempotent else 1):
+        yield "run too often"
+    if begins and not before:
+        yield "begun before the first stage was done"
+    code = call.verdicts[0].code if call.verdicts else ""
+    if code == DONE and not ends:
+        yield "said to be done, and was not"
+    if code == UNREACHED and begins:
+        yield "said not to be begun, and was"
 
 
 def _truth(ticket: str, verdict: Verdict, begins: list[Effect], ends: list[Effect]) -> Iterator[str]:

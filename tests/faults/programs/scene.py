@@ -82,18 +82,19 @@ class Scene(Watched):
     # -- what is seen from outside
 
     @property
-    def group(self) -> GroupStatus:
-        """The workers that run nodes."""
-        return next(group for group in self.status().groups if group.name == "cpu")
+    def groups(self) -> list[GroupStatus]:
+        """Those that run nodes."""
+        return [group for group in self.status().groups if group.name != "web"]
 
     def up(self) -> list[WorkerStatus]:
-        """Those that serve."""
-        return [worker for worker in self.group.workers if worker.state == "up"]
+        """The workers of theirs that serve."""
+        return [worker for group in self.groups for worker in group.workers if worker.state == "up"]
 
     def full(self) -> bool:
         """Whether as many serve as there should be."""
-        group = self.group
-        return group.state == "up" and all(worker.pid and runs(worker.pid) for worker in group.workers)
+        groups = self.groups
+        pids = [worker.pid for group in groups for worker in group.workers]
+        return all(group.state == "up" for group in groups) and all(pid and runs(pid) for pid in pids)
 
     async def until_full(self) -> float:
         """Wait for it; returns how long it took, seconds."""
@@ -134,7 +135,9 @@ class Scene(Watched):
     def violations(self) -> list[Violation]:
         """Everything said to anybody who is still here that the log does not bear out."""
         calls = chain.from_iterable(crowd.calls for crowd in self._crowds)
-        return violations(calls, [effect for effect in self.effects() if effect.ticket not in self._past])
+        return violations(
+            calls, [effect for effect in self.effects() if effect.ticket.partition(".")[0] not in self._past]
+        )
 
 
 async def eventually(true: Callable[[], object], patience: float = PATIENCE) -> None:
