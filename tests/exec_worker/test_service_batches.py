@@ -198,6 +198,53 @@ async def test_a_turn_that_everybody_has_left_leaves_its_place(stage: Stage) -> 
     await ran(stage, 1)
 
 
+@pytest.mark.parametrize("how", ["cancelled", "gone"])
+async def test_a_turn_that_is_left_while_it_waits_for_company_leaves_its_slot(stage: Stage, how: str) -> None:
+    web, other = stage.clients(2)
+    gathering = stage.service._batches._gatherings[EMBED]
+    gathering.ran(1, 0.1)
+    gathering._company[0].chance, gathering._company[0].soon = 1.0, 0.001
+    call = embed(web)
+    if how == "cancelled":
+        web.say(Kind.CANCEL, call)
+        assert web.told == ["CANCELLED"]
+    else:
+        web.leave()
+    other.ask()
+    await stage.begun(1)
+    stage.finish()
+    await until(lambda: other.told == ["REPLY"])
+
+
+async def test_who_came_first_takes_nobody_with_it(stage: Stage) -> None:
+    one, two = stage.clients(2)
+    embed(one)
+    await ran(stage, 1)
+    embed(two)
+    stays = embed(one)
+    two.leave()
+    stage.finish()
+    assert await ran(stage, 2) == (stays,)
+
+
+async def test_who_leaves_before_the_lane_has_come_is_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(GRACES, EMBED, 0.1)
+    stage = Stage(Together())
+    for where in (module, lane):
+        monkeypatch.setattr(where, "now", lambda: stage.time)
+    try:
+        (web,) = stage.clients(1)
+        call = embed(web)
+        web.say(Kind.CANCEL, call)
+        assert web.told == []
+        stage.thread.start()
+        await until(lambda: web.exchange() == [("CANCELLED", call)])
+        assert stage.nodes.batches == []  # type: ignore[attr-defined]
+        assert not list(stage.ledger.running())
+    finally:
+        stage.end()
+
+
 async def test_batched_and_plain_nodes_take_turns(stage: Stage) -> None:
     one, two = stage.clients(2)
     stage.service._batches.ran(EMBED, 1, 0.1)
