@@ -113,9 +113,12 @@ class Crowd:
             call = self.caller.call(self.node, call_id, meta, token, timeout)
             if rng.random() < 0.03:
                 asyncio.get_running_loop().call_later(rng.uniform(0, 0.01), self.caller.cancel, call)
-            answer = await call.future
+            async with asyncio.timeout(3 * self.patience or 30.0):
+                answer = await call.future
             if answer.body != sha256(call_id.hex().encode() + token).digest():
                 self.mismatches.append(call_id.hex())
+        except TimeoutError:
+            verdict = "never"
         except IpcError as error:
             verdict = type(error).__name__
             if isinstance(error, Rejected):
@@ -228,6 +231,7 @@ async def test_nobody_gets_the_answer_to_another_call(workers: Any, pause: float
     assert crowd.mismatches == []
     assert crowd.verdicts.total() == CALLS
     assert crowd.verdicts["done"] > 0.7 * CALLS
+    assert crowd.verdicts["never"] == 0
     lost = "WorkerDied" if workers is processes else "LinkLost"
     assert {"CallTimeout", "Cancelled", lost, "Expired"} <= crowd.verdicts.keys()
     assert 0 < caller.late <= crowd.verdicts["CallTimeout"] + crowd.verdicts["Cancelled"]
@@ -259,4 +263,4 @@ async def test_only_who_is_late_or_left_alone_is_interrupted(
     print(dict(before), "late:", caller.late)  # noqa: T201
     assert crowd.mismatches == [], "interrupted for no reason"
     assert {"done", "CallTimeout", "Cancelled"} <= before.keys()
-    assert not {"LinkLost", "WorkerDied", "NodeError"} & before.keys(), "a worker was lost"
+    assert not {"LinkLost", "WorkerDied", "NodeError", "never"} & before.keys(), "a worker or a call was lost"
