@@ -18,12 +18,9 @@ from ipc.errors import (
     NoWorker,
     Rejected,
     TooLarge,
-    WorkerDied,
     from_code,
 )
-from ipc.flow.fate import Fate, Fates, Told
 from ipc.flow.pending import Pending
-from ipc.flow.retry import verdict
 from ipc.journey import Journey, Journeys
 from ipc.mesh import Group, Mesh, Peer, peer_of
 from ipc.messages.calls import (
@@ -37,14 +34,15 @@ from ipc.messages.calls import (
     decode_not_started,
     decode_reply,
 )
-from ipc.messages.lifeline import Abandoned, Ended, Suspected
+from ipc.messages.lifeline import Ended
 from ipc.priority import NORMAL
-from ipc.quarantine import Quarantine, mark_of
+from ipc.quarantine import Quarantine
 from ipc.transport.tcp import dial
+from ipc.verdicts import Verdicts, fail
 from ipc.wire.frame import MAX_META, Frame, Refusal, Refuse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from ipc.flow.dispatch import Seat, Send
     from ipc.link import Link
@@ -58,8 +56,6 @@ SWEEP = 0.02
 """How often deadlines are looked at while any call waits, seconds."""
 NO_WORKER_PATIENCE = 5.0
 """How long a call waits for a group that has no worker at all, seconds: a successor is there sooner or not soon."""
-ABANDON_AFTER = 0.1
-"""How long a worker may take to say that it gave up a call nobody waits for, seconds; then the supervisor is told."""
 MAX_BUDGET_MS = 2**32 - 1
 # As plain numbers: looking up a member of an enumeration costs more than the comparison it is for.
 _REQUEST, _CANCEL, _DECLINE = int(Kind.REQUEST), int(Kind.CANCEL), int(Kind.DECLINE)
@@ -102,12 +98,10 @@ class Caller:
         self._groups = {name: Group(name, limits, self._turned_away) for name in sorted(set(routes.values()))}
         self._routes = {node: Route(self._groups[group], node in idempotent) for node, group in routes.items()}
         self._mesh = Mesh(self, me, terms, self._groups, connect, tell)
-        self._tell = tell
-        self._fates: Fates[Call] = Fates()
         self._quarantine = Quarantine()
-        self._called_off: dict[bytes, tuple[str, float]] = {}
         self._pending: Pending[Call] = Pending()
-        self._journeys = Journeys(self._pending, self._mesh, self._leave, self._strand)
+        self._verdicts = Verdicts(self._pending, tell, self._leave, self._again)
+        self._journeys = Journeys(self._pending, self._mesh, self._leave, self._verdicts.strand)
         self._mesh.oldest = self._journeys.oldest
         self._sweeper: asyncio.TimerHandle | None = None
 
@@ -163,8 +157,8 @@ class Caller:
         if self._pending.leave(call.id) is not None:
             self._leave(call, Cancelled("the caller went away"))
             call.left = True
-            if call.seat is not None and self._call_off(call):
-                self._called_off[call.id] = call.seat.name, now()
+            if (server := self._call_off(call)) is not None:
+                self._verdicts.call_off(call, server)
 
     @property
     def late(self) -> int:
@@ -187,7 +181,7 @@ class Caller:
     def fate(self, message: Ended | Quarantined) -> None:
         """Hear from the supervisor what a worker had begun that is dead, or what is not to be begun any more."""
         if isinstance(message, Ended):
-            self._conclude(message.server, self._fates.ended(message))
+            self._verdicts.ended(message)
             self._journeys.died(message.server)
         else:
             self._quarantine.add(message.mark, now() + message.seconds)
@@ -235,8 +229,7 @@ class Caller:
         except Refuse:
             peer.outstanding[call.id] = call
             raise
-        if self._called_off:
-            self._called_off.pop(call.id, None)
+        self._verdicts.gave_up(call)
         if peer.withdrawn:
             self._mesh.let_go(peer)
 
@@ -249,10 +242,7 @@ class Caller:
         peer = peer_of(link)
         lost, peer.outstanding = peer.outstanding, {}
         self._mesh.ended(peer)
-        for call_id in self._called_off.keys() & lost.keys():
-            del self._called_off[call_id]
-        waiting = [call for call in lost.values() if self._pending.peek(call.id) is call]
-        self._conclude(peer.spec.name, self._fates.lost(peer.spec.name, waiting, now()))
+        self._verdicts.lost(peer.spec.name, lost)
 
     # -- inside
 
@@ -281,28 +271,6 @@ class Caller:
             self._over(peer, link, call, frame.flags, forwarded.room)
         else:
             self._not_started(peer, call, decode_not_started(frame.meta))
-
-    def _conclude(self, server: str, told: Iterable[Told[Call]]) -> None:
-        """The fate of calls that `server` had is known: they are tried again, or their callers are told."""
-        for call, fate in told:
-            if self._pending.peek(call.id) is not call:
-                continue
-            if fate is Fate.SUSPECT:
-                self._tell(Suspected(mark_of(call.meta, call.body)))
-            error = verdict(call, fate, server, call.group.budget)
-            if error is None:
-                call.seat = None
-                if isinstance(call, Journey):
-                    call.restart()
-                self._send_all(call.group.dispatch.resubmit(call, now()))
-            else:
-                self._pending.leave(call.id)
-                self._leave(call, error)
-
-    def _strand(self, journey: Journey) -> None:
-        """A pipeline's call was begun, and nobody has it any more."""
-        journey.idempotent = journey.repeatable
-        self._conclude(journey.track.by, [Told(journey, Fate.BEGUN)])
 
     def _over(self, peer: Peer, link: Link, call: Call, flags: int, room: int) -> None:
         """A call left its slot: who comes next?"""
@@ -347,7 +315,7 @@ class Caller:
         budget = int((call.deadline - time) * 1000)
         if budget < 1:
             if self._pending.leave(call.id) is not None:
-                _fail(call, Expired("no worker was free in time"))
+                fail(call, Expired("no worker was free in time"))
             return False
         link = call.group.links[seat]
         peer = link.state
@@ -363,24 +331,29 @@ class Caller:
     def _turned_away(self, call: Call, error: Rejected) -> None:
         """It waited, and the dispatch will not send it: nothing was done."""
         if self._pending.leave(call.id) is not None:
-            _fail(call, error)
+            fail(call, error)
 
     def _leave(self, call: Call, error: IpcError) -> None:
         """The call has left the table; tell its future, and the queue if it was there."""
         if call.seat is None:
             call.group.dispatch.withdraw(call)
         call.body = b""  # it may stay in the queue or with its worker for a while, and is not counted any more
-        _fail(call, error)
+        fail(call, error)
 
-    def _call_off(self, call: Call) -> bool:
-        """Tell the worker that has the call, if one has it, that nobody waits for it any more."""
+    def _call_off(self, call: Call) -> str | None:
+        """Tell the worker that has the call that nobody waits for it any more; returns which, if one has it."""
         link = call.link
         if call.seat is None or link is None:
-            return False
+            return None
         link.send(_CANCEL, call.id)
         if isinstance(call, Journey):
             self._journeys.call_off(call)
-        return call.id in peer_of(link).outstanding
+            return call.track.at or call.seat.name
+        return call.seat.name if call.id in peer_of(link).outstanding else None
+
+    def _again(self, call: Call) -> None:
+        """The worker that had it is gone, and it is to be tried once more."""
+        self._send_all(call.group.dispatch.resubmit(call, now()))
 
     def _sweep(self) -> None:
         """Deadlines, calls that have become slow, groups that stay empty: one pass over what is live."""
@@ -388,14 +361,11 @@ class Caller:
         try:
             self._look(time)
         finally:
-            busy = len(self._pending) or self._called_off
+            busy = len(self._pending) or self._verdicts.waits
             self._sweeper = self._loop.call_later(SWEEP, self._sweep) if busy else None
 
     def _look(self, time: float) -> None:
-        if len(self._fates):
-            self._conclude("its worker", self._fates.overdue(time))
-        if self._called_off:
-            self._abandon(time)
+        self._verdicts.look(time)
         for call in self._pending.expire(time):
             if call.seat is None:
                 self._leave(call, Expired("no worker was free in time"))
@@ -411,23 +381,7 @@ class Caller:
             if group.empty_since is not None and time - group.empty_since > NO_WORKER_PATIENCE:
                 for call in group.dispatch.evict():
                     self._pending.leave(call.id)
-                    _fail(call, NoWorker(f"no worker of {group.name} is up"))
-
-    def _abandon(self, time: float) -> None:
-        """A node may keep its whole process from hearing that its caller has left: the supervisor needs no answer."""
-        for call_id, (server, since) in list(self._called_off.items()):
-            if time - since > ABANDON_AFTER:
-                del self._called_off[call_id]
-                self._tell(Abandoned(server, call_id))
-
-
-def _fail(call: Call, error: IpcError) -> None:
-    """Tell whoever waits. Nobody is told that nothing was done who was begun once already."""
-    if call.begun and isinstance(error, Rejected):
-        error = WorkerDied(f"its worker died before it answered, and then {error}")
-    error.stage = error.stage or call.stage
-    if not call.future.done():
-        call.future.set_exception(error)
+                    fail(call, NoWorker(f"no worker of {group.name} is up"))
 
 
 _NOT_STARTED = {

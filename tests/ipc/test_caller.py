@@ -10,7 +10,7 @@ import pytest
 
 from ipc import caller as module
 from ipc import link as link_module
-from ipc import mesh
+from ipc import mesh, verdicts
 from ipc.caller import Caller
 from ipc.clock import boot_ms
 from ipc.errors import (
@@ -192,7 +192,7 @@ async def stage(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
     monkeypatch.setattr(module, "SWEEP", 3600.0)
     monkeypatch.setattr(mesh, "REDIAL", 0.0)
     stage = Stage()
-    for each in (module, mesh):
+    for each in (module, mesh, verdicts):
         monkeypatch.setattr(each, "now", lambda: stage.time)
     stage.caller = stage.new_caller()
     yield stage

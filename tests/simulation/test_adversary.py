@@ -24,6 +24,7 @@ from virtual import Violation
 from exec_worker.service import Service
 from ipc import caller as caller_module
 from ipc import responder as responder_module
+from ipc import verdicts
 from ipc.caller import Caller
 from ipc.errors import Expired
 from ipc.flow.fate import Fate, Fates, Told
@@ -133,7 +134,7 @@ def silence_means_not_begun(patch: pytest.MonkeyPatch) -> None:
 
 
 def loss_means_not_begun(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(caller_module, "verdict", lambda *_: Expired())
+    patch.setattr(verdicts, "verdict", lambda *_: Expired())
 
 
 def a_link_that_ends_is_word_enough(patch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,109 @@
+"""What callers are told of calls whose worker is gone, or does not give up what nobody waits for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ipc.clock import now
+from ipc.errors import Rejected, WorkerDied
+from ipc.flow.fate import Fate, Fates, Told
+from ipc.flow.retry import verdict
+from ipc.journey import Journey
+from ipc.messages.lifeline import Abandoned, Suspected
+from ipc.quarantine import mark_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from ipc.call import Call
+    from ipc.errors import IpcError
+    from ipc.flow.pending import Pending
+    from ipc.messages.lifeline import Ended, FromChild
+
+ABANDON_AFTER = 0.1
+"""How long a worker may take to say that it gave up a call nobody waits for, seconds; then the supervisor is told."""
+
+
+class Verdicts:
+    """Calls between the end of a link and the word of the supervisor, and those that were called off."""
+
+    def __init__(
+        self,
+        pending: Pending[Call],
+        tell: Callable[[FromChild], object],
+        leave: Callable[[Call, IpcError], None],
+        again: Callable[[Call], None],
+    ) -> None:
+        """`tell` takes messages to the supervisor, `leave` tells a call's caller, `again` has a call sent anew."""
+        self._pending, self._tell, self._leave, self._again = pending, tell, leave, again
+        self._fates: Fates[Call] = Fates()
+        self._called_off: dict[bytes, tuple[str, float]] = {}
+
+    @property
+    def waits(self) -> bool:
+        """Whether `look` has to be called, though no call may be pending."""
+        return bool(self._called_off)
+
+    def lost(self, server: str, calls: dict[bytes, Call]) -> None:
+        """A link to `server` has ended, with these calls on it."""
+        for call_id in self._called_off.keys() & calls.keys():
+            del self._called_off[call_id]
+        waiting = [call for call in calls.values() if self._pending.peek(call.id) is call]
+        self._conclude(server, self._fates.lost(server, waiting, now()))
+
+    def ended(self, message: Ended) -> None:
+        """The supervisor says what a worker had begun that is dead."""
+        self._conclude(message.server, self._fates.ended(message))
+
+    def strand(self, journey: Journey) -> None:
+        """A pipeline's call was begun, and nobody has it any more."""
+        journey.idempotent = journey.repeatable
+        self._conclude(journey.track.by, [Told(journey, Fate.BEGUN)])
+
+    def call_off(self, call: Call, server: str) -> None:
+        """Nobody waits for `call` any more, and `server`, which has it, was told so."""
+        self._called_off[call.id] = server, now()
+
+    def gave_up(self, call: Call) -> None:
+        """Its worker has answered it, whatever it said."""
+        if self._called_off:
+            self._called_off.pop(call.id, None)
+
+    def look(self, time: float) -> None:
+        """To be called now and then: nobody waits for a word for ever, nor for a worker that does not give up.
+
+        A node may keep its whole process from hearing that its caller has left; the supervisor needs no answer.
+        """
+        if len(self._fates):
+            self._conclude("its worker", self._fates.overdue(time))
+        if self._called_off:
+            for call_id, (server, since) in list(self._called_off.items()):
+                if time - since > ABANDON_AFTER:
+                    del self._called_off[call_id]
+                    self._tell(Abandoned(server, call_id))
+
+    def _conclude(self, server: str, told: Iterable[Told[Call]]) -> None:
+        """The fate of calls that `server` had is known: they are tried again, or their callers are told."""
+        for call, fate in told:
+            if self._pending.peek(call.id) is not call:
+                continue
+            if fate is Fate.SUSPECT:
+                self._tell(Suspected(mark_of(call.meta, call.body)))
+            error = verdict(call, fate, server, call.group.budget)
+            if error is None:
+                call.seat = None
+                if isinstance(call, Journey):
+                    call.restart()
+                self._again(call)
+            else:
+                self._pending.leave(call.id)
+                self._leave(call, error)
+
+
+def fail(call: Call, error: IpcError) -> None:
+    """Tell whoever waits. Nobody is told that nothing was done who was begun once already."""
+    if call.begun and isinstance(error, Rejected):
+        error = WorkerDied(f"its worker died before it answered, and then {error}")
+    error.stage = error.stage or call.stage
+    if not call.future.done():
+        call.future.set_exception(error)
