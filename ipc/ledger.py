@@ -151,7 +151,9 @@ class Ledger:
             if (time := self._times[at // _WORD + _WHEN]) != 0:
                 ids.append(bytes(self._bytes[at : at + _ID]))
                 oldest = min(oldest, time)
-        return Begun(oldest if len(ids) == BEGUN else 0.0, tuple(ids))
+        whole = len(ids) < BEGUN
+        ids += [call.call_id for call in self.running()]  # it may run for longer than the ring goes back
+        return Begun(0.0 if whole else oldest, tuple(dict.fromkeys(ids)))
 
     def close(self) -> None:
         """Unmap it."""

@@ -7,6 +7,7 @@ that comes between two words sees two true numbers of almost the same moment.
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
 
@@ -19,9 +20,13 @@ SLOTS = PAGE // _SLOT
 
 
 def create(name: str, size: int = PAGE) -> int:
-    """A new zeroed memfd of `size` bytes, at least a page; returns its descriptor, close-on-exec."""
-    fd = os.memfd_create(f"shunter-{name}", os.MFD_CLOEXEC)
+    """A new zeroed memfd of `size` bytes, at least a page; returns its descriptor, close-on-exec.
+
+    It stays that long: were it cut short by a node, whoever reads it next would die of SIGBUS, the supervisor first.
+    """
+    fd = os.memfd_create(f"shunter-{name}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     os.ftruncate(fd, size)
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
     return fd
 
 

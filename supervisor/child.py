@@ -259,11 +259,12 @@ class Worker:
     def exited(self, process: Process) -> None:
         """Its process has ended."""
         if self._has(process):
-            running = tuple(call.call_id for call in process.ledger.running())
+            begun, running = process.ledger.begun(), tuple(call.call_id for call in process.ledger.running())
+            how = self._let_go()
             # Of several nobody can say which it was, and whoever knew which calls are frequent could have them refused.
-            alone = not self.life.verdict and len(running) == 1
-            self._home.buried(self, process.ledger.begun(), running if alone else ())
-            self._ended(self._let_go(), busy=bool(running))
+            blamed = process.crashed and not self.life.verdict and len(running) == 1
+            self._home.buried(self, begun, running if blamed else ())
+            self._ended(how, busy=bool(running))
 
     def _has(self, process: Process) -> bool:
         return self._tether is not None and self._tether.process is process

@@ -13,6 +13,7 @@ from ipc.messages.control import Done, Refused, Status, SupervisorStatus
 from ipc.messages.lifeline import Abandoned, Bootstrap, Ended, Pong, Quarantined, Suspected
 from ipc.names import TEMPLATE
 from supervisor import control, orphans, signals, sockets, spawn, statedir
+from supervisor.config import WEB
 from supervisor.environment import scrub
 from supervisor.events import Hub, LineWritten, Serving, Trouble
 from supervisor.group import Group, Seat
@@ -249,6 +250,8 @@ class _Service:
     def _heard(self, worker: Worker, message: FromChild) -> None:
         """A worker said something that is not about its own life."""
         match message:
+            case Abandoned() | Suspected() if worker.name is None or worker.name.group != WEB:
+                pass  # it could have others' calls refused or ended
             case Abandoned(server, call_id):
                 self.watchdog.abandon(server, call_id)
             case Pong():

@@ -37,6 +37,10 @@ PIPE_SIZE = 1024 * 1024
 """How much of a child's output waits while the supervisor is busy, bytes for each of two pipes."""
 PIPE_BUDGET = 32 * 1024 * 1024
 """All pipes together: beyond twice that the kernel gives this user's other programs tiny ones."""
+_FAULTS = frozenset(
+    {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE, signal.SIGSYS, signal.SIGXCPU}
+)
+"""Signals that a process brings upon itself."""
 _LEAST_PIPE = 65_536
 _REAPING = 10.0
 _USUAL = Confinement()
@@ -59,6 +63,8 @@ class Process:
     _out_of_memory: OutOfMemory
     popen: subprocess.Popen[bytes] | None = None
     """Whoever was started by exec; None: it was forked."""
+    crashed: bool = False
+    """Whether it ended by its own doing, and not by a signal somebody sent; known once it was ended."""
 
     def is_born_as(self, pid: int) -> bool:
         """Whether process `pid`, which the kernel says speaks for it, is a child of ours; it is known from then on."""
@@ -96,7 +102,9 @@ class Process:
             os.killpg(self.pid, signal.SIGKILL)
         code = _exit_code(self.pidfd) if self.popen is None else self.popen.wait(_REAPING)
         os.close(self.pidfd)
-        return in_words(code, out_of_memory=code == -signal.SIGKILL and self._out_of_memory.struck())
+        starved = code == -signal.SIGKILL and self._out_of_memory.struck()
+        self.crashed = code >= 0 or -code in _FAULTS or starved
+        return in_words(code, out_of_memory=starved)
 
 
 class Launcher:

@@ -114,7 +114,7 @@ def test_nothing_that_was_begun_is_ever_said_not_to_be(moves: list[str], before:
         was_begun = call_id in sent or int.from_bytes(call_id, "big") < before
         if was_begun:
             assert call_id in begun.ids or begun.since > 0, "it may be forgotten, but then it is known that some are"
-    assert len(begun.ids) <= BEGUN
+    assert len(begun.ids) <= BEGUN + len(rows)
     assert {running.call_id for running in ledger.running()} <= set(begun.ids)
 
 
@@ -126,6 +126,14 @@ def test_a_ring_that_went_round_says_from_when_on_it_is_whole() -> None:
     assert call(0) not in begun.ids
     assert call(1) in begun.ids
     assert begun.since > 0
+
+
+def test_what_runs_is_begun_however_long_ago_that_was() -> None:
+    ledger = Ledger(-1)
+    ledger.begin(call(9999), 1.0, 0.0)
+    for number in range(BEGUN):
+        ledger.end(ledger.begin(call(number), 1.0, 0.0))
+    assert call(9999) in ledger.begun().ids
 
 
 _WRITER = """

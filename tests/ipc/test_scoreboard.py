@@ -90,3 +90,10 @@ def test_no_number_is_ever_half_written(page: int) -> None:
         worker.communicate(b"stop")
     board.close()
     assert seen <= {255, 256}
+
+
+def test_nobody_who_has_the_page_can_cut_it_short(page: int) -> None:
+    """Its readers would die of it."""
+    for size in (0, PAGE - 1, 2 * PAGE):
+        with pytest.raises(PermissionError):
+            os.ftruncate(page, size)

@@ -83,6 +83,7 @@ class Spawned:
         self.stdout = self.stderr = -1
         self.page = Board()
         self.ledger = Ledger(-1, 1)
+        self.crashed = True
 
     def dump(self) -> None:
         """It prints nothing."""

@@ -176,5 +176,36 @@ def running_for(stage: Stage) -> float:
     return max(worker.longest for group in answer.groups for worker in group.workers)
 
 
+@pytest.mark.fault
+def test_a_call_whose_worker_somebody_killed_is_not_suspected(stage: Stage) -> None:
+    stage.behave("cpu", "waits")
+
+    async def story() -> None:
+        async with stage.running(stage.plan(), policy=RestartPolicy(base=0.01)) as live:
+            await live.sees(events.Serving)
+            (cpu,) = {note["pid"] for note in stage.notes(said="ready", name="cpu-0#1")}
+            os.kill(cpu, signal.SIGKILL)
+            await told(stage, live, "ended")
+
+    anyio.run(story)
+    (note,) = stage.notes(said="ended")
+    assert (note["begun"], note["suspects"]) == ([CALL.hex()], [])
+
+
+@pytest.mark.fault
+def test_exec_workers_have_nobody_quarantined(stage: Stage) -> None:
+    stage.behave("cpu", "lies")
+
+    async def story() -> None:
+        async with stage.running(stage.plan(groups(cpu=1, web=1))) as live:
+            await live.sees(events.Serving)
+            await live.until(lambda: stage.notes(said="ready", name="web-0#1"))
+            os.kill(next(note["pid"] for note in stage.notes(said="ready", name="web-0#1")), signal.SIGKILL)
+            await live.until(lambda: stage.notes(said="ready", name="web-0#2"))
+
+    anyio.run(story)
+    assert stage.notes(said="quarantined") == []
+
+
 async def told(stage: Stage, live: Live, what: str, count: int = 1) -> None:
     await live.until(lambda: len(stage.notes(said=what)) >= count)

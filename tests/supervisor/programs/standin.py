@@ -183,6 +183,11 @@ async def serve(  # noqa: C901, PLR0912, PLR0915 -- a table of behaviours
             ledger.end(ledger.begin(BEFORE, time.monotonic() + 60, 60.0))
             ledger.begin(CALL, time.monotonic() + 60, 60.0)
             loop.call_later(float(seconds), os._exit, 3)
+        case ["waits"]:  # for somebody who kills it while it runs something
+            ledger.begin(CALL, time.monotonic() + 60, 60.0)
+        case ["lies"]:
+            for _ in range(3):
+                parent.say(Suspected(b"mark"))
         case ["abandons", server]:
             loop.call_later(0.1, parent.say, Abandoned(server, CALL))
         case ["ask"]:
