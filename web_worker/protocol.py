@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from ipc.wire.frame import LARGE
 from web_worker.correlation import correlate
 from web_worker.responses import Problem, problem
 
@@ -54,7 +55,11 @@ class Joining:
     def write(self, data: bytes) -> None:
         """Send, or keep for a moment."""
         if self._head:
-            data, self._head = self._head + data, b""
+            head, self._head = self._head, b""
+            if len(data) >= LARGE:
+                self._transport.writelines((head, data))  # together, without being joined
+                return
+            data = head + data
         elif data[-4:] == _END_OF_HEAD and len(data) < _MAX_KEPT:
             self._head = data
             self._loop.call_soon(self._flush)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import threading
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, cast
 
 from ipc.stats import refuse
 from ipc.transport.base import CLOSE_TIME, FRAME_TIME, MAX_BACKLOG_FRAMES, WRITE_STALL
-from ipc.wire.frame import Refusal, Refuse
+from ipc.wire.frame import LARGE, Refusal, Refuse
 from ipc.wire.framing import Deframer
 
 if TYPE_CHECKING:
@@ -24,8 +25,27 @@ TICK = 1.0
 FRAME_TICKS, STALL_TICKS = int(FRAME_TIME / TICK), int(WRITE_STALL / TICK)
 
 
-class StreamCarrier(asyncio.Protocol):
+_spaces = threading.local()
+"""Where a loop receives what is not the rest of a large frame: one buffer for all its connections, read at once."""
+
+
+def _space() -> bytearray:
+    space: bytearray | None = getattr(_spaces, "space", None)
+    if space is None:
+        space = _spaces.space = bytearray(LARGE)
+    return space
+
+
+SOCKET_BUFFER = 4 * 1024 * 1024
+"""How much of what one end says a Unix socket may hold, bytes, if frames are so large. The kernel grants no more than
+`net.core.wmem_max`."""
+
+
+class StreamCarrier(asyncio.BufferedProtocol):
     """One end of a connection, a protocol for the loop's transport.
+
+    Small frames are received many at a time and cut out of what came. What is missing of a large one is received into
+    the frame's own buffer: the kernel's copy is the only one.
 
     With a `lock`, `write` may be called from any thread that holds it, and writes to the socket at once instead of
     waking the loop: half the price of a reply. What the socket does not take is handed to the loop, and until that is
@@ -36,6 +56,9 @@ class StreamCarrier(asyncio.Protocol):
         self._end = end
         self._lock = lock
         self._deframer = Deframer(largest)
+        self._space = _space()
+        self._space_view = memoryview(self._space)
+        self._rest_of_frame: memoryview | None = None
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._fd = -1
@@ -72,8 +95,24 @@ class StreamCarrier(asyncio.Protocol):
         self._closing = True
         cast("asyncio.Transport", transport).abort()
 
+    def get_buffer(self, sizehint: int) -> bytearray | memoryview:  # noqa: ARG002 - how much may come is known here
+        """Where to put what has come."""
+        self._rest_of_frame = room = self._deframer.room()
+        return self._space if room is None else room
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """So many bytes came."""
+        if self._rest_of_frame is None:
+            self.data_received(self._space_view[:nbytes].tobytes())
+            return
+        self._rest_of_frame = None
+        frame = self._deframer.filled(nbytes)
+        if frame is not None and not self._closing:
+            self._reading = 0
+            self._end.received(frame)
+
     def data_received(self, data: bytes) -> None:
-        """Bytes came."""
+        """These bytes came."""
         try:
             for frame in self._deframer.feed(data):
                 if self._closing:
@@ -209,6 +248,12 @@ class StreamCarrier(asyncio.Protocol):
         """Accept larger frames; see `Carrier`."""
         self._deframer.limit = largest
         self._most = MAX_BACKLOG_FRAMES * largest
+        sock = None if self._transport is None else self._transport.get_extra_info("socket")
+        if sock is not None and sock.family == socket.AF_UNIX:
+            # So that a frame need not go in many small parts. TCP finds its own size, unless it is told one.
+            size = min(largest, SOCKET_BUFFER)
+            if size > sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
 
     def close(self) -> None:
         """End the connection once everything is written.

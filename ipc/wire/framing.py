@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ipc.wire.frame import PREFIX, Refusal, Refuse
+from ipc.wire.frame import LARGE, PREFIX, Refusal, Refuse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,6 +18,7 @@ class Deframer:
 
     A frame that arrives whole is returned as a slice of what arrived. One that does not is gathered in a buffer of its
     own announced size, made only after that size was found to be within `limit`: nothing grows or is copied twice.
+    What is missing of a large one can be received right into its place: `room`, `filled`.
     """
 
     __slots__ = ("_buffer", "_filled", "_head", "limit", "minimum")
@@ -57,6 +58,22 @@ class Deframer:
             yield data[at : at + size]
             at += size
         self._head = data[at:]
+
+    def room(self) -> memoryview | None:
+        """Where the rest of the frame at hand belongs if that is much; None: receive elsewhere and `feed` it."""
+        buffer = self._buffer
+        if buffer is None or len(buffer) - self._filled < LARGE:
+            return None
+        return memoryview(buffer)[self._filled :]
+
+    def filled(self, count: int) -> bytearray | None:
+        """So many bytes were received into `room`; returns the frame if it is whole now."""
+        buffer = self._buffer
+        self._filled += count
+        if buffer is None or self._filled < len(buffer):
+            return None
+        self._buffer = None
+        return buffer
 
     def _fill(self, buffer: bytearray, data: bytes, at: int) -> int:
         taken = min(len(buffer) - self._filled, len(data) - at)

@@ -19,7 +19,7 @@ import arena
 from arena import CALL, NOW, TERMS
 
 from ipc.messages.calls import Kind
-from ipc.wire.frame import Refuse
+from ipc.wire.frame import LARGE, Refuse
 from ipc.wire.framing import Deframer
 from ipc.wire.signing import Alg
 
@@ -163,6 +163,28 @@ def deframed(chunks: Iterator[bytes], limit: int) -> tuple[list[bytes], str, boo
         for chunk in chunks:
             for frame in deframer.feed(chunk):
                 assert len(frame) <= limit
+                frames.append(bytes(frame))
+    except Refuse as refused:
+        return frames, refused.reason.value, False
+    return frames, "", deframer.partial
+
+
+def received(data: bytes, rng: random.Random, limit: int) -> tuple[list[bytes], str, bool]:
+    """The same, read as a carrier reads: the rest of a large frame goes right into its place."""
+    deframer, frames, at = Deframer(limit), list[bytes](), 0
+    try:
+        while at < len(data):
+            room = deframer.room()
+            assert room is None or len(room) <= limit
+            most = LARGE if room is None else len(room)
+            piece = data[at : at + min(rng.choice([1, 3, 5, 1000, LARGE, 3 * LARGE]), most)]
+            at += len(piece)
+            if room is None:
+                for whole in deframer.feed(piece):
+                    frames.append(bytes(whole))  # each by itself: those before a refusal count
+                continue
+            room[: len(piece)] = piece
+            if (frame := deframer.filled(len(piece))) is not None:
                 frames.append(bytes(frame))
     except Refuse as refused:
         return frames, refused.reason.value, False

@@ -8,9 +8,9 @@ import tracemalloc
 
 import pytest
 from arena import SOAK
-from fuzzing import Target, answer, corpus, deframed, in_pieces, mutant, stream, targets
+from fuzzing import Target, answer, corpus, deframed, in_pieces, mutant, received, stream, targets
 
-from ipc.wire.frame import Refusal
+from ipc.wire.frame import LARGE, Refusal
 
 pytestmark = pytest.mark.soak
 MUTANTS = 2_000 * SOAK
@@ -68,6 +68,13 @@ def test_a_stream_means_the_same_however_it_is_cut() -> None:
         assert deframed((bytes([byte]) for byte in data), LIMIT) == whole, seed
         assert deframed(in_pieces(data, rng), LIMIT) == whole, seed
         assert whole[1] in {"", "short", "too_large"}
+
+
+def test_a_stream_of_large_frames_means_the_same_however_it_is_received() -> None:
+    for seed in range(60 * SOAK):
+        rng = random.Random(seed)
+        data = stream(rng, 4 * LARGE)
+        assert received(data, rng, 4 * LARGE) == deframed(iter([data]), 4 * LARGE), seed
 
 
 def test_a_stream_of_lies_sets_no_memory_aside() -> None:

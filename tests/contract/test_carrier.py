@@ -23,7 +23,8 @@ from hypothesis import strategies as st
 from ipc.stats import refusals
 from ipc.transport import memory, stream, tcp, unix
 from ipc.transport.base import MAX_BACKLOG_FRAMES
-from ipc.wire.frame import Refusal
+from ipc.wire.frame import LARGE, Refusal
+from ipc.wire.framing import Deframer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -454,6 +455,43 @@ async def test_a_frame_that_comes_byte_by_byte_ends_the_link(kind: str, far_loop
                 break
         await until(near.over.is_set)
         assert near.frames == []
+
+
+@pytest.mark.usefixtures("_ticking")
+@pytest.mark.parametrize("kind", ACCEPTED)
+async def test_nor_does_a_large_frame_that_comes_a_little_at_a_time(kind: str, far_loop: Far) -> None:
+    largest = 1024 * 1024
+    async with pair(kind, far_loop, largest) as (near, far):
+        raw(far, far_loop, framed(bytes(largest))[: largest // 2])
+        for _ in range(10 * stream.FRAME_TICKS):
+            raw(far, far_loop, bytes(100))
+            await turns(0.5)
+            if near.over.is_set():
+                break
+        await until(near.over.is_set)
+        assert near.frames == []
+
+
+@pytest.mark.parametrize("kind", STREAMS)
+async def test_large_frames_are_read_into_their_own_memory(
+    kind: str, far_loop: Far, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All but what came with their lengths, and the little at their ends that may have others behind it."""
+    fed: list[int] = []
+    feed = Deframer.feed
+
+    def watched(self: Deframer, data: bytes) -> Iterator[bytes | bytearray]:
+        fed.append(len(data))
+        return feed(self, data)
+
+    monkeypatch.setattr(Deframer, "feed", watched)
+    frames = numbered(5, 1024 * 1024)
+    async with pair(kind, far_loop, 1024 * 1024) as (near, far):
+        near.write(*frames)
+        await until(lambda: len(far.frames) == len(frames))
+        assert far.frames == frames
+    assert max(fed) <= LARGE
+    assert sum(fed) <= 2 * LARGE * (len(frames) + 1)
 
 
 @pytest.mark.usefixtures("_ticking")

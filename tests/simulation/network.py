@@ -168,7 +168,18 @@ class Side(asyncio.Transport):
         sender.unread -= len(piece)
         if sender.process.alive and (sender.kept or sender.closing):
             sender.process.post(sender._push)
-        self.protocol.data_received(piece)
+        self._deliver(piece)
+
+    def _deliver(self, piece: bytes) -> None:
+        """As a loop does: into the protocol's own buffer, if it has one."""
+        if not isinstance(self.protocol, asyncio.BufferedProtocol):
+            self.protocol.data_received(piece)
+            return
+        while piece and not self.closing:
+            room = memoryview(self.protocol.get_buffer(-1))
+            count = min(len(room), len(piece))
+            room[:count], piece = piece[:count], piece[count:]
+            self.protocol.buffer_updated(count)
 
     def be_reset(self) -> None:
         """The kernel says that there is nobody: what has not been read is lost."""

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 import uvicorn
 
+from ipc.wire.frame import LARGE
 from web_worker import responses, whole
+from web_worker.protocol import Joining
 
 REQUESTS = {
     "keep-alive": b"GET / HTTP/1.1\r\nhost: a\r\n\r\nGET / HTTP/1.1\r\nhost: a\r\n\r\n",
@@ -73,3 +75,31 @@ def test_what_is_no_uvicorn_request_takes_the_ordinary_way() -> None:
     async def send(_message: Any) -> None: ...
 
     assert whole.cycle_of(send) is None
+
+
+class Wire:
+    """A transport that notes what is written together."""
+
+    def __init__(self) -> None:
+        self.written: list[tuple[Any, ...]] = []
+
+    def write(self, data: Any) -> None:
+        self.written.append((data,))
+
+    def writelines(self, parts: Any) -> None:
+        self.written.append(tuple(parts))
+
+    def is_closing(self) -> bool:
+        return False
+
+
+def test_a_large_body_goes_with_its_head_and_is_not_copied() -> None:
+    loop, head, body = asyncio.new_event_loop(), b"HTTP/1.1 200 OK\r\n\r\n", memoryview(bytes(LARGE))
+    for data in (body, b"small"):
+        wire = Wire()
+        joining = Joining(wire, loop)  # type: ignore[arg-type]
+        joining.write(head)
+        joining.write(data)  # type: ignore[arg-type]
+        assert wire.written == ([(head, body)] if data is body else [(head + b"small",)])
+        assert data is not body or wire.written[0][1] is body
+    loop.close()

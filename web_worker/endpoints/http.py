@@ -234,15 +234,16 @@ def _unsupported(content_type: bytes) -> UnsupportedMediaType:
 
 
 async def _gather(receive: Receive, first: bytes, most: int) -> bytes:
-    """The rest of a body that comes in pieces, into one buffer."""
-    buffer = bytearray(first)
-    more = True
+    """The whole of a body that comes in pieces, joined once."""
+    pieces, size, more = [first], len(first), True
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise Cancelled("the client went away while it was sending")
-        buffer += message.get("body", b"")
-        if len(buffer) > most:
+        piece = message.get("body", b"")
+        pieces.append(piece)
+        size += len(piece)
+        if size > most:
             raise TooLarge(f"the body has more than {most} bytes")
         more = message.get("more_body", False)
-    return bytes(buffer)
+    return b"".join(pieces)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import tracemalloc
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipc.wire.frame import PREFIX, Refusal, Refuse
+from ipc.wire.frame import LARGE, PREFIX, Refusal, Refuse
 from ipc.wire.framing import Deframer
+
+if TYPE_CHECKING:
+    from random import Random
 
 LIMIT = 300
 
@@ -91,3 +95,56 @@ def test_a_frame_in_pieces_is_gathered_in_a_buffer_of_its_size() -> None:
     (frame,) = deframer.feed(whole[50:])
     assert isinstance(frame, bytearray)
     assert len(frame) == 200
+
+
+PIECES = st.lists(st.integers(1, 2 * LARGE), max_size=40)
+
+
+def received(deframer: Deframer, stream: bytes, sizes: list[int], space: int) -> list[bytes]:
+    """What a carrier does: whatever comes is read into `room`, or into a space of its own and fed."""
+    frames, at, reads = [], 0, iter(sizes)
+    while at < len(stream):
+        room = deframer.room()
+        count = min(next(reads, len(stream)), space if room is None else len(room), len(stream) - at)
+        piece, at = stream[at : at + count], at + count
+        if room is None:
+            frames += map(bytes, deframer.feed(piece))
+        else:
+            room[:count] = piece
+            frame = deframer.filled(count)
+            frames += [] if frame is None else [bytes(frame)]
+    return frames
+
+
+@given(st.lists(st.integers(1, 4 * LARGE), max_size=5), PIECES, st.sampled_from([1000, LARGE]), st.randoms())
+def test_large_frames_come_out_too_however_the_stream_is_cut(
+    sizes: list[int], reads: list[int], space: int, rng: Random
+) -> None:
+    frames = [rng.randbytes(size) for size in sizes]
+    deframer = Deframer(4 * LARGE)
+    assert received(deframer, b"".join(map(framed, frames)), reads, space) == frames
+    assert not deframer.partial
+    assert deframer.room() is None
+
+
+@given(st.integers(1, 2 * LARGE), st.one_of(st.just(0), st.integers(2 * LARGE + 1, 2**32 - 1)), PIECES)
+def test_a_length_that_lies_behind_a_large_frame_is_refused(size: int, told: int, reads: list[int]) -> None:
+    deframer = Deframer(2 * LARGE)
+    genuine = framed(bytes(size))
+    with pytest.raises(Refuse):
+        received(deframer, genuine + PREFIX.pack(told) + bytes(LARGE), reads, LARGE)
+    assert deframer.room() is None  # nothing was made for it
+
+
+def test_only_what_is_missing_of_a_frame_is_room() -> None:
+    """A byte more would be the next frame's."""
+    deframer = Deframer(4 * LARGE)
+    assert deframer.room() is None
+    assert list(deframer.feed(framed(bytes(3 * LARGE))[: 4 + LARGE])) == []
+    assert len(deframer.room()) == 2 * LARGE
+    assert deframer.filled(LARGE) is None
+    assert len(deframer.room()) == LARGE
+    assert deframer.filled(1) is None
+    assert deframer.room() is None  # the little that is left may come with frames behind it
+    (frame,) = deframer.feed(bytes(LARGE - 1))
+    assert len(frame) == 3 * LARGE
