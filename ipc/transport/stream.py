@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import threading
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, cast
 
 from ipc.stats import refuse
 from ipc.transport.base import CLOSE_TIME, FRAME_TIME, MAX_BACKLOG_FRAMES, WRITE_STALL
-from ipc.wire.frame import LARGE, Refusal, Refuse
+from ipc.wire.frame import Refusal, Refuse
 from ipc.wire.framing import Deframer
 
 if TYPE_CHECKING:
@@ -25,27 +24,13 @@ TICK = 1.0
 FRAME_TICKS, STALL_TICKS = int(FRAME_TIME / TICK), int(WRITE_STALL / TICK)
 
 
-_spaces = threading.local()
-"""Where a loop receives what is not the rest of a large frame: one buffer for all its connections, read at once."""
-
-
-def _space() -> bytearray:
-    space: bytearray | None = getattr(_spaces, "space", None)
-    if space is None:
-        space = _spaces.space = bytearray(LARGE)
-    return space
-
-
 SOCKET_BUFFER = 4 * 1024 * 1024
 """How much of what one end says a Unix socket may hold, bytes, if frames are so large. The kernel grants no more than
 `net.core.wmem_max`."""
 
 
-class StreamCarrier(asyncio.BufferedProtocol):
+class StreamCarrier(asyncio.Protocol):
     """One end of a connection, a protocol for the loop's transport.
-
-    Small frames are received many at a time and cut out of what came. What is missing of a large one is received into
-    the frame's own buffer: the kernel's copy is the only one.
 
     With a `lock`, `write` may be called from any thread that holds it, and writes to the socket at once instead of
     waking the loop: half the price of a reply. What the socket does not take is handed to the loop, and until that is
@@ -56,9 +41,6 @@ class StreamCarrier(asyncio.BufferedProtocol):
         self._end = end
         self._lock = lock
         self._deframer = Deframer(largest)
-        self._space = _space()
-        self._space_view = memoryview(self._space)
-        self._rest_of_frame: memoryview | None = None
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._fd = -1
@@ -95,24 +77,8 @@ class StreamCarrier(asyncio.BufferedProtocol):
         self._closing = True
         cast("asyncio.Transport", transport).abort()
 
-    def get_buffer(self, sizehint: int) -> bytearray | memoryview:  # noqa: ARG002 - how much may come is known here
-        """Where to put what has come."""
-        self._rest_of_frame = room = self._deframer.room()
-        return self._space if room is None else room
-
-    def buffer_updated(self, nbytes: int) -> None:
-        """So many bytes came."""
-        if self._rest_of_frame is None:
-            self.data_received(self._space_view[:nbytes].tobytes())
-            return
-        self._rest_of_frame = None
-        frame = self._deframer.filled(nbytes)
-        if frame is not None and not self._closing:
-            self._reading = 0
-            self._end.received(frame)
-
     def data_received(self, data: bytes) -> None:
-        """These bytes came."""
+        """Bytes came."""
         try:
             for frame in self._deframer.feed(data):
                 if self._closing:
@@ -125,6 +91,23 @@ class StreamCarrier(asyncio.BufferedProtocol):
         else:
             if self._ticker is None and self._lock is not None and self._deframer.partial:
                 self._start_ticking()
+            if self._deframer.room is not None and not self._closing:
+                self._listen(_Rest(self, self._deframer))
+
+    def filled(self, frame: bytearray | None) -> None:
+        """More of a large frame came into its place, or all of it."""
+        if frame is not None and not self._closing:
+            self._reading = 0
+            self._end.received(frame)
+        if self._deframer.room is None:
+            self._listen(self)
+
+    def _listen(self, protocol: asyncio.BaseProtocol) -> None:
+        """Have what comes received in another way from now on."""
+        if self._transport is not None:
+            self._transport.pause_reading()  # a loop may look only when it begins to read
+            self._transport.set_protocol(protocol)
+            self._transport.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - however it ended, it ended
         """The connection is gone."""
@@ -330,6 +313,27 @@ class StreamCarrier(asyncio.BufferedProtocol):
             self.abort()
         elif partial or waiting:
             self._tick_again()
+
+
+class _Rest(asyncio.BufferedProtocol):
+    """Stands in for a carrier while what is missing of a large frame is received into the frame's own memory.
+
+    Only then: to ask where the bytes are to go costs small frames more than to copy them.
+    """
+
+    def __init__(self, carrier: StreamCarrier, deframer: Deframer) -> None:
+        self._carrier, self._deframer = carrier, deframer
+        self.connection_lost, self.resume_writing = carrier.connection_lost, carrier.resume_writing  # type: ignore[method-assign]
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - it may be more, and never less than is missing
+        """The frame's own memory, and not a byte more."""
+        room = self._deframer.room
+        assert room is not None  # noqa: S101 - while there is none, this does not listen
+        return room
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """So many bytes came."""
+        self._carrier.filled(self._deframer.filled(nbytes))
 
 
 def _lasting(part: bytes | memoryview) -> bytes | memoryview:

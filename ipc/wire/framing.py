@@ -21,7 +21,7 @@ class Deframer:
     What is missing of a large one can be received right into its place: `room`, `filled`.
     """
 
-    __slots__ = ("_buffer", "_filled", "_head", "limit", "minimum")
+    __slots__ = ("_buffer", "_filled", "_head", "limit", "minimum", "room")
 
     def __init__(self, limit: int, minimum: int = 1) -> None:
         self.limit = limit
@@ -29,6 +29,8 @@ class Deframer:
         self._head = _NOTHING  # up to three bytes of a length
         self._buffer: bytearray | None = None
         self._filled = 0
+        self.room: memoryview | None = None
+        """Where the rest of the frame at hand belongs if that is much; None: receive elsewhere and `feed` it."""
 
     def feed(self, data: bytes) -> Iterator[bytes | bytearray]:
         """Take what arrived and yield the frames it completes; Refuse for a length out of bounds.
@@ -59,17 +61,10 @@ class Deframer:
             at += size
         self._head = data[at:]
 
-    def room(self) -> memoryview | None:
-        """Where the rest of the frame at hand belongs if that is much; None: receive elsewhere and `feed` it."""
-        buffer = self._buffer
-        if buffer is None or len(buffer) - self._filled < LARGE:
-            return None
-        return memoryview(buffer)[self._filled :]
-
     def filled(self, count: int) -> bytearray | None:
         """So many bytes were received into `room`; returns the frame if it is whole now."""
         buffer = self._buffer
-        self._filled += count
+        self._advance(count)
         if buffer is None or self._filled < len(buffer):
             return None
         self._buffer = None
@@ -78,8 +73,14 @@ class Deframer:
     def _fill(self, buffer: bytearray, data: bytes, at: int) -> int:
         taken = min(len(buffer) - self._filled, len(data) - at)
         buffer[self._filled : self._filled + taken] = memoryview(data)[at : at + taken]
-        self._filled += taken
+        self._advance(taken)
         return at + taken
+
+    def _advance(self, count: int) -> None:
+        self._filled += count
+        if self._buffer is not None:
+            large = len(self._buffer) - self._filled >= LARGE
+            self.room = memoryview(self._buffer)[self._filled :] if large else None
 
     @property
     def partial(self) -> bool:

@@ -174,7 +174,7 @@ def received(data: bytes, rng: random.Random, limit: int) -> tuple[list[bytes], 
     deframer, frames, at = Deframer(limit), list[bytes](), 0
     try:
         while at < len(data):
-            room = deframer.room()
+            room = deframer.room
             assert room is None or len(room) <= limit
             most = LARGE if room is None else len(room)
             piece = data[at : at + min(rng.choice([1, 3, 5, 1000, LARGE, 3 * LARGE]), most)]

@@ -76,6 +76,13 @@ class Side(asyncio.Transport):
     def writelines(self, parts: Any) -> None:
         self.write(b"".join(parts))
 
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self.protocol = protocol
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
     def write_eof(self) -> None:
         self.eof_asked = True
         self._push()
@@ -172,11 +179,11 @@ class Side(asyncio.Transport):
 
     def _deliver(self, piece: bytes) -> None:
         """As a loop does: into the protocol's own buffer, if it has one."""
-        if not isinstance(self.protocol, asyncio.BufferedProtocol):
-            self.protocol.data_received(piece)
-            return
         while piece and not self.closing:
-            room = memoryview(self.protocol.get_buffer(-1))
+            if not isinstance(self.protocol, asyncio.BufferedProtocol):
+                self.protocol.data_received(piece)
+                return
+            room = self.protocol.get_buffer(-1)
             count = min(len(room), len(piece))
             room[:count], piece = piece[:count], piece[count:]
             self.protocol.buffer_updated(count)

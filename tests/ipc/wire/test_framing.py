@@ -104,7 +104,7 @@ def received(deframer: Deframer, stream: bytes, sizes: list[int], space: int) ->
     """What a carrier does: whatever comes is read into `room`, or into a space of its own and fed."""
     frames, at, reads = [], 0, iter(sizes)
     while at < len(stream):
-        room = deframer.room()
+        room = deframer.room
         count = min(next(reads, len(stream)), space if room is None else len(room), len(stream) - at)
         piece, at = stream[at : at + count], at + count
         if room is None:
@@ -124,7 +124,7 @@ def test_large_frames_come_out_too_however_the_stream_is_cut(
     deframer = Deframer(4 * LARGE)
     assert received(deframer, b"".join(map(framed, frames)), reads, space) == frames
     assert not deframer.partial
-    assert deframer.room() is None
+    assert deframer.room is None
 
 
 @given(st.integers(1, 2 * LARGE), st.one_of(st.just(0), st.integers(2 * LARGE + 1, 2**32 - 1)), PIECES)
@@ -133,18 +133,18 @@ def test_a_length_that_lies_behind_a_large_frame_is_refused(size: int, told: int
     genuine = framed(bytes(size))
     with pytest.raises(Refuse):
         received(deframer, genuine + PREFIX.pack(told) + bytes(LARGE), reads, LARGE)
-    assert deframer.room() is None  # nothing was made for it
+    assert deframer.room is None  # nothing was made for it
 
 
 def test_only_what_is_missing_of_a_frame_is_room() -> None:
     """A byte more would be the next frame's."""
     deframer = Deframer(4 * LARGE)
-    assert deframer.room() is None
+    assert deframer.room is None
     assert list(deframer.feed(framed(bytes(3 * LARGE))[: 4 + LARGE])) == []
-    assert len(deframer.room()) == 2 * LARGE
+    assert len(deframer.room) == 2 * LARGE
     assert deframer.filled(LARGE) is None
-    assert len(deframer.room()) == LARGE
+    assert len(deframer.room) == LARGE
     assert deframer.filled(1) is None
-    assert deframer.room() is None  # the little that is left may come with frames behind it
+    assert deframer.room is None  # the little that is left may come with frames behind it
     (frame,) = deframer.feed(bytes(LARGE - 1))
     assert len(frame) == 3 * LARGE
