@@ -3,7 +3,7 @@ PYTHON ?= python3
 PORT ?= 8000
 BIN := .venv/bin
 
-.PHONY: setup run test check bench soak mutants docs lock clean
+.PHONY: setup run test check bench bench-peers soak mutants docs lock clean
 setup: .venv/.done
 
 .venv/.done: requirements.lock pyproject.toml
@@ -30,6 +30,17 @@ check: setup
 bench: setup
 	$(BIN)/python benchmarks/run.py
 
+PEERS := benchmarks/peers/.venv
+
+# Beside ProcessPoolExecutor, LitServe and Gunicorn, which have an environment of their own.
+bench-peers: setup $(PEERS)/.done
+	$(BIN)/python benchmarks/peers.py
+
+$(PEERS)/.done: benchmarks/peers/requirements.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
 # The long forms of the fault tests and simulations: minutes, not seconds.
 soak: setup
 	SHUNTER_SOAK=14 $(BIN)/pytest -n 2 --dist worksteal -q -m "fault or soak" --timeout 1800
@@ -45,6 +56,9 @@ lock:
 	$(BIN)/python -m pip install --quiet uv
 	UV_PYTHON_DOWNLOADS=never $(BIN)/uv pip compile pyproject.toml --extra dev --universal --generate-hashes \
 		--no-header --no-annotate --no-emit-index-url --no-emit-find-links -q -o requirements.lock
+	UV_PYTHON_DOWNLOADS=never $(BIN)/uv pip compile benchmarks/peers/requirements.in -c requirements.lock --universal \
+		--generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links -q \
+		-o benchmarks/peers/requirements.txt
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv $(PEERS) .mypy_cache .ruff_cache .pytest_cache .hypothesis
