@@ -125,9 +125,9 @@ def main() -> None:
             "",
             (
                 f"{datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}, {cores} cores, load average "
-                f"{load:.1f} before the start, {'wrk' if have_wrk() else 'a Python client'} for throughputs. Each trial "
-                f"{given.rounds} times, echo {given.rounds * TRIALS[echo]} times. Shunter {version('shunter')}, "
-                f"{versions()}."
+                f"{load:.1f} before the start, {'wrk' if have_wrk() else 'a Python client'} for throughputs. "
+                f"Each trial {given.rounds} times, echo {given.rounds * TRIALS[echo]} times. "
+                f"Shunter {version('shunter')}, {versions()}."
             ),
             "",
             *table(found),
