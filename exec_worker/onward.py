@@ -10,6 +10,7 @@ from ipc.caller import Caller
 from ipc.clock import now
 from ipc.errors import BadResult, CallTimeout, Cancelled, Expired, IpcError, Rejected, StageUnreached, TooLarge
 from ipc.messages.calls import FailureMeta, ForwardedMeta, Kind, encode_meta, sentence
+from ipc.messages.lifeline import Moved
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,8 +70,13 @@ class Onward(Caller):
         connect: Connect,
         tell: Callable[[FromChild], object],
     ) -> None:
+        def links(message: FromChild) -> None:
+            # Who is to be ended or refused is for web workers to say, and the supervisor hears it from nobody else.
+            if isinstance(message, Moved):
+                tell(message)
+
         super().__init__(
-            me, terms._replace(client="exec"), limits, settings.forwards, connect, tell, settings.repeatable
+            me, terms._replace(client="exec"), limits, settings.forwards, connect, links, settings.repeatable
         )
         self._outbound: dict[bytes, Outbound] = {}
 

@@ -243,6 +243,8 @@ class Caller:
         lost, peer.outstanding = peer.outstanding, {}
         self._mesh.ended(peer)
         self._verdicts.lost(peer.spec.name, lost)
+        if self._sweeper is None and self._verdicts.waits:
+            self._sweeper = self._loop.call_later(SWEEP, self._sweep)
 
     # -- inside
 
@@ -337,7 +339,9 @@ class Caller:
         """The call has left the table; tell its future, and the queue if it was there."""
         if call.seat is None:
             call.group.dispatch.withdraw(call)
-        call.body = b""  # it may stay in the queue or with its worker for a while, and is not counted any more
+            call.body = b""  # its place in the queue may stay for a while, and it is not counted there any more
+        # One that was sent keeps its body until its worker has answered, so that it can be suspected of the worker's
+        # death. That many are no more than the rooms of the workers, each of `max_payload` at most.
         fail(call, error)
 
     def _call_off(self, call: Call) -> str | None:

@@ -42,14 +42,13 @@ class Verdicts:
     @property
     def waits(self) -> bool:
         """Whether `look` has to be called, though no call may be pending."""
-        return bool(self._called_off)
+        return bool(self._called_off) or len(self._fates) > 0
 
     def lost(self, server: str, calls: dict[bytes, Call]) -> None:
         """A link to `server` has ended, with these calls on it."""
         for call_id in self._called_off.keys() & calls.keys():
             del self._called_off[call_id]
-        waiting = [call for call in calls.values() if self._pending.peek(call.id) is call]
-        self._conclude(server, self._fates.lost(server, waiting, now()))
+        self._conclude(server, self._fates.lost(server, calls.values(), now()))
 
     def ended(self, message: Ended) -> None:
         """The supervisor says what a worker had begun that is dead."""
@@ -85,10 +84,10 @@ class Verdicts:
     def _conclude(self, server: str, told: Iterable[Told[Call]]) -> None:
         """The fate of calls that `server` had is known: they are tried again, or their callers are told."""
         for call, fate in told:
+            if fate is Fate.SUSPECT:  # nobody gets out of it by leaving early
+                self._tell(Suspected(mark_of(call.meta, call.body)))
             if self._pending.peek(call.id) is not call:
                 continue
-            if fate is Fate.SUSPECT:
-                self._tell(Suspected(mark_of(call.meta, call.body)))
             error = verdict(call, fate, server, call.group.budget)
             if error is None:
                 call.seat = None

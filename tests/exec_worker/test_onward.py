@@ -33,6 +33,7 @@ from ipc.messages.calls import (
 from ipc.messages.calls import Stage as Following
 from ipc.messages.lifeline import Ended, ExecSettings, Peer, Peers
 from ipc.names import WorkerName, new_call_id
+from ipc.verdicts import ABANDON_AFTER
 from ipc.wire.keys import leaf_key
 
 if TYPE_CHECKING:
@@ -163,6 +164,20 @@ async def test_a_death_is_told_with_the_stage(stage: Stage, origin: Origin) -> N
     stage.caller.fate(Ended(B, (call.id,), 0.0))
     (failure,) = await failures(origin)
     assert (failure.code, failure.stage) == ("worker_died", "shop.train")
+
+
+async def test_it_accuses_nobody_for_that_is_for_web_workers_to_do(stage: Stage, origin: Origin) -> None:
+    (gpu,) = await stage.up(B)
+    call = await stage.forward(origin)
+    stage.caller.fate(Ended(B, (call.id,), 0.0, (call.id,)))
+    gpu.link.abort()
+    assert [failure.code for failure in await failures(origin)] == ["worker_died"]
+    await stage.up(B2)
+    call = await stage.forward(origin)
+    stage.caller.call_off(origin, call.id)  # type: ignore[attr-defined]
+    await asyncio.sleep(ABANDON_AFTER + 0.01)
+    stage.caller._sweep()
+    assert (stage.said, len(stage.moved)) == ([], 2)
 
 
 async def test_what_its_origin_calls_off_is_called_off_there(stage: Stage, origin: Origin) -> None:

@@ -8,6 +8,7 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
+from scene import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,6 +74,18 @@ async def test_a_request_that_kills_its_worker_is_refused_after_the_second_time(
     assert (await crowd.ask("/quick")).code == "done"
     await scene.until_full()
     assert len(scene.events("WorkerSpawned")) == spawned + 2
+    assert scene.violations() == []
+
+
+async def test_and_leaving_before_it_does_is_no_way_around_that(scene: Scene) -> None:
+    crowd = scene.crowd()
+    spawned = len(scene.events("WorkerSpawned"))
+    for more in (1, 2):
+        assert (await crowd.ask("/spite?dose=10", leave_after=0.3)).code == "left"
+        await eventually(lambda more=more: len(scene.events("WorkerSpawned")) >= spawned + more)
+    await asyncio.sleep(0.2)  # until all have heard of it
+    assert (await crowd.ask("/spite?dose=10")).code == "quarantined"
+    assert (await crowd.ask("/quick")).code == "done"
     assert scene.violations() == []
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -37,6 +38,7 @@ from ipc.messages.calls import FailureMeta, Flag, Kind, NotStarted, NotStartedMe
 from ipc.messages.lifeline import Abandoned, Ended, Limits, Moved, Peer, Peers, Quarantined, Suspected
 from ipc.names import WorkerName, new_call_id, parse_worker
 from ipc.priority import HIGH, LOW
+from ipc.quarantine import mark_of
 from ipc.transport.memory import connect
 from ipc.wire.frame import NO_CALL, Refusal
 from ipc.wire.keys import leaf_key, root_for_epoch, server_secret
@@ -966,6 +968,56 @@ async def test_a_call_that_a_worker_crashed_of_is_told_of_and_the_like_of_it_ref
         await settled()
     stage.later(61.0)
     stage.call(body=b"poison")
+
+
+@pytest.mark.parametrize("left", ["hung up", "timed out"])
+@pytest.mark.parametrize("when", ["before the link ended", "before the word came", "after the word came"])
+async def test_a_caller_that_leaves_early_does_not_get_its_call_out_of_suspicion(
+    stage: Stage, left: str, when: str
+) -> None:
+    def leave() -> None:
+        if left == "hung up":
+            stage.caller.cancel(call)
+        else:
+            stage.later(0.2)
+
+    (one,) = await stage.up("cpu-0#1")
+    call = stage.call(body=b"poison", timeout=0.15)
+    await settled()
+    stage.tell()
+    if when == "before the link ended":
+        leave()
+    if when == "after the word came":  # and before the link ended
+        died(stage, one, call.id, suspects=(call.id,))
+        leave()
+    await lose(stage, one)
+    if when == "before the word came":
+        leave()
+    if when != "after the word came":
+        died(stage, one, call.id, suspects=(call.id,))
+    assert outcome(call) is (Cancelled if left == "hung up" else CallTimeout)
+    (suspected,) = stage.said
+    assert suspected == Suspected(mark_of(call.meta, b"poison"))
+
+
+async def test_what_nobody_waits_for_is_kept_no_longer_than_its_worker_has_it(stage: Stage) -> None:
+    (worker,) = await stage.up("cpu-0#1")
+    sent, waiting, lost = stage.call(body=b"sent"), stage.call(body=b"waits"), stage.call(body=b"lost")
+    await settled()
+    for call in (sent, waiting):
+        stage.caller.cancel(call)
+    assert (sent.body, waiting.body) == (b"sent", b"")
+    worker.not_started(sent.id, NotStarted.CANCELLED)
+    await settled()
+    stage.caller.cancel(lost)
+    gone = [weakref.ref(sent.future), weakref.ref(lost.future)]
+    stage.tell()
+    await lose(stage, worker)
+    del call, sent
+    assert gone[0]() is None
+    stage.later(PATIENCE + 0.1)
+    del lost
+    assert gone[1]() is None, "nobody said what became of it, and nobody waits for that"
 
 
 async def test_the_supervisor_hears_of_a_call_that_its_worker_does_not_give_up(stage: Stage) -> None:

@@ -172,6 +172,14 @@ def poison(dose: str) -> str:
 
 
 @node
+def spite(dose: str) -> str:
+    """The same, once nobody waits for it any more."""
+    with suppress(BaseException):
+        time.sleep(5)
+    return poison(dose)
+
+
+@node
 def abort(ticket: str) -> str:
     with effect(ticket):
         os.abort()
