@@ -136,7 +136,7 @@ class Caller:
         if group.empty_since is not None and time - group.empty_since > NO_WORKER_PATIENCE:
             raise NoWorker(f"no worker of {group.name} is up")
         if self._quarantine:
-            self._quarantine.check(meta, body, time)
+            self._quarantine.check(node, meta, body, time)
         future = self._loop.create_future()
         call = (
             self._journey(way, group, node, call_id, meta, body, time, timeout, slow, future, priority)
@@ -184,7 +184,7 @@ class Caller:
             self._verdicts.ended(message)
             self._journeys.died(message.server)
         else:
-            self._quarantine.add(message.mark, now() + message.seconds)
+            self._quarantine.add(message.node, message.mark, now() + message.seconds)
 
     async def close(self) -> None:
         """End every link; what still waits fails."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from typing import NamedTuple
 
 from ipc.errors import Quarantined
 from ipc.messages.calls import decode_request
@@ -13,30 +14,48 @@ MAX_MARKS = 1024
 """Marks that are remembered; beyond it the oldest is forgotten."""
 
 
-class Quarantine:
-    """What the supervisor says is in it. Looked at only while it is not empty."""
+class Inmate(NamedTuple):
+    """What a mark is remembered with."""
 
-    __slots__ = ("_until",)
+    node: str
+    until: float
+
+
+class Quarantine:
+    """What the supervisor says is in it. Looked at only while it is not empty, and calls of other nodes pay nothing."""
+
+    __slots__ = ("_inmates", "_nodes")
 
     def __init__(self) -> None:
-        self._until: OrderedDict[bytes, float] = OrderedDict()
+        self._inmates: OrderedDict[bytes, Inmate] = OrderedDict()  # who leaves first stands in front
+        self._nodes: Counter[str] = Counter()
 
     def __len__(self) -> int:
-        return len(self._until)
+        return len(self._inmates)
 
-    def add(self, mark: bytes, until: float) -> None:
-        """Refuse what has this mark, until then."""
-        self._until.pop(mark, None)
-        self._until[mark] = until
-        if len(self._until) > MAX_MARKS:
-            self._until.popitem(last=False)
+    def add(self, node: str, mark: bytes, until: float) -> None:
+        """Refuse what has this mark, a call of `node`, until then: no sooner than any that was added before."""
+        if mark in self._inmates:
+            self._release(mark)
+        self._inmates[mark] = Inmate(node, until)
+        self._nodes[node] += 1
+        if len(self._inmates) > MAX_MARKS:
+            self._release(next(iter(self._inmates)))
 
-    def check(self, meta: bytes, body: bytes | memoryview, now: float) -> None:
-        """Raise Quarantined if a call like this is not to be begun."""
-        for mark in [mark for mark, until in self._until.items() if until <= now]:
-            del self._until[mark]
-        if self._until and mark_of(meta, body) in self._until:
+    def check(self, node: str, meta: bytes, body: bytes | memoryview, now: float) -> None:
+        """Raise Quarantined if a call of `node` like this one is not to be begun."""
+        if node not in self._nodes:
+            return
+        while self._inmates and next(iter(self._inmates.values())).until <= now:
+            self._release(next(iter(self._inmates)))
+        if node in self._nodes and mark_of(meta, body) in self._inmates:
             raise Quarantined("requests like this one have crashed the workers that had them")
+
+    def _release(self, mark: bytes) -> None:
+        node = self._inmates.pop(mark).node
+        self._nodes[node] -= 1
+        if not self._nodes[node]:
+            del self._nodes[node]
 
 
 def mark_of(meta: bytes, body: bytes | memoryview) -> bytes:

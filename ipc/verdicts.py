@@ -85,7 +85,7 @@ class Verdicts:
         """The fate of calls that `server` had is known: they are tried again, or their callers are told."""
         for call, fate in told:
             if fate is Fate.SUSPECT:  # nobody gets out of it by leaving early
-                self._tell(Suspected(mark_of(call.meta, call.body)))
+                self._tell(Suspected(call.node, mark_of(call.meta, call.body)))
             if self._pending.peek(call.id) is not call:
                 continue
             error = verdict(call, fate, server, call.group.budget)

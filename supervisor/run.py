@@ -225,8 +225,7 @@ class _Service:
             yield self._bootstrap(plan, name)
             if self._reach.dials(plan.name):
                 yield self._directory.for_client(name)
-                for mark, seconds in self._quarantine.inmates(time.monotonic()):
-                    yield Quarantined(mark, seconds)
+                yield from self._quarantine.inmates(time.monotonic())
 
         seat = Seat(plan.name, TEMPLATE)
 
@@ -256,9 +255,9 @@ class _Service:
                 self.watchdog.abandon(server, call_id)
             case Pong():
                 self.pulse.heard(worker)
-            case Suspected(mark):
-                if self._quarantine.suspect(mark, time.monotonic()):
-                    self._tell_callers(Quarantined(mark, SECONDS))
+            case Suspected(node, mark):
+                if self._quarantine.suspect(node, mark, time.monotonic()):
+                    self._tell_callers(Quarantined(node, mark, SECONDS))
             case _:
                 self.renewal.heard(worker, message)
 

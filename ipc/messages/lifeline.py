@@ -68,8 +68,9 @@ class Abandoned(Struct, frozen=True, tag="abandoned"):
 
 
 class Suspected(Struct, frozen=True, tag="suspected"):
-    """A call was running when its worker crashed. `mark` stands for what was asked, and says nothing of it."""
+    """A call of `node` was running when its worker crashed. `mark` stands for what was asked, and does not say it."""
 
+    node: str
     mark: bytes
 
 
@@ -303,8 +304,9 @@ class Ended(Struct, frozen=True, tag="ended"):
 
 
 class Quarantined(Struct, frozen=True, tag="quarantined"):
-    """What `mark` stands for has killed too many workers: it is refused for so many seconds."""
+    """What `mark` stands for, a call of `node`, has killed too many workers: it is refused for so many seconds."""
 
+    node: str
     mark: bytes
     seconds: float
 

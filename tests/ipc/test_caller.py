@@ -958,7 +958,7 @@ async def test_a_call_that_a_worker_crashed_of_is_told_of_and_the_like_of_it_ref
     assert outcome(call) is WorkerDied
     (suspected,) = stage.said
     assert isinstance(suspected, Suspected)
-    stage.caller.fate(Quarantined(suspected.mark, 60.0))
+    stage.caller.fate(Quarantined(suspected.node, suspected.mark, 60.0))
     (two,) = await stage.up("cpu-0#2")
     with pytest.raises(QuarantinedError):
         stage.call(body=b"poison")
@@ -997,7 +997,7 @@ async def test_a_caller_that_leaves_early_does_not_get_its_call_out_of_suspicion
         died(stage, one, call.id, suspects=(call.id,))
     assert outcome(call) is (Cancelled if left == "hung up" else CallTimeout)
     (suspected,) = stage.said
-    assert suspected == Suspected(mark_of(call.meta, b"poison"))
+    assert suspected == Suspected("shop.thumbnail", mark_of(call.meta, b"poison"))
 
 
 async def test_what_nobody_waits_for_is_kept_no_longer_than_its_worker_has_it(stage: Stage) -> None:

@@ -167,7 +167,8 @@ def test_what_has_killed_twice_is_quarantined_everywhere_and_for_newcomers(stage
             await live.until(lambda: stage.notes(said="quarantined", name="web-1#2"))
 
     anyio.run(story)
-    assert {note["mark"] for note in stage.notes(said="quarantined")} == {b"mark".hex()}
+    told_of = {(note["node"], note["mark"]) for note in stage.notes(said="quarantined")}
+    assert told_of == {("shop.pay", b"mark".hex())}
 
 
 def running_for(stage: Stage) -> float:

@@ -147,12 +147,12 @@ async def serve(  # noqa: C901, PLR0912, PLR0915 -- a table of behaviours
 
     def on_fate(message: Ended | Quarantined) -> None:
         if isinstance(message, Quarantined):
-            note(name, said="quarantined", mark=message.mark.hex(), seconds=message.seconds)
+            note(name, said="quarantined", node=message.node, mark=message.mark.hex(), seconds=message.seconds)
             return
         begun, suspects = ([call.hex() for call in calls] for calls in (message.begun, message.suspects))
         note(name, said="ended", server=message.server, begun=begun, suspects=suspects)
         if does == "suspects":
-            parent.say(Suspected(b"mark"))
+            parent.say(Suspected("shop.pay", b"mark"))
 
     parent.listen(loop, on_peers=on_peers, on_drain=on_drain, on_keys=on_keys, on_fate=on_fate)
     server = None
@@ -187,7 +187,7 @@ async def serve(  # noqa: C901, PLR0912, PLR0915 -- a table of behaviours
             ledger.begin(CALL, time.monotonic() + 60, 60.0)
         case ["lies"]:
             for _ in range(3):
-                parent.say(Suspected(b"mark"))
+                parent.say(Suspected("shop.pay", b"mark"))
         case ["abandons", server]:
             loop.call_later(0.1, parent.say, Abandoned(server, CALL))
         case ["ask"]:
