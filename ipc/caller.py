@@ -160,6 +160,10 @@ class Caller:
             if (server := self._call_off(call)) is not None:
                 self._verdicts.call_off(call, server)
 
+    def when_gone(self, call: Call, then: Callable[[], object]) -> None:
+        """Call `then` once nobody waits for this call, whose future is done, and no worker that we sent it has it."""
+        self._verdicts.when_gone(call, then)
+
     @property
     def late(self) -> int:
         """Answers that came after their caller had left."""

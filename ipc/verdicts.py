@@ -9,6 +9,7 @@ from ipc.errors import Rejected, WorkerDied
 from ipc.flow.fate import Fate, Fates, Told
 from ipc.flow.retry import verdict
 from ipc.journey import Journey
+from ipc.mesh import peer_of
 from ipc.messages.lifeline import Abandoned, Suspected
 from ipc.quarantine import mark_of
 
@@ -38,6 +39,7 @@ class Verdicts:
         self._pending, self._tell, self._leave, self._again = pending, tell, leave, again
         self._fates: Fates[Call] = Fates()
         self._called_off: dict[bytes, tuple[str, float]] = {}
+        self._gone: dict[bytes, Callable[[], object]] = {}  # of calls that some worker may have, and of no others
 
     @property
     def waits(self) -> bool:
@@ -67,6 +69,19 @@ class Verdicts:
         """Its worker has answered it, whatever it said."""
         if self._called_off:
             self._called_off.pop(call.id, None)
+        if self._gone:
+            self._is_gone(call)
+
+    def when_gone(self, call: Call, then: Callable[[], object]) -> None:
+        """Call `then` once no worker has `call` any more, which nobody waits for: at once, if none has."""
+        if (call.link is not None and call.id in peer_of(call.link).outstanding) or call in self._fates:
+            self._gone[call.id] = then
+        else:
+            then()
+
+    def _is_gone(self, call: Call) -> None:
+        if (then := self._gone.pop(call.id, None)) is not None:
+            then()
 
     def look(self, time: float) -> None:
         """To be called now and then: nobody waits for a word for ever, nor for a worker that does not give up.
@@ -87,6 +102,7 @@ class Verdicts:
             if fate is Fate.SUSPECT:  # nobody gets out of it by leaving early
                 self._tell(Suspected(call.node, mark_of(call.meta, call.body)))
             if self._pending.peek(call.id) is not call:
+                self._is_gone(call)
                 continue
             error = verdict(call, fate, server, call.group.budget)
             if error is None:

@@ -241,8 +241,8 @@ class Endpoint(_Section, frozen=True):
     """Who goes first where calls wait for a worker: `high`, `normal` or `low`. While all three wait, a web worker takes
     16 high calls for 4 normal and 1 low one: none waits for ever. A full queue refuses the youngest of the lowest."""
     max_concurrency: Annotated[int, Meta(ge=1, le=1_000_000)] | UnsetType = UNSET
-    """How many of its calls may be under way in one web worker, waiting ones included; beyond that, 503 at once. Any
-    number unless given."""
+    """How many of its calls may be under way from one web worker, those that wait included, and those whose client has
+    left until their worker has given them up; beyond that, 503 at once. Any number unless given."""
     tags: tuple[Text, ...] = ()
     """Groups in the API's documentation, after the interface's own."""
 

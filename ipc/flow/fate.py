@@ -59,6 +59,10 @@ class Fates(Generic[C]):
     def __len__(self) -> int:
         return len(self._waiting)
 
+    def __contains__(self, call: object) -> bool:
+        """Whether it waits to be told."""
+        return any(call is waiting for calls in self._waiting.values() for waiting, _ in calls)
+
     def lost(self, server: str, calls: Iterable[C], now: float) -> list[Told[C]]:
         """A link to `server` ended with `calls` on it; returns those whose fate is known already."""
         ended = self._ended.get(server)

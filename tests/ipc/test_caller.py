@@ -1000,6 +1000,63 @@ async def test_a_caller_that_leaves_early_does_not_get_its_call_out_of_suspicion
     assert suspected == Suspected("shop.thumbnail", mark_of(call.meta, b"poison"))
 
 
+@pytest.mark.usefixtures("unharmed")
+async def test_a_call_is_gone_once_nobody_waits_for_it_and_no_worker_has_it(stage: Stage) -> None:
+    gone: list[str] = []
+
+    def call(name: str) -> Call:
+        made = stage.call()
+        made.future.add_done_callback(lambda _: stage.caller.when_gone(made, lambda: gone.append(name)))
+        return made
+
+    async def after() -> list[str]:
+        await settled()
+        told, gone[:] = gone[:], []
+        return told
+
+    (worker,) = await stage.up("cpu-0#1")
+    answered, waits = call("answered"), call("waits")
+    await settled()
+    stage.caller.cancel(waits)
+    assert await after() == ["waits"], "it was never sent"
+    worker.reply(answered.id)
+    assert await after() == ["answered"]
+    left = call("left")
+    await settled()
+    stage.caller.cancel(left)
+    assert await after() == []
+    worker.reply(left.id)
+    assert await after() == ["left"]
+    late = call("late")
+    await settled()
+    stage.later(11.0)
+    assert (outcome(late), await after()) == (CallTimeout, [])
+    worker.not_started(late.id, NotStarted.CANCELLED)
+    assert await after() == ["late"]
+    for name, word in (("dead", True), ("unknown", False)):
+        lost = call(name)
+        await settled()
+        stage.caller.cancel(lost)
+        stage.tell()
+        await lose(stage, worker)
+        assert await after() == []
+        if word:
+            died(stage, worker, lost.id)
+        else:
+            stage.later(PATIENCE + 0.1)
+        assert await after() == [name]
+        (worker,) = await stage.up(f"cpu-0#{2 + word}")
+    again = call("again")
+    await settled()
+    stage.tell()
+    await lose(stage, worker)
+    died(stage, worker)
+    assert await after() == [], "it is to go to another worker"
+    (worker,) = await stage.up("cpu-0#9")
+    worker.reply(again.id)
+    assert (await after(), outcome(again)) == (["again"], b"")
+
+
 async def test_what_nobody_waits_for_is_kept_no_longer_than_its_worker_has_it(stage: Stage) -> None:
     (worker,) = await stage.up("cpu-0#1")
     sent, waiting, lost = stage.call(body=b"sent"), stage.call(body=b"waits"), stage.call(body=b"lost")

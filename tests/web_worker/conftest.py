@@ -39,7 +39,7 @@ class FakeCall:
         self.node, self.meta, self.body, self.timeout, self.slow = node, meta, bytes(body), timeout, slow
         self.priority = priority
         self.future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self.cancelled = False
+        self.cancelled = self.runs_on = False
 
     def reply(self, body: bytes | memoryview = b"null", **meta: Any) -> None:
         self.future.set_result(Answer(ReplyMeta(1, 10, 20, **meta), body))
@@ -55,6 +55,7 @@ class FakeCaller:
         self.bindings: dict[str, Binding] = {}
         self.does: Callable[[FakeCall], None] = self.run
         self.gone: list[str] = []
+        self.running_on: list[Callable[[], object]] = []
 
     def call(
         self,
@@ -79,6 +80,13 @@ class FakeCaller:
         call.cancelled = True
         if not call.future.done():
             call.future.set_exception(Cancelled("the caller went away"))
+
+    def when_gone(self, call: FakeCall, then: Callable[[], object]) -> None:
+        assert call.future.done()
+        if call.runs_on:
+            self.running_on.append(then)
+        else:
+            then()
 
     def missing(self) -> list[str]:
         return self.gone

@@ -462,6 +462,25 @@ async def test_more_calls_at_once_than_an_endpoint_may_have_are_refused_at_once(
     assert (await other).status_code == 200
 
 
+async def test_a_call_whose_client_has_left_takes_its_place_until_its_worker_gives_it_up(
+    make_site: Any, declare: Any, caller: Any
+) -> None:
+    site = make_site(declare("/few/{name}", find, max_concurrency=1), nodes=[find])
+
+    def run_on(call: Any) -> None:
+        call.runs_on = True
+        call.future.set_exception(CallTimeout("no answer in time"))
+
+    caller.does = run_on
+    assert (await site.ask("GET", "/few/x")).status_code == 504
+    await asyncio.sleep(0)
+    assert (await site.ask("GET", "/few/x")).json()["code"] == "busy"
+    (gone,) = caller.running_on
+    gone()
+    caller.does = caller.run
+    assert (await site.ask("GET", "/few/x")).status_code == 200
+
+
 async def test_a_call_that_is_refused_takes_no_place(make_site: Any, declare: Any, caller: Any) -> None:
     site = make_site(declare("/few/{name}", find, max_concurrency=1), nodes=[find])
 

@@ -153,10 +153,11 @@ class HttpEndpoint:
             raise Busy(f"{self._under_way} calls of this endpoint are under way, and no more are allowed")
         call = self._caller.call(*asked)
         self._under_way += 1
-        call.future.add_done_callback(self._one_less)
+        # Who leaves makes no room: his call runs on until its worker has given it up.
+        call.future.add_done_callback(lambda _: self._caller.when_gone(call, self._one_less))
         return call
 
-    def _one_less(self, _future: object) -> None:
+    def _one_less(self) -> None:
         self._under_way -= 1
 
     async def _read(self, receive: Receive, who: Correlation) -> bytes:
