@@ -1,4 +1,4 @@
-"""What the types of the configuration cannot say about groups, and the links between them. Pure."""
+"""What the types of the configuration cannot say about groups, the links between them, and the border. Pure."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from ipc.scoreboard import SLOTS
 from supervisor.config import WEB, ProcessGroup
 from supervisor.decode import suggest
 from supervisor.errors import ConfigError
+from supervisor.headers import has_meaning
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Mapping, Sequence
 
     from ipc.contract import Described
-    from supervisor.config import Config
+    from supervisor.config import Config, Web
 
 _GROUPS = "runtime.platform.process_groups"
 _LINKS = "runtime.platform.execution_ipc"
@@ -147,6 +148,22 @@ def check_links(config: Config, groups: Sequence[ProcessGroup], users: Container
         yield ConfigError(
             f"a queue of {queue} bytes has no room for a body of max_payload_bytes ({ipc.max_payload_bytes})",
             key="runtime.web.queue.bytes",
+        )
+
+
+def check_web(web: Web) -> Iterator[ConfigError]:
+    """Faults in what holds for all endpoints."""
+    if web.default_timeout_seconds > web.max_timeout_seconds:
+        yield ConfigError(
+            f"the default of {web.default_timeout_seconds:g} s is longer than any endpoint may take",
+            key="runtime.web.default_timeout_seconds",
+            hint=f"runtime.web.max_timeout_seconds is {web.max_timeout_seconds:g}",
+        )
+    if has_meaning(web.timeout_header):
+        yield ConfigError(
+            f"requests have a header '{web.timeout_header}' that says something else than how much time a client has",
+            key="runtime.web.timeout_header",
+            hint="use a name of your own, or leave the key out: it is X-Request-Timeout then",
         )
 
 

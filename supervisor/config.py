@@ -313,7 +313,8 @@ class Web(_Section, frozen=True):
     max_timeout_seconds: Seconds = 300.0
     """The longest time an endpoint may declare."""
     timeout_header: HeaderName = "X-Request-Timeout"
-    """The header in which a client may say how much time it has, seconds (`2.5`): never more than the endpoint's."""
+    """The header in which a client may say how much time it has, seconds (`2.5`): never more than the endpoint's. None
+    that has a meaning already, as `Host`."""
     drain_timeout_seconds: Seconds = 30.0
     """How long a web worker may take to finish its requests."""
     keep_alive_seconds: Seconds = 5.0

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from ipc.contract import Described, NodeContract, Parameter
-    from supervisor.config import Config, Endpoint, Interface, Web
+    from supervisor.config import Config, Endpoint, Interface
 
 RESERVED = ("/healthz", "/readyz")
 """Paths at which a web worker says how it is."""
@@ -54,7 +54,6 @@ class _Binder:
         self._complete = not described.faults
         self._routes = routes
         self._taken: dict[tuple[str, str], tuple[str, str]] = {}
-        self.faults += _check_web(self._web)
 
     def take(self, interface: Interface, key: str) -> None:
         if set(interface.binds) != {"request", "response"}:
@@ -199,15 +198,6 @@ def _methods(endpoint: Endpoint, node: NodeContract | None) -> tuple[str, ...]:
     if endpoint.methods is not UNSET:
         return endpoint.methods
     return ("POST",) if node is not None and node.body is not None else ("GET",)
-
-
-def _check_web(web: Web) -> Iterator[ConfigError]:
-    if web.default_timeout_seconds > web.max_timeout_seconds:
-        yield ConfigError(
-            f"the default of {web.default_timeout_seconds:g} s is longer than any endpoint may take",
-            key="runtime.web.default_timeout_seconds",
-            hint=f"runtime.web.max_timeout_seconds is {web.max_timeout_seconds:g}",
-        )
 
 
 def _told(endpoint: Endpoint, node: NodeContract) -> str:

@@ -12,7 +12,7 @@ from ipc.confinement import Confinement
 from ipc.messages.lifeline import EmbeddedGroup, ExecSettings, Limits, LogSettings, WebSettings
 from ipc.pipeline import hops
 from supervisor.bounds import cores_of, limits_of, recycling_of
-from supervisor.checks import check_groups, check_links
+from supervisor.checks import check_groups, check_links, check_web
 from supervisor.config import WEB, Config, ProcessGroup
 from supervisor.endpoints import bind
 from supervisor.errors import ConfigError, ConfigFaults
@@ -116,7 +116,8 @@ def make_plan(
         ConfigError(fault.what, key=named.get(_first_word(fault.what), ""), detail=fault.traceback)
         for fault in described.faults
     ]
-    faults += [*check_groups(groups, described), *check_links(config, groups, users or {}), *unbound]
+    faults += [*check_groups(groups, described), *check_links(config, groups, users or {})]
+    faults += [*check_web(config.runtime.web), *unbound]
     looped = [group.name for group in groups if group.mode == "async"]
     faults += check_hooks(groups, described, looped)
     faults += check_workers(groups, config.runtime.platform.execution_ipc.transport, machine)

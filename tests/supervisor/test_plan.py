@@ -619,3 +619,18 @@ def test_a_node_that_runs_in_batches_has_its_part_of_the_way_to_itself() -> None
 
 def test_an_endpoint_without_node_and_pipeline_answers_nothing() -> None:
     assert "names neither a node nor a pipeline" in fault(GROUPS, '[{"path": "/a"}]').what
+
+
+@pytest.mark.parametrize(
+    "name", ["Host", "content-length", "Content-Type", "Authorization", "X-Request-Id", "Sec-Fetch-Mode"]
+)
+def test_a_header_that_means_something_else_says_no_time(name: str) -> None:
+    wrong = fault(web=f"timeout_header: {name}")
+    assert (wrong.key, name in wrong.what) == ("runtime.web.timeout_header", True)
+
+
+@pytest.mark.parametrize("name", ["X-Request-Timeout", "Budget", "Grpc-Timeout", "Hosts", "X-Content"])
+def test_any_other_may(name: str) -> None:
+    web = plan(web=f"timeout_header: {name}").groups[-1]
+    assert isinstance(web.settings, WebSettings)
+    assert web.settings.timeout_header == name
