@@ -31,8 +31,8 @@ IMPORTS_BY_NAME = {
     "shunter.py": "finds out which installed package hides one of ours, and imports nothing",
 }
 """Everybody who has `importlib`, and for what. No name in a request, a reply or an order gets there."""
-USES_CTYPES = {"ipc/hardening.py", "supervisor/orphans.py"}
-"""prctl(2) has no other way in."""
+USES_CTYPES = {"exec_worker/window.py", "ipc/hardening.py", "supervisor/orphans.py"}
+"""prctl(2) has no other way in, and neither has an exception that another thread is to raise."""
 
 
 def banned(text: str, name: str) -> Iterator[str]:

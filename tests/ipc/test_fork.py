@@ -7,6 +7,7 @@ import gc
 import hashlib
 import os
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
 import anyio
@@ -72,8 +73,9 @@ def found(digests: set[bytes]) -> set[bytes]:
             continue
         seen.add(id(thing))
         if isinstance(thing, bytes | bytearray | memoryview):
-            if len(thing) in (4, 32):
-                hits.add(digest(bytes(thing)))
+            with suppress(ValueError):  # a view that was released, of which nothing can be read
+                if len(thing) in (4, 32):
+                    hits.add(digest(bytes(thing)))
         else:
             reached += gc.get_referents(thing)
     return hits & digests
