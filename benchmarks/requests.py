@@ -79,7 +79,7 @@ def table(rows: list[Row]) -> list[str]:
 def goals(rows: list[Row]) -> list[tuple[str, float, str]]:
     """Each goal as (what, figure, goal)."""
     plain, pool, declared, _, handoff = rows
-    told = [
+    return [
         ("declared endpoint / FastAPI in-process, throughput", declared.many.rate / plain.many.rate, ">= 2.0"),
         ("declared endpoint / ProcessPoolExecutor, throughput", declared.many.rate / pool.many.rate, ">= 4.0"),
         ("declared endpoint / FastAPI in-process, p50 at 1 connection", declared.one.p50 / plain.one.p50, "<= 2.0"),
@@ -88,6 +88,3 @@ def goals(rows: list[Row]) -> list[tuple[str, float, str]]:
         ("Handoff in a route / ProcessPoolExecutor, throughput", handoff.many.rate / pool.many.rate, ">= 1.4"),
         ("Handoff in a route / ProcessPoolExecutor, p50", handoff.one.p50 / pool.one.p50, "<= 0.8"),
     ]
-    if declared.large is not None and plain.large is not None:
-        told.append(("1 MiB body / FastAPI in-process, p50", declared.large.p50 / plain.large.p50, "<= 1.5"))
-    return told

@@ -12,6 +12,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 import batching
+import bodies
 import decoding
 import dispatch
 import kill
@@ -36,6 +37,7 @@ def main() -> None:
     given = arguments.parse_args()
     rounds, seconds = (1, 1) if given.quick else (given.rounds, given.seconds)
     web = requests.measure(rounds, seconds)
+    large = bodies.measure(rounds, seconds)
     wire = link.measure(rounds, min(seconds, 2))
     keys = rotation.measure(1.0 if given.quick else rotation.SECONDS)
     slow = loris.measure(1, 1.0) if given.quick else loris.measure()
@@ -47,6 +49,7 @@ def main() -> None:
     sealing = primitives.measure()
     marks = [
         *requests.goals(web),
+        *bodies.goals(large),
         *link.goals(wire),
         *primitives.goals(sealing),
         *rotation.goals(keys),
@@ -77,6 +80,12 @@ def main() -> None:
         "| what | figure | goal |",
         "|---|---|---|",
         *(f"| {what} | {figure:.2f} | {goal} |" for what, figure, goal in marks),
+        "",
+        "## Large bodies",
+        "",
+        bodies.READING,
+        "",
+        *bodies.table(large),
         "",
         "## The link alone",
         "",

@@ -77,6 +77,13 @@ def service(*settings: str, pinned: bool = True) -> Iterator[tuple[str, Path]]:
         shutil.rmtree(state, ignore_errors=True)
 
 
+def listener_of(url: str) -> int:
+    """The process that listens at this URL."""
+    port = int(url.rpartition(":")[2])
+    found = (one for one in psutil.net_connections("tcp") if one.laddr.port == port and one.status == "LISTEN")
+    return int(next(one.pid for one in found if one.pid))
+
+
 @contextlib.contextmanager
 def uvicorn() -> Iterator[str]:
     """FastAPI under uvicorn, with and without a pool; gives the base URL."""
