@@ -42,6 +42,11 @@ def fail(link: Link, call_id: bytes, failure: Failure, room: int, flags: int) ->
     link.send(_FAILURE, call_id, encode_meta(meta), b"", flags)
 
 
+def not_begun(call: AskedCall) -> NotStarted:
+    """Why a lane that came to it did not begin it."""
+    return NotStarted.CANCELLED if call.seen.cancelled else NotStarted.EXPIRED
+
+
 def not_started(link: Link, call_id: bytes, reason: NotStarted) -> None:
     """Why it was not begun."""
     link.send(_NOT_STARTED, call_id, encode_meta(NotStartedMeta(reason)))

@@ -74,7 +74,7 @@ class Lane:
         began = now()
         batch.window = self._window
         answers: list[tuple[AskedCall, Encoded | Failure | None]] = [
-            (call, None) for call in self._lanes.begin_batch(batch)
+            (call, None) for call in self._lanes.begin_batch(batch, began)
         ]
         if batch.calls:
             answers += zip(batch.calls, self._lanes.engine.run_batch(batch, self._window), strict=True)
@@ -85,7 +85,7 @@ class Lane:
     def _run(self, call: AskedCall, finish: Finish) -> AskedCall | AskedBatch | None:
         began = now()
         call.window = self._window
-        row = self._lanes.begin(call)
+        row = self._lanes.begin(call, began)
         result = None if row is None else self._lanes.engine.run(call, self._window)
         if row is not None:
             self._lanes.ledger.end(row)
@@ -128,23 +128,31 @@ class Lanes:
     def dispose(self) -> None:
         """Nothing is called any more, hooks neither."""
 
-    def begin(self, call: AskedCall) -> int | None:
-        """Note that it runs from now on; None if nobody waits for it any more. In its lane."""
-        row = call.row = self.ledger.begin(call.id, call.deadline + self._kill_grace, call.cancel_grace)
+    def begin(self, call: AskedCall, time: float) -> int | None:
+        """Note that it runs from now on; None if nobody waits for it any more, or it is too late. In its lane."""
+        deadline = call.deadline
+        if deadline <= time:  # whatever ran here before took its time
+            if call.row is None:
+                return None
+            deadline, call.interrupt = time, call.interrupt or DeadlineExceeded  # a pipeline's: a part of it was done
+        row = call.row = self.ledger.begin(call.id, deadline + self._kill_grace, call.cancel_grace)
         if call.seen.cancelled:  # who said so may have looked for the row before it was there
             self.ledger.end(row)
             return None
         return row
 
-    def begin_batch(self, batch: AskedBatch) -> list[AskedCall]:
+    def begin_batch(self, batch: AskedBatch, time: float) -> list[AskedCall]:
         """Note that they run from now on, all until the last of them has no more time.
 
-        Those for whom nobody waits any more are taken out of the batch, and returned.
+        Those for whom nobody waits any more, or that have no more time, are taken out of the batch, and returned.
         """
         kill_at = batch.deadline + self._kill_grace
         several = len(batch.calls) > 1
         left = []
         for call in batch.calls:
+            if call.deadline <= time:
+                left.append(call)
+                continue
             # That one has left is nothing to the others.
             call.row = self.ledger.begin(call.id, kill_at, math.inf if several else call.cancel_grace)
             if call.seen.cancelled:
@@ -161,18 +169,15 @@ class Lanes:
             call.row = None
 
     def leave(self, call: AskedCall) -> None:
-        """Its caller has left: what its node says is to happen then happens, or in a batch once all have left."""
+        """Its caller has left: its node is interrupted unless it says no, in a batch once all have left.
+
+        Nobody is killed from here: others may run beside it, and the supervisor knows.
+        """
         call.seen.cancelled = True
-        batch, grace = call.batch, call.cancel_grace
+        batch = call.batch
         if batch is not None and batch.deserted and batch.seen is not None:
             batch.seen.cancelled = True
-        if grace == math.inf or (batch is not None and not batch.deserted):
-            return
-        at = now() + grace
-        for each in (call,) if batch is None else batch.calls:
-            if (row := each.row) is not None:
-                self.ledger.limit(row, each.id, at)
-        if grace:
+        if call.cancel_grace < math.inf and (batch is None or batch.deserted):
             _interrupt(call if batch is None else batch, CallCancelled)
 
     def expire(self, run: AskedCall | AskedBatch) -> None:
@@ -181,7 +186,7 @@ class Lanes:
 
 
 def _interrupt(call: AskedCall | AskedBatch, error: type[CallCancelled | DeadlineExceeded]) -> None:
-    if call.window is None:  # no lane has come to it, and the one that does will look
-        call.interrupt = call.interrupt or error
-    else:
-        call.window.interrupt(call, error)
+    if call.interrupt is None:
+        call.interrupt = error  # noted first: a lane that comes to it from here on looks for the note
+        if (window := call.window) is not None:
+            window.wake(call)

@@ -63,8 +63,8 @@ def node(
     caller's error alone.
 
     `cancel` is what happens to a call whose caller has left. "interrupt": CallCancelled is raised in it, and its worker
-    ended if it goes on. "kill": its worker is ended at once. "ignore": it goes on until its deadline, at which every
-    node is interrupted with DeadlineExceeded.
+    ended if it goes on. "kill": the same, without any grace. "ignore": it goes on until its deadline, at which every
+    node is interrupted with DeadlineExceeded. No worker is ended early that runs other calls too.
     """
     if not isinstance(stage, str) or _STAGE.fullmatch(stage) is None:
         raise Misuse(f"@node(stage={stage!r}): a stage is a word such as 'core'")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import anyio
 
-from exec_worker.answers import fail, not_started, place_free, reply
+from exec_worker.answers import fail, not_begun, not_started, place_free, reply
 from exec_worker.binding import Encoded
 from exec_worker.engine import Engine, Failure
 from exec_worker.staged import StagedCall
@@ -102,7 +102,7 @@ class Rows:
         """Say what came of the stages that run here, to whom it matters. In the call's lane."""
         client, origin = call.client, call.origin
         if result is None:
-            not_started(client, call.id, NotStarted.CANCELLED)
+            not_started(client, call.id, not_begun(call))
             return
         if origin is not client and not origin.open:
             fail(client, call.id, Failure(LinkLost.code, "its origin is gone", call.meta.node), room, flags)

@@ -14,7 +14,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from exec_worker.admission import GIVE_BACK_AFTER, KEEP_SLOT, Admission, Verdict
-from exec_worker.answers import fail, not_started, reply
+from exec_worker.answers import fail, not_begun, not_started, reply
 from exec_worker.asked import AskedCall
 from exec_worker.asked_batch import AskedBatch
 from exec_worker.batches import Batches, Turn
@@ -364,7 +364,7 @@ class Service:
         if isinstance(call, StagedCall):
             self.rows.answer(call, result, room, times, flags)
         elif result is None:
-            not_started(link, call.id, NotStarted.CANCELLED)
+            not_started(link, call.id, not_begun(call))
         elif isinstance(result, Failure):
             fail(link, call.id, result, room, flags)
         else:

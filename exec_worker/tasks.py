@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from exec_worker.asked import AskedCall
     from exec_worker.binding import Encoded
     from exec_worker.engine import Engine
-    from exec_worker.interrupts import Interrupted
     from exec_worker.lane import Finish
     from exec_worker.window import Interruptible
     from ipc.ledger import Ledger
@@ -44,11 +43,9 @@ class _TaskWindow(Window):
         super().__init__()
         self._loop, self._task = loop, task
 
-    def interrupt(self, call: Interruptible, error: type[Interrupted]) -> None:
+    def wake(self, _call: Interruptible) -> None:
         """See there. A task that is done is not cancelled, and no other is."""
-        if call.interrupt is None:
-            call.interrupt = error
-            self._loop.call_soon_threadsafe(self._task.cancel)
+        self._loop.call_soon_threadsafe(self._task.cancel)
 
 
 class Tasks(Lanes):
@@ -109,7 +106,7 @@ class Tasks(Lanes):
     def _begin(self, call: AskedCall) -> AskedCall | AskedBatch | None:
         """Make a task of it; returns the call that is next if there is nothing to wait for."""
         began = now()
-        if self.begin(call) is None:
+        if self.begin(call, began) is None:
             return self._finish(call, None, began)
         coroutine = self._awaits.prepare(call)
         if isinstance(coroutine, Failure):

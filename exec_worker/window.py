@@ -56,10 +56,8 @@ class Window:
             raise call.interrupt
         return function(argument)
 
-    def interrupt(self, call: Interruptible, error: type[Interrupted]) -> None:
-        """Have `error` raised in `call`, if it runs here and was not interrupted before. From any thread."""
-        if call.interrupt is None:
-            call.interrupt = error
+    def wake(self, call: Interruptible) -> None:
+        """Have what was just noted with `call` raised in it, if it runs here. From any thread."""
 
 
 class SignalWindow(Window):
@@ -82,12 +80,10 @@ class SignalWindow(Window):
         finally:
             self._call = None
 
-    def interrupt(self, call: Interruptible, error: type[Interrupted]) -> None:
+    def wake(self, call: Interruptible) -> None:
         """See above. A thread that has its window shut is not woken."""
-        if call.interrupt is None:
-            call.interrupt = error
-            if self._call is call:
-                signal.pthread_kill(self._thread, INTERRUPT)
+        if self._call is call:
+            signal.pthread_kill(self._thread, INTERRUPT)
 
     def _deliver(self, _signal: int, _frame: FrameType | None) -> None:
         call = self._call
@@ -121,13 +117,11 @@ class ThreadWindow(Window):
             self._shut(call)
             raise
 
-    def interrupt(self, call: Interruptible, error: type[Interrupted]) -> None:
+    def wake(self, call: Interruptible) -> None:
         """See above. The lock: the window is still that of the same call when the exception is set."""
         with self._lock:
-            if call.interrupt is None:
-                call.interrupt = error
-                if self._call is call:
-                    _set_exception(self._thread, error)
+            if self._call is call:
+                _set_exception(self._thread, call.interrupt)
 
     def _shut(self, call: Interruptible) -> None:
         with self._lock:

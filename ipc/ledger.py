@@ -107,14 +107,6 @@ class Ledger:
             times[word + _KILL_AT] = kill_at
         return row
 
-    def limit(self, row: int, call_id: bytes, kill_at: float) -> None:
-        """The caller of the call in `row` has left: end it earlier, if it still runs then."""
-        at = _ROWS_AT + row * _ROW_SIZE
-        word = at // _WORD + _KILL_AT
-        with self._lock:  # or it might be another call's row by now
-            if self._bytes[at : at + _ID] == call_id:
-                self._times[word] = min(self._times[word], kill_at)
-
     def end(self, row: int) -> None:
         """The call in `row` is over."""
         with self._lock:

@@ -148,7 +148,7 @@ async def test_a_batch_goes_on_until_everybody_has_left(stage: Stage) -> None:
     assert {row.kill_at for row in stage.ledger.running()} == {1060.25}
     two.leave()
     assert batch.interrupt is not None
-    assert {row.kill_at for row in stage.ledger.running()} == {1000.1}
+    assert {row.kill_at for row in stage.ledger.running()} == {1060.25}
 
 
 async def test_a_batch_is_interrupted_when_the_last_of_them_has_no_time(stage: Stage) -> None:

@@ -186,9 +186,26 @@ def test_who_ignores_its_cancellation_is_noted_until_its_end(bench: Callable[...
     one.tasks.leave(call)
     one.tasks.expire(call)
     (row,) = one.ledger.running()
-    assert row.kill_at < call.deadline
+    assert row.kill_at == call.deadline + 0.25, "those beside it have done nothing"
     go.set()
     assert one.answer(call) == 7
+
+
+def test_a_call_whose_time_is_over_when_the_loop_comes_to_it_is_not_begun(bench: Callable[..., Bench]) -> None:
+    holding = threading.Event()
+
+    async def hold() -> int:
+        holding.set()
+        time.sleep(0.1)  # noqa: ASYNC251 - it keeps the loop
+        return 1
+
+    one = bench(hold=hold, doubled=doubled)
+    held = one.ask("hold")
+    assert holding.wait(30)
+    late = one.ask("doubled", patience=0.02, number=1)
+    assert one.answer(held) == 1
+    assert one.answer(late) is None
+    assert one.ledger.begun().ids == (held.id,)
 
 
 @pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, ValueError, asyncio.CancelledError, InvalidRequest])

@@ -23,6 +23,13 @@ class Call:
         self.interrupt: type[Interrupted] | None = None
 
 
+def interrupt(window: Window, call: Call, error: type[Interrupted]) -> None:
+    """What lanes do to a call whose window they know."""
+    if call.interrupt is None:
+        call.interrupt = error
+        window.wake(call)
+
+
 @pytest.fixture(autouse=True)
 def restored() -> Iterator[None]:
     before, interval = signal.getsignal(INTERRUPT), sys.getswitchinterval()
@@ -88,8 +95,8 @@ def test_a_node_is_interrupted_once(within: Any) -> None:
             return "went on"
 
         timers = [
-            threading.Timer(0.03, window.interrupt, (call, CallCancelled)),
-            threading.Timer(0.1, window.interrupt, (call, DeadlineExceeded)),
+            threading.Timer(0.03, interrupt, (window, call, CallCancelled)),
+            threading.Timer(0.1, interrupt, (window, call, DeadlineExceeded)),
         ]
         for timer in timers:
             timer.start()
@@ -104,7 +111,7 @@ def test_a_node_is_interrupted_once(within: Any) -> None:
 def test_what_was_asked_before_the_node_began_is_seen(within: Any) -> None:
     def what(window: Window) -> None:
         call = Call()
-        window.interrupt(call, DeadlineExceeded)
+        interrupt(window, call, DeadlineExceeded)
         with pytest.raises(DeadlineExceeded):
             window.run(call, pytest.fail, "it was run")  # type: ignore[arg-type]
         assert window.run(Call(), str, 5) == "5"
@@ -114,7 +121,7 @@ def test_what_was_asked_before_the_node_began_is_seen(within: Any) -> None:
 
 def test_another_call_is_left_alone(within: Any) -> None:
     def what(window: Window) -> str:
-        timer = threading.Timer(0.02, window.interrupt, (Call(), DeadlineExceeded))
+        timer = threading.Timer(0.02, interrupt, (window, Call(), DeadlineExceeded))
         timer.start()
         said = window.run(Call(), spin, 0.06)
         timer.join()
@@ -127,7 +134,7 @@ def test_what_comes_after_the_node_is_not_noticed(within: Any) -> None:
     def what(window: Window) -> None:
         call = Call()
         assert window.run(call, str, 1) == "1"
-        window.interrupt(call, DeadlineExceeded)
+        interrupt(window, call, DeadlineExceeded)
         spin(0.02)
 
     within(what)
@@ -136,7 +143,7 @@ def test_what_comes_after_the_node_is_not_noticed(within: Any) -> None:
 def test_the_main_thread_is_woken_from_its_sleep() -> None:
     window, call = SignalWindow(), Call()
     window.enter()
-    timer = threading.Timer(0.05, window.interrupt, (call, DeadlineExceeded))
+    timer = threading.Timer(0.05, interrupt, (window, call, DeadlineExceeded))
     timer.start()
     began = time.monotonic()
     with pytest.raises(DeadlineExceeded):
@@ -153,7 +160,7 @@ def test_the_signal_alone_says_nothing() -> None:
     def node(_: None) -> str:
         signal.raise_signal(INTERRUPT)
         try:
-            window.interrupt(call, DeadlineExceeded)
+            interrupt(window, call, DeadlineExceeded)
             spin(1)
         except DeadlineExceeded:
             signal.raise_signal(INTERRUPT)
@@ -210,7 +217,7 @@ def test_requests_at_any_moment_hit_the_node_they_are_for_or_nobody(within: Any)
             while not over.is_set():
                 call = at_hand[0]
                 over.wait(rng.choice([0.0, 1e-5, 1e-4]))
-                window.interrupt(call, DeadlineExceeded)
+                interrupt(window, call, DeadlineExceeded)
 
         def node(turns: int) -> int:
             for _ in range(turns):

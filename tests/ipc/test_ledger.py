@@ -53,21 +53,6 @@ def test_the_first_that_is_due_counts(page: int) -> None:
     assert supervisor.due() == 20.0
 
 
-def test_a_limit_only_ever_comes_earlier(page: int) -> None:
-    ledger = Ledger(page)
-    row = ledger.begin(call(1), 50.0, 0.1)
-    ledger.limit(row, call(1), 60.0)
-    assert ledger.due() == 50.0
-    ledger.limit(row, call(1), 40.0)
-    assert ledger.due() == 40.0
-    ledger.end(row)
-    ledger.limit(row, call(1), 30.0)
-    assert ledger.due() == math.inf, "a call that is over has no limit"
-    assert ledger.begin(call(2), 50.0, 0.1) == row
-    ledger.limit(row, call(1), 30.0)
-    assert ledger.due() == 50.0, "nor has the one that came after it"
-
-
 def test_what_a_page_is_too_small_for_is_a_bug_of_ours(page: int) -> None:
     ledger = Ledger(page)
     many = (os.fstat(page).st_size - PAGE - BEGUN * 32) // 64
