@@ -20,6 +20,8 @@ from supervisor.scoreboard import own_bytes, rss_bytes
 from supervisor.tether import Tether
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ipc.birth import Belongings
     from ipc.ledger import Ledger
     from ipc.messages.lifeline import FromChild, FromSupervisor
@@ -53,6 +55,7 @@ class Worker:
         self._tether: Tether | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._spawned = 0.0
+        self._still_due: Callable[[], bool] = lambda: True
         self._since = time.time()
         self._heard_last: deque[str] = deque(maxlen=LAST_WORDS)
 
@@ -97,8 +100,12 @@ class Worker:
         """Calls it has finished in this life, and bytes of memory that nobody has back before it ends."""
         return self.counts()[0], own_bytes(self.pid) if self.pid is not None else 0
 
-    def overrun(self, why: str) -> None:
-        """A call of its does not end by itself, or it hears nobody: have it print its stacks and die."""
+    def overrun(self, why: str, still: Callable[[], bool] = lambda: True) -> None:
+        """A call of its does not end by itself, or it hears nobody: have it print its stacks and die.
+
+        `still` is asked once they are printed; if it is so no longer, the worker goes on.
+        """
+        self._still_due = still
         self._happen(life.Overran(why))
 
     def settle(self, spec: Spec, reason: str) -> None:
@@ -173,7 +180,7 @@ class Worker:
         match now.state, event:
             case State.UP, life.Ready() if before.state is State.STARTING:
                 self._home.tell(events.WorkerReady(name, self._loop.time() - self._spawned))
-            case State.DRAINING, _ if before.state is State.UP:
+            case State.DRAINING, _ if before.state is State.UP or (before.state is State.OVERRUN and not now.leaving):
                 self._home.tell(events.WorkerDraining(name))
             case State.WAITING, life.Exited() if self._timer is not None:
                 self._home.tell(events.WorkerRestarting(name, self._timer.when() - self._loop.time()))
@@ -189,7 +196,7 @@ class Worker:
 
     def _ring(self) -> None:
         self._timer = None
-        self._happen(life.TimerRang())
+        self._happen(life.TimerRang(recovered=self.state is State.OVERRUN and not self._still_due()))
 
     def _spawn(self) -> None:
         self.name = name = self._seat.next_name()

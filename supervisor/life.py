@@ -96,7 +96,9 @@ class Exited:
 
 @dataclass(frozen=True, slots=True)
 class TimerRang:
-    """The time it was given is over."""
+    """The time it was given is over. `recovered`: what it was to be ended for is over, too."""
+
+    recovered: bool = False
 
 
 Event: TypeAlias = Start | Stop | Hardened | Ready | Broke | Drained | Lost | Condemned | Overran | Exited | TimerRang
@@ -160,6 +162,8 @@ class Child:
     up_since: float | None = None
     overran: bool = False
     """Whether it is ended for the sake of a call that did not end, for which it is not to blame."""
+    leaving: bool = False
+    """Whether it was draining, or said that it leaves, when that call was found."""
     verdict: str = ""
     """Why this life is over although its process is not; it counts more than how the process then ends."""
     reason: str = ""

@@ -4,7 +4,7 @@ Pure: it starts nothing, waits for nothing and knows no clock. `child.py` carrie
 
     DOWN -> STARTING -> UP -> DRAINING -> DOWN         told to stop
                |         |        |
-               |      OVERRUN    |                     a call of its does not end
+               |      OVERRUN    |                     a call of its does not end; back if it does after all
                |         |     KILLING                 too late, or told to hurry
                v         v
              WAITING or FAILED                         it died: again in a while, or not before somebody asks
@@ -102,9 +102,7 @@ def _ready(child: Child, now: float) -> Step:
 def _up(child: Child, event: Event, now: float) -> Step:
     match event:
         case Stop(force=False):
-            grace = child.spec.drain_timeout
-            leaving = replace(child, state=State.DRAINING, wanted=False)
-            return leaving, (Drain(grace), SetTimer(grace + DRAIN_MARGIN))
+            return _drain(replace(child, wanted=False))
         case Drained():
             return replace(child, state=State.DRAINING), (SetTimer(LEAVE_TIMEOUT),)
         case Broke(what, traceback):
@@ -112,6 +110,11 @@ def _up(child: Child, event: Event, now: float) -> Step:
         case Overran(why):
             return _overrun(child, why)
     return _running(child, event, now)
+
+
+def _drain(child: Child) -> Step:
+    grace = child.spec.drain_timeout
+    return replace(child, state=State.DRAINING), (Drain(grace), SetTimer(grace + DRAIN_MARGIN))
 
 
 def _draining(child: Child, event: Event, now: float) -> Step:
@@ -130,16 +133,31 @@ def _draining(child: Child, event: Event, now: float) -> Step:
 
 
 def _overrun(child: Child, why: str) -> Step:
-    return replace(child, state=State.OVERRUN, overran=True, verdict=f"killed: {why}"), (Dump(), SetTimer(DUMP_TIME))
+    leaving = child.state is State.DRAINING
+    doomed = replace(child, state=State.OVERRUN, overran=True, leaving=leaving, verdict=f"killed: {why}")
+    return doomed, (Dump(), SetTimer(DUMP_TIME))
 
 
 def _overrunning(child: Child, event: Event, now: float) -> Step:
     match event:
         case Start() | Stop(force=False):
             return replace(child, wanted=isinstance(event, Start)), ()
+        case Drained():
+            return replace(child, leaving=True), ()
+        case TimerRang(recovered=True):
+            return _recovered(replace(child, overran=False, verdict=""))
         case TimerRang() | Lost():
             return _kill(child, child.verdict)
     return _running(child, event, now)
+
+
+def _recovered(child: Child) -> Step:
+    """What it was to be killed for has ended meanwhile. The others that it runs owe nobody anything."""
+    if child.leaving:
+        return replace(child, state=State.DRAINING), (SetTimer(child.spec.drain_timeout + DRAIN_MARGIN),)
+    if not child.wanted:
+        return _drain(child)
+    return replace(child, state=State.UP), (SetTimer(None),)
 
 
 def _killing(child: Child, event: Event, now: float) -> Step:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 PATIENCE = 10.0
 """How much longer than envelopes are good an order to rotate waits for who is too busy for new keys, seconds."""
 _LATER = 0.1
-_SERVE = frozenset({State.STARTING, State.UP})
+_SERVE = frozenset({State.STARTING, State.UP, State.OVERRUN})  # the last may go on after all
 _LIVE = _SERVE | {State.DRAINING}
 
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
 
 from ipc.clock import now
 from supervisor.life import State
+from supervisor.ration import Ration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from ipc.ledger import Running
+    from ipc.ledger import Ledger, Running
     from supervisor.child import Worker
 
 LOOK = 0.2
@@ -23,7 +25,7 @@ LEAST_PAUSE = 0.01
 MAX_ABANDONED = 4096
 """Calls that are remembered as abandoned at once; beyond it the oldest has its deadline, as ever."""
 FORGOTTEN = 5.0
-"""How long after its grace an abandoned call is remembered: it may have to wait for its turn, seconds."""
+"""How long after its grace an abandoned call is remembered: it may wait for its turn, or for a ration; seconds."""
 _WATCHED = frozenset({State.UP, State.DRAINING})
 
 
@@ -40,6 +42,7 @@ class Watchdog:
     def __init__(self, workers: Callable[[], Iterable[Worker]]) -> None:
         self._workers = workers
         self._abandoned: OrderedDict[Abandoned, float] = OrderedDict()
+        self._ration = Ration()
         self._bell = anyio.Event()
 
     def abandon(self, server: str, call_id: bytes) -> None:
@@ -59,11 +62,9 @@ class Watchdog:
 
     def look(self, time: float) -> float:
         """End who is overdue; returns when somebody will be next, as far as is known now."""
-        for left, since in list(self._abandoned.items()):
-            if time - since > FORGOTTEN:
-                del self._abandoned[left]
-        soonest = math.inf
-        for worker in self._workers():
+        soonest, remembered = math.inf, set[Abandoned]()
+        workers = list(self._workers())
+        for worker in workers:
             ledger = worker.ledger
             if ledger is None or worker.state not in _WATCHED:
                 continue
@@ -72,18 +73,50 @@ class Watchdog:
             if due > time and not self._abandoned:
                 soonest = min(soonest, due)
                 continue
-            calls = [(self._due(str(worker.name), call), call) for call in ledger.running()]
-            if calls and (first := min(calls))[0] <= time:
-                worker.overrun(_in_words(first[1], time))
-            elif calls:
-                soonest = min(soonest, min(calls)[0])
+            calls = list(ledger.running())
+            overdue = min((call for call in calls if call.kill_at <= time), key=_kill_at, default=None)
+            if overdue is not None:
+                worker.overrun(_in_words(overdue, time, "its time was over"), partial(_still_due, ledger))
+                continue
+            soonest = min(soonest, due)
+            left = [(since, call) for call in calls if (since := self._since(worker, call, time)) is not None]
+            remembered |= {Abandoned(str(worker.name), call.call_id) for _, call in left}
+            if left and len(calls) == 1:  # who runs beside it has done nothing: then its deadline ends it
+                since, call = left[0]
+                if since + call.cancel_grace > time:
+                    soonest = min(soonest, since + call.cancel_grace)
+                elif self._may_end(worker, workers, time):
+                    why = _in_words(call, time, "its caller had left")
+                    worker.overrun(why, partial(_still_due, ledger, call.call_id))
+        for each, since in list(self._abandoned.items()):
+            if time - since > FORGOTTEN and each not in remembered:
+                del self._abandoned[each]
         return soonest
 
-    def _due(self, server: str, call: Running) -> float:
-        left = self._abandoned.get(Abandoned(server, call.call_id))
-        return call.kill_at if left is None else min(call.kill_at, left + call.cancel_grace)
+    def _since(self, worker: Worker, call: Running, time: float) -> float | None:
+        """Since when nobody waits for a call, if that matters to its node and was not too long ago."""
+        since = self._abandoned.get(Abandoned(str(worker.name), call.call_id))
+        if since is None or not time - since <= call.cancel_grace + FORGOTTEN < math.inf:
+            return None
+        return since
+
+    def _may_end(self, worker: Worker, workers: list[Worker], time: float) -> bool:
+        """Whether a group can spare a worker. Callers who leave must not take down what serves the others."""
+        assert worker.name is not None  # noqa: S101 - it has a process
+        group = worker.name.group
+        peers = [each for each in workers if each.name is not None and each.name.group == group]
+        spared = worker.state is not State.UP or any(each.state is State.UP for each in peers if each is not worker)
+        return spared and self._ration.take(group, len(peers), time)
 
 
-def _in_words(call: Running, time: float) -> str:
-    what = "its time was over" if call.kill_at <= time else "its caller had left"
+def _kill_at(call: Running) -> float:
+    return call.kill_at
+
+
+def _still_due(ledger: Ledger, abandoned: bytes | None = None) -> bool:
+    """Whether a worker that was to be ended has to be: a call's time is over, or it runs just the one that is named."""
+    return ledger.due() <= now() or [call.call_id for call in ledger.running()] == [abandoned]
+
+
+def _in_words(call: Running, time: float, what: str) -> str:
     return f"a call still ran after {time - call.since:.2f} s, though {what}"

@@ -97,7 +97,7 @@ class World:
             yield from (Hardened(), Ready(), Broke("no"), Drained(), Lost("hung up"), Exited("died"))
             yield from (Overran("a call does not end"), Condemned("too fat"), Exited("died", busy=True))
         if self.rings is not None:
-            yield TimerRang()
+            yield from (TimerRang(), TimerRang(recovered=True))
 
 
 STORIES = st.lists(st.integers(0, 99), max_size=80)
@@ -291,6 +291,32 @@ def test_a_call_that_does_not_end_costs_a_worker_and_no_patience(draining: bool)
         assert (world.child.state, world.rings) == (State.WAITING, world.now), "at once, and without blame"
         world.ring()
         assert world.child.state is State.STARTING
+
+
+@pytest.mark.parametrize(
+    ("before", "meanwhile", "state"),
+    [
+        ((), (), State.UP),
+        ((), (Stop(),), State.DRAINING),
+        ((), (Stop(), Start()), State.UP),
+        ((), (Drained(),), State.DRAINING),
+        ((Stop(),), (), State.DRAINING),
+    ],
+)
+def test_a_worker_whose_call_has_ended_while_it_printed_its_stacks_goes_on(
+    before: tuple[Event, ...], meanwhile: tuple[Event, ...], state: State
+) -> None:
+    world = World(Spec(drain_timeout=3.0, policy=RestartPolicy(limit=0)))
+    world.come_up()
+    for event in (*before, Overran("a call still ran"), *meanwhile, TimerRang(recovered=True)):
+        world.happen(event)
+    assert (world.child.state, world.killed, world.child.overran, world.child.verdict) == (state, 0, False, "")
+    if state is State.DRAINING:
+        world.ring()
+        assert world.child.verdict == "killed: had not finished after 3 s"
+    else:
+        world.happen(Exited("killed by SIGSEGV"))
+        assert world.child.state is State.FAILED, "this time it is to blame"
 
 
 def test_a_child_that_dies_of_a_call_is_not_to_blame() -> None:

@@ -16,16 +16,20 @@ from stage import Live, Stage, groups
 from ipc.control import ask
 from ipc.ledger import Ledger
 from ipc.messages.control import AskStatus, Status
+from ipc.names import WorkerName
 from supervisor import events, watchdog
 from supervisor.life import State
 from supervisor.policy import RestartPolicy
 from supervisor.quarantine import KILLS
-from supervisor.watchdog import FORGOTTEN, MAX_ABANDONED, Watchdog
+from supervisor.watchdog import FORGOTTEN, MAX_ABANDONED, Abandoned, Watchdog
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from supervisor.child import Worker
 
 CALL, BEFORE = b"c" * 16, b"b" * 16
+NAME = WorkerName("cpu", 0, 1)
 NEVER = RestartPolicy(limit=0)
 """Whoever is to blame for an end is not started again."""
 
@@ -34,13 +38,14 @@ NEVER = RestartPolicy(limit=0)
 class Watched:
     """A worker as far as it is watched."""
 
-    name: str = "cpu-0#1"
+    name: WorkerName = NAME
     state: State = State.UP
     ledger: Ledger = field(default_factory=lambda: Ledger(-1))
     ends: list[str] = field(default_factory=list)
 
-    def overrun(self, why: str) -> None:
+    def overrun(self, why: str, still: Callable[[], bool]) -> None:
         self.ends.append(why)
+        self.still = still
         self.state = State.OVERRUN
 
 
@@ -70,20 +75,100 @@ def test_who_neither_serves_nor_drains_is_left_alone(state: State) -> None:
     assert worker.ends == []
 
 
-@pytest.mark.parametrize(("grace", "ends"), [(0.5, True), (0.0, True), (math.inf, False)])
-def test_a_call_nobody_waits_for_has_its_grace(grace: float, ends: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def at_100(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watchdog, "now", lambda: 100.0)
-    worker = Watched()
-    dog = watching(worker)
-    worker.ledger.begin(BEFORE, 900.0, grace)
+
+
+def group(count: int) -> list[Watched]:
+    return [Watched(WorkerName("cpu", slot, 1)) for slot in range(count)]
+
+
+@pytest.mark.usefixtures("at_100")
+@pytest.mark.parametrize(("grace", "ends"), [(0.5, True), (0.0, True), (math.inf, False)])
+def test_a_call_nobody_waits_for_has_its_grace(grace: float, ends: bool) -> None:
+    worker, other = group(2)
+    dog = watching(worker, other)
     worker.ledger.begin(CALL, 900.0, grace)
     dog.abandon("cpu-1#1", CALL)
-    dog.abandon("cpu-0#2", BEFORE)
+    dog.abandon("cpu-0#2", CALL)
     assert dog.look(102.0) == 900.0, "others of that name or number are not meant"
     dog.abandon("cpu-0#1", CALL)
-    assert dog.look(100.0) == (100.0 + grace if 0 < grace < math.inf else 900.0 if grace else math.inf)
+    assert dog.look(100.0) == (100.0 + grace if 0 < grace < math.inf else 900.0)
     dog.look(100.6)
     assert bool(worker.ends) is ends
+    assert not ends or "its caller had left" in worker.ends[0]
+
+
+@pytest.mark.usefixtures("at_100")
+def test_a_call_nobody_waits_for_costs_none_that_runs_beside_it() -> None:
+    worker, other = group(2)
+    dog = watching(worker, other)
+    beside = worker.ledger.begin(BEFORE, 900.0, 0.1)
+    worker.ledger.begin(CALL, 200.0, 0.1)
+    dog.abandon("cpu-0#1", CALL)
+    assert dog.look(101.0) == 200.0
+    assert worker.ends == []
+    worker.ledger.end(beside)
+    dog.look(102.0)
+    assert len(worker.ends) == 1
+    assert worker.still()
+    worker.ledger.begin(BEFORE, 900.0, 0.1)
+    assert not worker.still(), "another has begun meanwhile"
+
+
+def test_a_call_that_ends_while_stacks_are_printed_is_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watchdog, "now", lambda: 21.0)
+    worker = Watched()
+    row = worker.ledger.begin(CALL, 20.0, 0.1)
+    watching(worker).look(20.0)
+    assert worker.still()
+    worker.ledger.end(row)
+    assert not worker.still()
+
+
+@pytest.mark.usefixtures("at_100")
+@pytest.mark.parametrize(("count", "at_once"), [(1, 0), (2, 1), (3, 2), (5, 4)])
+def test_callers_that_leave_do_not_take_a_group_down(count: int, at_once: int) -> None:
+    workers = group(count)
+    dog = watching(*workers, Watched(WorkerName("io", 0, 1)))
+    for worker in workers:
+        worker.ledger.begin(CALL, 900.0, 0.1)
+        dog.abandon(str(worker.name), CALL)
+    for _ in range(3):
+        dog.look(100.2)
+    assert sum(len(worker.ends) for worker in workers) == at_once, "one that is up stays up"
+
+
+@pytest.mark.usefixtures("at_100")
+def test_callers_that_leave_cost_a_worker_a_second_in_the_long_run() -> None:
+    workers = group(3)
+    dog = watching(*workers)
+    ends = 0
+    for tick in range(200):
+        time = 100.0 + tick / 10
+        for worker in workers:
+            if worker.state is State.OVERRUN:
+                ends += 1
+                worker.state, worker.ledger = State.UP, Ledger(-1)
+            if not list(worker.ledger.running()):
+                worker.ledger.begin(CALL, 900.0, 0.1)
+            dog._abandoned[Abandoned(str(worker.name), CALL)] = time - 1.0
+        dog.look(time)
+    assert 20 <= ends <= 3 + 20
+
+
+@pytest.mark.usefixtures("at_100")
+def test_a_long_grace_is_waited_for() -> None:
+    worker, other = group(2)
+    dog = watching(worker, other)
+    worker.ledger.begin(CALL, 900.0, 3 * FORGOTTEN)
+    dog.abandon("cpu-0#1", CALL)
+    assert dog.look(100.1 + FORGOTTEN) == 100.0 + 3 * FORGOTTEN
+    dog.look(100.1 + 3 * FORGOTTEN)
+    assert len(worker.ends) == 1
+    dog.look(100.1 + 4 * FORGOTTEN)
+    assert not dog._abandoned
 
 
 def test_what_is_abandoned_is_not_remembered_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,12 +204,28 @@ def test_a_worker_whose_call_does_not_end_prints_its_stacks_and_is_replaced_with
 
 
 @pytest.mark.fault
+def test_a_worker_whose_call_ends_while_it_prints_its_stacks_is_called_again(stage: Stage) -> None:
+    stage.behave("cpu", "late 0.5")
+
+    def announced() -> list[bool]:
+        return ["cpu-0#1" in note["workers"] for note in stage.notes(said="peers", name="web-0#1")]
+
+    async def story() -> Live:
+        async with stage.running(stage.plan(), policy=NEVER) as live:
+            await live.until(lambda: announced()[-2:] == [False, True])
+            return live
+
+    ends = anyio.run(story).seen(events.WorkerExited)
+    assert all(end.expected for end in ends)
+
+
+@pytest.mark.fault
 def test_a_worker_that_nobody_can_reach_is_ended_once_its_caller_has_left(stage: Stage) -> None:
     stage.behave("cpu", "overrun 600 0.1")
     stage.behave("web", "abandons cpu-0#1")
 
     async def story() -> Any:
-        async with stage.running(stage.plan(), policy=NEVER) as live:
+        async with stage.running(stage.plan(groups(cpu=2)), policy=NEVER) as live:
             end = await live.sees(events.WorkerExited, worker="cpu-0#1")
             stage.behave("cpu", "good")
             return end

@@ -177,6 +177,9 @@ async def serve(  # noqa: C901, PLR0912, PLR0915 -- a table of behaviours
         case ["overrun", seconds, grace]:  # what it runs does not end, and should in so many seconds
             ledger.begin(CALL, time.monotonic() + float(seconds), float(grace))
             faulthandler.register(signal.SIGQUIT)
+        case ["late", seconds]:  # it ends what it runs while it is to print its stacks
+            row = ledger.begin(CALL, time.monotonic() + float(seconds), 60.0)
+            loop.add_signal_handler(signal.SIGQUIT, ledger.end, row)
         case ["busy", seconds, *more]:  # it dies of what it runs
             for other in more:
                 ledger.begin(other.encode() * 16, time.monotonic() + 60, 60.0)
