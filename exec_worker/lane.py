@@ -135,7 +135,10 @@ class Lanes:
             if call.row is None:
                 return None
             deadline, call.interrupt = time, call.interrupt or DeadlineExceeded  # a pipeline's: a part of it was done
-        row = call.row = self.ledger.begin(call.id, deadline + self._kill_grace, call.cancel_grace)
+        kill_at = deadline + self._kill_grace
+        if call.meta.beyond_ms:  # who will not wait as long as others does not have it ended sooner
+            kill_at += call.meta.beyond_ms / 1000
+        row = call.row = self.ledger.begin(call.id, kill_at, call.cancel_grace)
         if call.seen.cancelled:  # who said so may have looked for the row before it was there
             self.ledger.end(row)
             return None
@@ -146,7 +149,7 @@ class Lanes:
 
         Those for whom nobody waits any more, or that have no more time, are taken out of the batch, and returned.
         """
-        kill_at = batch.deadline + self._kill_grace
+        kill_at = max(call.deadline + call.meta.beyond_ms / 1000 for call in batch.calls) + self._kill_grace
         several = len(batch.calls) > 1
         left = []
         for call in batch.calls:

@@ -38,5 +38,6 @@ class StagedCall(AskedCall):
             meta.reply_as,
             following.params,
             meta.rest[1:],
+            meta.beyond_ms,
         )
         self.body = result.body

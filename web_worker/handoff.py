@@ -17,7 +17,7 @@ from ipc.messages.calls import Encoding, RequestMeta, encode_meta
 from ipc.names import new_call_id
 from ipc.priority import RANK
 from web_worker.inside import inside_of
-from web_worker.patience import HEADER, shortened
+from web_worker.patience import HEADER, beyond_ms, shortened
 from web_worker.target import NO_PARAMETERS, Target
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ class HandoffCaller:
     def _begin(self, target: Target, params: bytes, body: bytes, encoding: Encoding, limit: float) -> Call:
         """Send one call on its way."""
         handoffs, inside = self._handoffs, self._inside
-        call_id = new_call_id()
+        call_id, whole = new_call_id(), limit
         if inside is not None:
             request_id, trace = inside.who.request_id, inside.who.trace
             if inside.who.timeout:
@@ -178,7 +178,16 @@ class HandoffCaller:
         else:
             request_id = call_id.hex()
             trace = f"00-{request_id}-{request_id[:16]}-00"
-        meta = RequestMeta(target.name, request_id, trace, handoffs.me, encoding, Encoding.MSGPACK, msgspec.Raw(params))
+        meta = RequestMeta(
+            target.name,
+            request_id,
+            trace,
+            handoffs.me,
+            encoding,
+            Encoding.MSGPACK,
+            msgspec.Raw(params),
+            beyond_ms=beyond_ms(whole, limit) if limit < whole else 0,
+        )
         inbox = inside.inbox if inside is not None else None
         slow = None if inbox is None or inbox.answered else _watcher(handoffs.caller, inbox)
         return handoffs.caller.call(target.name, call_id, encode_meta(meta), body, limit, slow, RANK[self._priority])

@@ -12,9 +12,10 @@ come last and have a default, so that an older peer still reads. Bodies stay byt
 from __future__ import annotations
 
 import enum
+from typing import Annotated
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from ipc.errors import Cancelled, Draining, Expired, IpcError, NoSuchNode
 
@@ -82,6 +83,10 @@ class Stage(Struct, frozen=True, array_like=True):
     """Its scalar parameters, a msgpack map."""
 
 
+MAX_BEYOND_MS = 2**32 - 1
+"""As much as a budget may be."""
+
+
 class RequestMeta(Struct, frozen=True, array_like=True):
     """Which node is asked, for whom, and how to read and write the body."""
 
@@ -98,6 +103,8 @@ class RequestMeta(Struct, frozen=True, array_like=True):
     """The scalar parameters, a msgpack map."""
     rest: tuple[Stage, ...] = ()
     """What follows the node in a pipeline, in order."""
+    beyond_ms: Annotated[int, Meta(ge=0, le=MAX_BEYOND_MS)] = 0
+    """How much longer than the budget it may run before its worker is ended: its client gave it so much less."""
 
 
 class ReplyMeta(Struct, frozen=True, array_like=True):

@@ -57,7 +57,7 @@ class Neighbour(service.Client):
     def send_on(self, origin: Any, *nodes: str, node: str = "shop.render", call_id: bytes = b"") -> bytes:
         call_id = call_id or new_call_id()
         rest = tuple(Following(each) for each in nodes)
-        meta = RequestMeta(node, "r", "t", str(origin), rest=rest)
+        meta = RequestMeta(node, "r", "t", str(origin), rest=rest, beyond_ms=7)
         self.say(Kind.REQUEST, call_id, encode_meta(meta), budget_ms=60_000)
         return call_id
 
@@ -126,7 +126,7 @@ async def test_stages_of_one_group_run_one_after_the_other_in_one_place(row: Row
     call = await row.stage.begun(2)
     assert row.stage.nodes.begun[0] is call
     assert (call.meta.node, call.meta.encoding, call.body) == ("shop.render", Encoding.MSGPACK, b"first")
-    assert call.cancel_grace == service.GRACES["shop.render"]
+    assert (call.cancel_grace, call.meta.beyond_ms) == (service.GRACES["shop.render"], 7)
     row.stage.finish(Encoded(Encoding.MSGPACK, 0, "", (), b"second"))
     await until(lambda: row.onward.sent)
     ((sent, result),) = row.onward.sent

@@ -122,7 +122,8 @@ class Client:
         self, *, last_resort: bool = False, node: str = "shop.render", budget_ms: int = 60_000, **more: Any
     ) -> bytes:
         call_id = more.pop("call_id", None) or new_call_id()
-        meta = RequestMeta(node, "r", "t", more.pop("reply_to", str(self.name)))
+        beyond_ms = more.pop("beyond_ms", 0)
+        meta = RequestMeta(node, "r", "t", more.pop("reply_to", str(self.name)), beyond_ms=beyond_ms)
         flags = Flag.LAST_RESORT if last_resort else 0
         self.say(Kind.REQUEST, call_id, encode_meta(meta), flags=flags, budget_ms=budget_ms)
         return call_id
@@ -688,6 +689,16 @@ async def test_the_deadline_ends_a_call_and_not_the_next(stage: Stage) -> None:
     stage.finish()
     await until(lambda: len(one.told) == 2)
     assert one.told == ["FAILURE", "REPLY"]
+
+
+async def test_a_client_in_a_hurry_has_its_call_interrupted_and_nobody_ended_sooner(stage: Stage) -> None:
+    (web,) = stage.clients(1)
+    web.ask(budget_ms=30, beyond_ms=970)
+    (row,) = await stage.noted()
+    assert row.kill_at == pytest.approx(1001.0 + KILL_GRACE)
+    stage.time += 0.031
+    await until(lambda: web.told)
+    assert failure_of(web) == "DeadlineExceeded"
 
 
 async def test_a_look_at_the_clock_before_the_deadline_ends_nothing(stage: Stage) -> None:

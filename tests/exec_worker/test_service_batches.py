@@ -124,13 +124,13 @@ async def test_each_call_of_a_batch_has_its_row_until_the_last_of_them_has_no_ti
     await ran(stage, 1)
     (row,) = stage.ledger.running()
     assert (row.call_id, row.kill_at, row.cancel_grace) == (lone, 1001.25, 0.1)
-    calls = {embed(web, budget_ms=budget) for budget in (1000, 60_000, 3000)}
+    calls = {embed(web, budget_ms=budget, beyond_ms=beyond) for budget, beyond in ((1000, 69_000), (60_000, 0))}
     stage.finish()
     await ran(stage, 2)
     rows = list(stage.ledger.running())
     assert {row.call_id for row in rows} == calls
-    assert {(row.kill_at, row.cancel_grace) for row in rows} == {(1060.25, float("inf"))}
-    assert stage.scoreboard.read() == (1, 3, 0)
+    assert {(row.kill_at, row.cancel_grace) for row in rows} == {(1070.25, float("inf"))}
+    assert stage.scoreboard.read() == (1, 2, 0)
 
 
 async def test_a_batch_goes_on_until_everybody_has_left(stage: Stage) -> None:

@@ -185,7 +185,8 @@ async def test_a_client_may_give_the_calls_of_a_route_less_time(make_site: Any, 
     site = make_site(nodes=NODES, app=routes())
     for said in ("0.5", "100"):
         await site.ask("POST", "/resize", json={"size": 3}, headers={"x-request-timeout": said})
-    assert caller.calls[0].timeout == 0.5 < caller.calls[1].timeout
+    assert caller.calls[0].timeout == 0.5 < (whole := caller.calls[1].timeout)
+    assert [call.meta.beyond_ms for call in caller.calls] == [(whole - 0.5) * 1000, 0]
     answer = await site.ask("POST", "/resize", json={"size": 3}, headers={"x-request-timeout": "-1"})
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
     assert len(caller.calls) == 2

@@ -408,6 +408,7 @@ async def test_a_client_may_give_it_less_time_and_never_more(make_site: Any, dec
         assert (await site.ask("GET", "/find/x", headers={"X-Request-Timeout": said})).status_code == 200
     assert (await site.ask("GET", "/find/x")).status_code == 200
     assert [call.timeout for call in caller.calls] == [2.5, 5.0, 5.0]
+    assert [call.meta.beyond_ms for call in caller.calls] == [2500, 0, 0], "its worker is ended no sooner"
 
 
 @pytest.mark.parametrize("through_app", [False, True])

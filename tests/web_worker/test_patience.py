@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipc.errors import InvalidRequest
-from web_worker.patience import HEADER, shortened
+from ipc.messages.calls import MAX_BEYOND_MS
+from web_worker.patience import HEADER, beyond_ms, shortened
 
 
 @pytest.mark.parametrize(
@@ -49,3 +50,8 @@ def test_nothing_makes_it_longer_or_breaks_it(limit: float, said: bytes) -> None
         assert 0 < shortened(limit, said, HEADER) <= limit
     except InvalidRequest as error:
         assert len(str(error)) < 300  # noqa: PT017 - most of what is tried is refused
+
+
+@pytest.mark.parametrize(("limit", "said", "beyond"), [(10.0, 2.5, 7500), (1.0, 1.0, 0), (1e9, 1.0, MAX_BEYOND_MS)])
+def test_what_a_client_does_not_wait_a_node_may_take(limit: float, said: float, beyond: int) -> None:
+    assert beyond_ms(limit, said) == beyond

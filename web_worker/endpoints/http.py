@@ -22,7 +22,7 @@ from ipc.shape import rebuild
 from web_worker.correlation import Correlation, correlate
 from web_worker.endpoints.parameters import Parameters
 from web_worker.errors import CODES, FAILED, UnsupportedMediaType, status_of
-from web_worker.patience import HEADER, shortened
+from web_worker.patience import HEADER, beyond_ms, shortened
 from web_worker.responses import JSON, answer, failure, media_type_of, problem, sendable
 from web_worker.whole import body_of
 
@@ -112,7 +112,10 @@ class HttpEndpoint:
         try:
             body = await self._read(receive, who) if self._wants_body else b""
             packed = self._parameters.pack(scope["query_string"], path_values) if self._parameters else b""
-            row = self._row
+            row, timeout, beyond = self._row, self._timeout, 0
+            if who.timeout:
+                timeout = shortened(timeout, who.timeout, self._timeout_header)
+                beyond = beyond_ms(self._timeout, timeout)
             meta = RequestMeta(
                 self._first,
                 who.request_id,
@@ -122,8 +125,8 @@ class HttpEndpoint:
                 Encoding.JSON,
                 msgspec.Raw(packed) if packed else _NO_PARAMETERS,
                 row.pack(packed, scope["query_string"], path_values) if row is not None else (),
+                beyond,
             )
-            timeout = shortened(self._timeout, who.timeout, self._timeout_header) if who.timeout else self._timeout
             watch = partial(self._watch, receive)
             call = self._ask(
                 self._first, who.call_id, encode_meta(meta), body, timeout, watch, self._priority, self._way
