@@ -123,13 +123,14 @@ async def test_each_call_of_a_batch_has_its_row_until_the_last_of_them_has_no_ti
     lone = embed(web, budget_ms=1000)
     await ran(stage, 1)
     (row,) = stage.ledger.running()
-    assert (row.call_id, row.kill_at, row.cancel_grace) == (lone, 1001.25, 0.1)
+    assert (row.call_id, row.kill_at, row.cancel_grace) == (lone, pytest.approx(1001.25, abs=0.5), 0.1)
     calls = {embed(web, budget_ms=budget, beyond_ms=beyond) for budget, beyond in ((1000, 69_000), (60_000, 0))}
     stage.finish()
     await ran(stage, 2)
     rows = list(stage.ledger.running())
     assert {row.call_id for row in rows} == calls
-    assert {(row.kill_at, row.cancel_grace) for row in rows} == {(1070.25, float("inf"))}
+    assert {row.cancel_grace for row in rows} == {float("inf")}
+    assert [row.kill_at for row in rows] == pytest.approx([1070.25] * 2, abs=0.5)  # what was said ages on its way
     assert stage.scoreboard.read() == (1, 2, 0)
 
 
@@ -145,10 +146,10 @@ async def test_a_batch_goes_on_until_everybody_has_left(stage: Stage) -> None:
     one.say(Kind.CANCEL, first)
     assert [call.seen.cancelled for call in batch.calls] == [True, False]
     assert batch.interrupt is None
-    assert {row.kill_at for row in stage.ledger.running()} == {1060.25}
+    assert [row.kill_at for row in stage.ledger.running()] == pytest.approx([1060.25] * 2, abs=0.5)
     two.leave()
     assert batch.interrupt is not None
-    assert {row.kill_at for row in stage.ledger.running()} == {1060.25}
+    assert [row.kill_at for row in stage.ledger.running()] == pytest.approx([1060.25] * 2, abs=0.5)
 
 
 async def test_a_batch_is_interrupted_when_the_last_of_them_has_no_time(stage: Stage) -> None:
