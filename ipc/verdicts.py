@@ -54,7 +54,7 @@ class Verdicts:
 
     def ended(self, message: Ended) -> None:
         """The supervisor says what a worker had begun that is dead."""
-        self._conclude(message.server, self._fates.ended(message))
+        self._conclude(message.server, self._fates.ended(message, now()))
 
     def strand(self, journey: Journey) -> None:
         """A pipeline's call was begun, and nobody has it any more."""
@@ -88,8 +88,7 @@ class Verdicts:
 
         A node may keep its whole process from hearing that its caller has left; the supervisor needs no answer.
         """
-        if len(self._fates):
-            self._conclude("its worker", self._fates.overdue(time))
+        self._conclude("its worker", self._fates.overdue(time))
         if self._called_off:
             for call_id, (server, since) in list(self._called_off.items()):
                 if time - since > ABANDON_AFTER:

@@ -20,6 +20,8 @@ PATIENCE = 0.5
 of a link that ended although its worker lives it never says anything."""
 REMEMBERED = 256
 """Deaths that are remembered until the links have ended too."""
+FORGET_AFTER = 60.0
+"""How long they are remembered, seconds: each may come with a thousand ids, and a link ends soon after its worker."""
 
 
 class Fate(enum.Enum):
@@ -54,7 +56,7 @@ class Fates(Generic[C]):
 
     def __init__(self) -> None:
         self._waiting: dict[str, list[tuple[C, float]]] = {}
-        self._ended: OrderedDict[str, Ended] = OrderedDict()
+        self._ended: OrderedDict[str, tuple[Ended, float]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -65,22 +67,24 @@ class Fates(Generic[C]):
 
     def lost(self, server: str, calls: Iterable[C], now: float) -> list[Told[C]]:
         """A link to `server` ended with `calls` on it; returns those whose fate is known already."""
-        ended = self._ended.get(server)
-        if ended is not None:
-            return [Told(call, _judge(call, ended)) for call in calls]
+        self._forget(now)
+        if (known := self._ended.get(server)) is not None:
+            return [Told(call, _judge(call, known[0])) for call in calls]
         if waiting := [(call, now) for call in calls]:
             self._waiting.setdefault(server, []).extend(waiting)
         return []
 
-    def ended(self, ended: Ended) -> list[Told[C]]:
+    def ended(self, ended: Ended, now: float) -> list[Told[C]]:
         """The supervisor says what a worker had begun."""
-        self._ended[ended.server] = ended
+        self._forget(now)
+        self._ended[ended.server] = ended, now
         if len(self._ended) > REMEMBERED:
             self._ended.popitem(last=False)
         return [Told(call, _judge(call, ended)) for call, _ in self._waiting.pop(ended.server, [])]
 
     def overdue(self, now: float) -> list[Told[C]]:
         """Calls that have waited long enough: nobody knows."""
+        self._forget(now)
         told = []
         for server, calls in list(self._waiting.items()):
             told += [Told(call, Fate.UNKNOWN) for call, since in calls if now - since > PATIENCE]
@@ -90,6 +94,11 @@ class Fates(Generic[C]):
             else:
                 del self._waiting[server]
         return told
+
+    def _forget(self, now: float) -> None:
+        """Deaths that were told of so long ago that no link to the dead is left."""
+        while self._ended and now - next(iter(self._ended.values()))[1] > FORGET_AFTER:
+            self._ended.popitem(last=False)
 
 
 def _judge(call: Sent, ended: Ended) -> Fate:
