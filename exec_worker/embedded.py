@@ -145,7 +145,7 @@ class Embedded:
 
     async def _say_goodbye(self) -> None:
         """Run the stop hooks, in a thread: the server of this process has its last answers to send."""
-        departure = hooks.Departure(hooks.STOP_TIMEOUT)
+        departure = hooks.Departure()
         thread = threading.Thread(target=departure.run, args=(self._log, self._await), name="stop-hooks", daemon=True)
         thread.start()
         for _ in range(round(hooks.STOP_TIMEOUT / _GLANCE)):

@@ -110,21 +110,19 @@ def _run(hook: Hook, await_: Await | None) -> None:
 class Departure:
     """The end of a worker that drains: what it still has to do, and how long it may take."""
 
-    def __init__(self, drain_timeout: float) -> None:
+    def __init__(self) -> None:
         self.hook = ""
         """The stop hook that is being run."""
-        self._drain_timeout = drain_timeout
-        self._since: float | None = None
+        self._until: float | None = None
 
-    def begin(self) -> None:
-        """It was told to drain."""
-        if self._since is None:
-            self._since = now()
+    def begin(self, grace: float) -> None:
+        """It was told to drain within so many seconds."""
+        if self._until is None:
+            self._until = now() + grace
 
     def left(self) -> float:
         """How long its stop hooks may take, seconds."""
-        since = now() if self._since is None else self._since
-        return max(LEAST, min(STOP_TIMEOUT, since + self._drain_timeout - now()))
+        return STOP_TIMEOUT if self._until is None else max(LEAST, min(STOP_TIMEOUT, self._until - now()))
 
     def run(self, log: "Log", await_: Await | None = None) -> None:
         """Run the stop hooks, last first; one that fails is logged."""

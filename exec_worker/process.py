@@ -87,10 +87,10 @@ def run(parent: Parent, page: int, termination: Termination, nodes: dict[str, Bi
     report_to(log, scoreboard)
     rows = Rows(engine, settings.rows)
     service = Service(engine, scoreboard, lanes, rows)
-    departure = hooks.Departure(settings.drain_timeout)
+    departure = hooks.Departure()
 
-    def drain() -> None:
-        departure.begin()
+    def drain(grace: float = settings.drain_timeout) -> None:
+        departure.begin(grace)
         service.drain()
 
     loop = uvloop.new_event_loop()
@@ -131,7 +131,7 @@ async def _open(
     bootstrap: Bootstrap,
     settings: ExecSettings,
     service: Service,
-    drain: Callable[[], None],
+    drain: Callable[[float], None],
 ) -> Responder | None:
     """Listen, and say so."""
     terms, name = terms_of(bootstrap, bootstrap.carrier), parse_worker(bootstrap.name)
@@ -162,7 +162,7 @@ async def _open(
     parent.listen(
         asyncio.get_running_loop(),
         on_peers=None if onward is None else onward.update,
-        on_drain=lambda _drain: drain(),
+        on_drain=lambda told: drain(told.grace),
         on_keys=rotate,
         on_fate=None if onward is None else onward.fate,
     )

@@ -9,6 +9,7 @@ from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from ipc.clock import now
 from ipc.messages import lifeline as said
 from ipc.messages.control import WorkerStatus
 from ipc.names import WorkerName
@@ -77,6 +78,10 @@ class Worker:
         """Have it end: when it has finished, or at once."""
         self._happen(life.Stop(force))
 
+    def retire(self) -> None:
+        """Have it end once it has finished what it has begun: another has its place."""
+        self._happen(life.Stop(calls=self._calls_left()))
+
     def say(self, message: FromSupervisor) -> None:
         """Tell it something; nothing happens if it has not been greeted or is gone."""
         if self._tether is not None and self.life.hardened:
@@ -134,6 +139,11 @@ class Worker:
     def _longest(self) -> float:
         since = () if self.ledger is None else tuple(call.since for call in self.ledger.running())
         return time.monotonic() - min(since) if since else 0.0
+
+    def _calls_left(self) -> float:
+        """How long calls of its may still run, seconds."""
+        ends = () if self.ledger is None else tuple(call.kill_at for call in self.ledger.running())
+        return max(0.0, max(ends) - now()) if ends else 0.0
 
     @property
     def ledger(self) -> Ledger | None:
@@ -196,7 +206,8 @@ class Worker:
 
     def _ring(self) -> None:
         self._timer = None
-        self._happen(life.TimerRang(recovered=self.state is State.OVERRUN and not self._still_due()))
+        recovered = self.state is State.OVERRUN and not self._still_due()
+        self._happen(life.TimerRang(recovered, self._calls_left()))
 
     def _spawn(self) -> None:
         self.name = name = self._seat.next_name()

@@ -195,7 +195,7 @@ class Group:
         self._workers[slot] = successor
         self._others[self._others.index(successor)] = predecessor
         progress(f"{successor.name} is up; {predecessor.name} drains")
-        predecessor.stop()
+        predecessor.retire()
         await self._until(lambda: predecessor.state not in RUNNING)
         self._others.remove(predecessor)
         return None

@@ -38,6 +38,9 @@ class Stop:
     """Somebody wants it to end; with `force` at once, whatever it has under way."""
 
     force: bool = False
+    calls: float | None = None
+    """How long calls of its may still run, seconds, if it is to be left to all it has begun; None if its time to drain
+    is all it has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,8 @@ class TimerRang:
     """The time it was given is over. `recovered`: what it was to be ended for is over, too."""
 
     recovered: bool = False
+    calls: float = 0.0
+    """How long calls of its may still run, seconds."""
 
 
 Event: TypeAlias = Start | Stop | Hardened | Ready | Broke | Drained | Lost | Condemned | Overran | Exited | TimerRang
@@ -160,6 +165,8 @@ class Child:
     hardened: bool = False
     row: int = 0
     up_since: float | None = None
+    patience: float = 0.0
+    """Until when it may drain for the sake of its calls; 0 if they have no more than its time to drain."""
     overran: bool = False
     """Whether it is ended for the sake of a call that did not end, for which it is not to blame."""
     leaving: bool = False

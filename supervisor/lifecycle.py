@@ -47,6 +47,9 @@ LEAVE_TIMEOUT = 5.0
 """How long a process may take to end once it has said that it will; seconds."""
 DRAIN_MARGIN = 0.5
 """How much later than told a draining process is killed, so that its own clock may ring first."""
+MAX_PATIENCE = 2 * 3600.0
+"""How long a process may drain at most for the sake of its calls, seconds, whatever its ledger says: the most that
+may be configured for a call, and for what comes after its deadline."""
 DUMP_TIME = 0.1
 """How long a worker has to print its stacks before it is killed, seconds."""
 
@@ -72,7 +75,7 @@ def _resting(child: Child, event: Event, now: float) -> Step:
 
 
 def _spawn(child: Child) -> Step:
-    born = replace(child, state=State.STARTING, hardened=False, up_since=None, overran=False, verdict="")
+    born = replace(child, state=State.STARTING, hardened=False, up_since=None, patience=0.0, overran=False, verdict="")
     return born, (Spawn(), SetTimer(child.spec.start_timeout))
 
 
@@ -102,7 +105,7 @@ def _ready(child: Child, now: float) -> Step:
 def _up(child: Child, event: Event, now: float) -> Step:
     match event:
         case Stop(force=False):
-            return _drain(replace(child, wanted=False))
+            return _drain(_patient(child, event, now), event.calls or 0.0)
         case Drained():
             return replace(child, state=State.DRAINING), (SetTimer(LEAVE_TIMEOUT),)
         case Broke(what, traceback):
@@ -112,24 +115,45 @@ def _up(child: Child, event: Event, now: float) -> Step:
     return _running(child, event, now)
 
 
-def _drain(child: Child) -> Step:
-    grace = child.spec.drain_timeout
+def _patient(child: Child, stop: Stop, now: float) -> Child:
+    """It is to end, and may do so with all its calls done, or not."""
+    return replace(child, wanted=False, patience=0.0 if stop.calls is None else now + MAX_PATIENCE)
+
+
+def _drain(child: Child, calls: float = 0.0) -> Step:
+    grace = max(child.spec.drain_timeout, min(calls, MAX_PATIENCE))
     return replace(child, state=State.DRAINING), (Drain(grace), SetTimer(grace + DRAIN_MARGIN))
 
 
 def _draining(child: Child, event: Event, now: float) -> Step:
     match event:
         case Start() | Stop(force=False):
-            return replace(child, wanted=isinstance(event, Start)), ()
+            return _told_again(child, event)
         case Drained():
-            return child, (SetTimer(LEAVE_TIMEOUT),)
-        case TimerRang():
-            return _kill(child, f"killed: had not finished after {child.spec.drain_timeout:g} s")
+            return replace(child, patience=0.0), (SetTimer(LEAVE_TIMEOUT),)
+        case TimerRang(calls=calls):
+            return _late(child, calls, now)
         case Lost():  # on its way out it hangs up first
             return child, ()
         case Overran(why):
             return _overrun(child, why)
     return _running(child, event, now)
+
+
+def _told_again(child: Child, event: Start | Stop) -> Step:
+    """It drains, and somebody wants that or not."""
+    told = replace(child, wanted=isinstance(event, Start))
+    if child.patience and event == Stop():  # it was replaced, and now everything stops
+        return replace(told, patience=0.0), (SetTimer(child.spec.drain_timeout + DRAIN_MARGIN),)
+    return told, ()
+
+
+def _late(child: Child, calls: float, now: float) -> Step:
+    """It has not drained in time. A call may have begun after it was told to."""
+    if (left := min(calls, child.patience - now)) > 0:
+        return child, (SetTimer(left + DRAIN_MARGIN),)
+    verdict = f"killed: had not finished after {child.spec.drain_timeout:g} s"
+    return _kill(child, f"{verdict}, nor when the time of its calls was over" if child.patience else verdict)
 
 
 def _overrun(child: Child, why: str) -> Step:
@@ -140,8 +164,10 @@ def _overrun(child: Child, why: str) -> Step:
 
 def _overrunning(child: Child, event: Event, now: float) -> Step:
     match event:
-        case Start() | Stop(force=False):
-            return replace(child, wanted=isinstance(event, Start)), ()
+        case Start():
+            return replace(child, wanted=True), ()
+        case Stop(force=False):
+            return _patient(child, event, now), ()
         case Drained():
             return replace(child, leaving=True), ()
         case TimerRang(recovered=True):
@@ -203,7 +229,7 @@ def _exited(child: Child, event: Exited, now: float) -> Step:
         return replace(dead, state=State.WAITING), (SetTimer(child.spec.policy.base),)
     if child.overran:  # we did it, and the next call is waiting
         return replace(dead, state=State.WAITING), (SetTimer(0.0),)
-    if event.busy:  # not counted: else whoever may call could have the whole group given up
+    if event.busy and fresh:  # not counted: else whoever may call could have the whole group given up
         return replace(dead, state=State.WAITING), (SetTimer(child.spec.policy.base),)
     match child.spec.policy.decide(child.row, lived, event.dice):
         case Restart(after, row):

@@ -156,6 +156,7 @@ def _notes(plan: Plan, web: WebSettings) -> Iterator[str]:
     if not plan.endpoints and not web.app:
         yield "there is no endpoint and no app: nothing is served but /healthz and /readyz"
     used = {node.stage for node in plan.described.nodes}
+    yield from _cut_short(plan, web)
     for group in plan.groups:
         for stage in group.stages:
             if stage not in used:
@@ -172,4 +173,24 @@ def _notes(plan: Plan, web: WebSettings) -> Iterator[str]:
             yield (
                 f"'{group.name}' listens on port {group.settings.bind_port}: while its worker is replaced,"
                 " old and new cannot both have it; 0 avoids that"
+            )
+
+
+def _cut_short(plan: Plan, web: WebSettings) -> Iterator[str]:
+    """Groups that may end before their longest call does."""
+    for group in plan.groups:
+        if group.embedded:
+            continue
+        mine = [
+            endpoint
+            for endpoint in plan.endpoints
+            if group.role == "web"
+            or group.name in {endpoint.group, *(web.routes.get(node) for node in endpoint.pipeline)}
+        ]
+        longest = max(mine, key=lambda endpoint: endpoint.timeout, default=None)
+        if longest is not None and longest.timeout > group.drain_timeout:
+            when = "restart, recycling or stop" if group.role == "web" else "stop"
+            yield (
+                f"{longest.path} may take {longest.timeout:g} s, '{group.name}' drains for {group.drain_timeout:g} s:"
+                f" at a {when} what takes longer is lost; drain_timeout_seconds says how long it has"
             )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -47,6 +49,12 @@ def fails() -> None:
 def ask() -> int | None:
     return model
 
+@node
+def nap(seconds: float) -> int | None:
+    note("nap")
+    time.sleep(seconds)
+    return model
+
 kept = []
 
 @node
@@ -61,8 +69,8 @@ runtime:
     process_groups:
       - {name: cpu, workers: 2, stages: [core], drain_timeout_seconds: 1}
   web:
-    interfaces: [{kind: http, endpoints: [{path: /ask, node: shop.ask}, {path: /leak, node: shop.leak}]}]
-"""
+    interfaces: [{kind: http, endpoints: [ENDPOINTS]}]
+""".replace("ENDPOINTS", ", ".join(f"{{path: /{name}, node: shop.{name}}}" for name in ("ask", "nap", "leak")))
 
 
 def notes(directory: Path, pid: int) -> list[str]:
@@ -167,6 +175,47 @@ def test_recycling_under_load_loses_no_request_also_with_one_worker(tmp_path: Pa
             worker = service.workers(name)[0]
             assert worker["reason"].startswith("recycled: ")
             assert worker["reason"].endswith(" requests, max_requests is 100")
+    finally:
+        service.end()
+
+
+@pytest.mark.parametrize("how", ["restart", "max_requests"])
+def test_who_is_replaced_finishes_calls_that_take_longer_than_its_time_to_drain(tmp_path: Path, how: str) -> None:
+    config = application(tmp_path, SHOP, CONFIG.replace("TRANSPORT", "tcp_local"))
+    group = "runtime.platform.process_groups.cpu"
+    bounds = [f"{group}.workers=1", *([f"{group}.max_requests=1"] if how == "max_requests" else [])]
+    service = Service(config, tmp_path / "state", *(word for bound in bounds for word in ("--set", bound)))
+    try:
+        with ThreadPoolExecutor() as threads:
+            first = service.workers("cpu")[0]["pid"]
+            if how == "max_requests":
+                assert service.http.get("/ask").json() == first
+            call = threads.submit(service.http.get, "/nap", params={"seconds": 5})
+            until(lambda: "nap" in (tmp_path / "notes").read_text())
+            if how == "restart":
+                assert shunter("restart", "cpu", *service.state).returncode == 0
+            assert call.result().json() == first
+            until(lambda: len(service.workers("cpu")) == 1)
+            assert "close main" in notes(tmp_path, first), "its hooks had their time, too"
+    finally:
+        service.end()
+
+
+def test_a_stop_does_not_wait_for_calls_of_who_is_being_replaced(tmp_path: Path) -> None:
+    config = application(tmp_path, SHOP, CONFIG.replace("TRANSPORT", "tcp_local"))
+    bounds = ["runtime.platform.process_groups.cpu.workers=1", "runtime.web.drain_timeout_seconds=1"]
+    service = Service(config, tmp_path / "state", *(word for bound in bounds for word in ("--set", bound)))
+    try:
+        with ThreadPoolExecutor() as threads:
+            call = threads.submit(service.http.get, "/nap", params={"seconds": 28})
+            until(lambda: "nap" in (tmp_path / "notes").read_text())
+            began = time.monotonic()
+            restart = threads.submit(shunter, "restart", "cpu", *service.state)
+            until(lambda: len(service.workers("cpu")) == 2 and "draining" in str(service.workers("cpu")))
+            assert shunter("stop", *service.state).returncode == 0
+            assert time.monotonic() - began < 25
+            restart.result()
+            assert call.exception() is not None or call.result().status_code >= 500
     finally:
         service.end()
 

@@ -36,7 +36,7 @@ def test_hooks_run_in_the_order_of_their_definition_and_end_in_reverse(tmp_path:
         on_worker_start(named(name, lambda name=name: said.append(f"+{name}")))
         on_worker_stop(named(name, lambda name=name: said.append(f"-{name}")))
     begin()
-    Departure(30).run(log_to(tmp_path / "log"))
+    Departure().run(log_to(tmp_path / "log"))
     assert said == ["+a", "+b", "+c", "-c", "-b", "-a"]
 
 
@@ -104,7 +104,7 @@ def test_a_stop_hook_that_fails_is_logged_and_the_others_run(tmp_path: Path, err
         raise error("no pool")
 
     on_worker_stop(named("last", lambda: ran.append("last")))
-    Departure(30).run(log_to(tmp_path / "log"))
+    Departure().run(log_to(tmp_path / "log"))
     assert ran == ["last", "first"]
     (line,) = map(json.loads, (tmp_path / "log").read_text().splitlines())
     assert (line["event"], line["level"]) == ("stop_hook_failed", "error")
@@ -128,7 +128,7 @@ def test_async_hooks_run_where_there_is_a_loop_and_nowhere_else(tmp_path: Path) 
         begin()
     with asyncio.Runner() as runner:
         begin(runner.run)
-        Departure(30).run(log_to(tmp_path / "log"), runner.run)
+        Departure().run(log_to(tmp_path / "log"), runner.run)
     assert ran == ["connect", "close"]
 
 
@@ -158,11 +158,11 @@ def test_a_decorator_in_a_loop_is_noticed() -> None:
 def test_stop_hooks_have_what_is_left_of_the_time_to_drain(monkeypatch: pytest.MonkeyPatch) -> None:
     time = 100.0
     monkeypatch.setattr(hooks, "now", lambda: time)
-    departure = Departure(7.0)
+    departure = Departure()
     assert departure.left() == STOP_TIMEOUT  # it leaves by its own decision
-    departure.begin()
+    departure.begin(7.0)
     time = 101.0
-    departure.begin()  # told twice is told once
+    departure.begin(70.0)  # told twice is told once
     assert departure.left() == STOP_TIMEOUT
     time = 104.0
     assert departure.left() == 3.0

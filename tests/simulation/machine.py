@@ -203,7 +203,9 @@ class ExecWorker:
         self.service = Service(engine, Board(), MainThread(self))  # type: ignore[arg-type]
         self.service._lock = Seam(process)  # type: ignore[assignment]
         self.responder: Any = None
-        self._opening = exec_process._open(parent, bootstrap, bootstrap.settings, self.service, self.service.drain)
+        self._opening = exec_process._open(
+            parent, bootstrap, bootstrap.settings, self.service, lambda _grace: self.service.drain()
+        )
 
     async def run(self) -> None:
         self.responder = await self._opening

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import pytest
@@ -33,7 +34,7 @@ from supervisor.life import (
     Stop,
     TimerRang,
 )
-from supervisor.lifecycle import DUMP_TIME, LEAVE_TIMEOUT, step
+from supervisor.lifecycle import DUMP_TIME, LEAVE_TIMEOUT, MAX_PATIENCE, step
 from supervisor.policy import RestartPolicy
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class World:
         self.alive = self.greeted = False
         self.rings: float | None = None
         self.spawned = self.killed = 0
+        self.grace = 0.0
 
     def happen(self, event: Event) -> None:
         if isinstance(event, Exited):
@@ -69,7 +71,10 @@ class World:
                 case Kill():
                     assert self.alive
                     self.killed += 1
-                case Drain() | Dump():
+                case Drain(grace):
+                    assert self.alive
+                    self.grace = grace
+                case Dump():
                     assert self.alive
                 case SetTimer(seconds):
                     self.rings = None if seconds is None else self.now + seconds
@@ -80,11 +85,11 @@ class World:
         assert (self.child.up_since is not None) <= (state in RUNNING - {State.STARTING})
         assert self.child.wanted or state not in {State.WAITING, State.FAILED, State.UP, State.STARTING}
 
-    def ring(self) -> None:
+    def ring(self, calls: float = 0.0) -> None:
         """Let time pass until the timer rings."""
         assert self.rings is not None
         self.now = self.rings
-        self.happen(TimerRang())
+        self.happen(TimerRang(calls=calls))
 
     def come_up(self) -> None:
         for event in (Start(), Hardened(), Ready()):
@@ -92,12 +97,12 @@ class World:
         assert self.child.state is State.UP
 
     def possible(self) -> Iterator[Event]:
-        yield from (Start(), Stop(), Stop(force=True))
+        yield from (Start(), Stop(), Stop(calls=5.0), Stop(force=True))
         if self.alive:
             yield from (Hardened(), Ready(), Broke("no"), Drained(), Lost("hung up"), Exited("died"))
             yield from (Overran("a call does not end"), Condemned("too fat"), Exited("died", busy=True))
         if self.rings is not None:
-            yield from (TimerRang(), TimerRang(recovered=True))
+            yield from (TimerRang(), TimerRang(recovered=True), TimerRang(calls=9.0))
 
 
 STORIES = st.lists(st.integers(0, 99), max_size=80)
@@ -264,6 +269,63 @@ def test_who_has_taken_too_much_is_ended_wherever_it_stands() -> None:
         assert world.child.reason == "killed: 900 MiB of memory"
 
 
+def drains(calls: float | None) -> World:
+    """One that has been told to."""
+    world = World(Spec(drain_timeout=7.0))
+    world.come_up()
+    world.happen(Stop(calls=calls))
+    return world
+
+
+def test_who_is_replaced_may_finish_its_calls_also_those_that_began_late() -> None:
+    world = drains(3.0)
+    assert world.rings is not None
+    assert 7.0 < world.rings < 8.0
+    world = drains(60.0)
+    assert world.grace == 60.0
+    world.ring(calls=20.0)
+    assert world.child.state is State.DRAINING
+    assert world.rings is not None
+    assert 80.0 < world.rings < 82.0
+    world.ring()
+    world.happen(Exited("killed by SIGKILL"))
+    assert world.child.reason == "killed: had not finished after 7 s, nor when the time of its calls was over"
+    assert world.child.state is State.DOWN
+
+
+def test_a_stop_of_all_has_a_replaced_worker_end_in_its_time_to_drain() -> None:
+    world = drains(600.0)
+    world.now += 100.0
+    world.happen(Stop())
+    rings = world.rings
+    assert rings is not None
+    assert 107.0 < rings < 108.0
+    world.now += 3.0
+    world.happen(Stop())
+    assert world.rings == rings, "to be told again is no more time"
+    world.ring(calls=400.0)
+    assert world.child.state is State.KILLING
+
+
+def test_no_ledger_keeps_a_worker_for_ever() -> None:
+    world = drains(math.inf)
+    for _ in range(3):
+        if world.rings is not None:
+            world.ring(calls=math.inf)
+    assert world.child.state is State.KILLING
+    assert world.now < MAX_PATIENCE + 2.0
+
+
+def test_who_leaves_is_not_waited_for_whatever_its_ledger_says() -> None:
+    for stop in (Stop(), Stop(calls=60.0)):
+        world = World()
+        world.come_up()
+        world.happen(stop)
+        world.happen(Drained())
+        world.ring(calls=60.0)
+        assert world.child.state is State.KILLING
+
+
 def test_start_takes_a_stop_back_while_it_drains() -> None:
     world = World()
     world.come_up()
@@ -329,6 +391,15 @@ def test_a_child_that_dies_of_a_call_is_not_to_blame() -> None:
         assert world.child.state is State.WAITING
         world.ring()
     assert world.spawned == 6
+
+
+@pytest.mark.parametrize("end", [Condemned("too fat"), Lost("said nonsense")])
+def test_a_child_that_is_ended_for_its_own_sake_is_to_blame_also_while_a_call_runs(end: Event) -> None:
+    world = World(Spec(policy=RestartPolicy(limit=0)))
+    world.come_up()
+    world.happen(end)
+    world.happen(Exited("killed by SIGKILL", busy=True))
+    assert world.child.state is State.FAILED
 
 
 @pytest.mark.parametrize("state", State)

@@ -494,6 +494,18 @@ def test_what_was_probably_not_meant_is_noted() -> None:
     ]
 
 
+def test_calls_that_a_stop_would_cut_short_are_noted() -> None:
+    groups = "[{name: cpu, stages: [core, slow], drain_timeout_seconds: 5}, {name: web, drain_timeout_seconds: 9}]"
+    told = summary(plan(groups, endpoint(timeout_seconds=5)))
+    assert told["notes"] == []
+    told = summary(plan(groups, endpoint(timeout_seconds=8)))
+    assert [note[:41] for note in told["notes"]] == ["/a may take 8 s, 'cpu' drains for 5 s: at"]
+    told = summary(plan(groups, endpoint(timeout_seconds=10)))
+    assert ["'web' drains for 9 s: at a restart" in note for note in told["notes"]] == [False, True]
+    told = summary(plan(groups, endpoint(timeout_seconds=10), ipc="transport: memory"))
+    assert ["'web' drains for 9 s" in note for note in told["notes"]] == [True]
+
+
 # In general
 
 _stage = st.sampled_from(["core", "slow", "io"])
