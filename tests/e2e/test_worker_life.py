@@ -49,7 +49,7 @@ def fails() -> None:
 def ask() -> int | None:
     return model
 
-@node
+@node(cancel="ignore")
 def nap(seconds: float) -> int | None:
     note("nap")
     time.sleep(seconds)
