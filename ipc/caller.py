@@ -253,8 +253,9 @@ class Caller:
     # -- inside
 
     def _journey(self, way: Sequence[Leg], group: Group, node: str, call_id: bytes, *more: *tuple[Any, ...]) -> Journey:
-        again = [all(self._routes[node].idempotent for node in leg.nodes) for leg in way]
-        journey = Journey(way, all(again), group, node, again[0], call_id, *more)
+        # Who had it on the first leg may have sent it on, whatever is known of that worker.
+        again = all(self._routes[node].idempotent for leg in way for node in leg.nodes)
+        journey = Journey(way, group, node, again, call_id, *more)
         self._journeys.begin(journey)
         return journey
 

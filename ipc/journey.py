@@ -41,12 +41,11 @@ class Early(NamedTuple):
 class Journey(Call):
     """A call of a pipeline. On its first leg it is a call like any other."""
 
-    __slots__ = ("repeatable", "track", "way")
+    __slots__ = ("track", "way")
 
     def __init__(
         self,
         way: Sequence[Leg],
-        repeatable: bool,
         group: Group,
         node: str,
         idempotent: bool,
@@ -59,10 +58,9 @@ class Journey(Call):
         future: asyncio.Future[Answer],
         priority: int,
     ) -> None:
-        """`idempotent` is the first leg, `repeatable` the whole way."""
+        """`idempotent` is the whole way: wherever it is begun anew, all that follows is too."""
         super().__init__(group, node, idempotent, call_id, meta, body, since, timeout, slow, future, priority)
         self.way = way
-        self.repeatable = repeatable
         self.track: Track[Early] = Track(way)
 
     @property

@@ -43,7 +43,7 @@ class Hops(NamedTuple):
     rows: tuple[tuple[str, ...], ...]
     """What others may send them: a node of theirs, and what follows it."""
     repeatable: tuple[str, ...]
-    """Nodes of `routes` that may be tried again, and with them whatever runs in the same worker right after them."""
+    """Nodes of `routes` that may be tried again, and with them all that follows: it may have been sent on already."""
 
 
 def hops(
@@ -57,7 +57,7 @@ def hops(
             mine, theirs = (found.get(leg.group, Hops({}, (), ())) for leg in (before, after))
             first, row = after.nodes[0], tuple(node for leg in way[at:] for node in leg.nodes)
             again = set(mine.repeatable) if first in mine.routes else {*mine.repeatable, first}
-            if not all(node in idempotent for node in after.nodes):
+            if not all(node in idempotent for node in row):
                 again.discard(first)
             found[before.group] = mine._replace(
                 routes={**mine.routes, first: after.group}, repeatable=tuple(sorted(again))

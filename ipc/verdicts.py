@@ -58,7 +58,6 @@ class Verdicts:
 
     def strand(self, journey: Journey) -> None:
         """A pipeline's call was begun, and nobody has it any more."""
-        journey.idempotent = journey.repeatable
         self._conclude(journey.track.by, [Told(journey, Fate.BEGUN)])
 
     def call_off(self, call: Call, server: str) -> None:

@@ -14,7 +14,8 @@ import test_caller as callers
 from test_caller import ROUTES, Stage, outcome, settled
 
 from ipc import journey, mesh
-from ipc.errors import CallTimeout, NodeError, StageUnreached, WorkerDied
+from ipc.errors import CallTimeout, LinkLost, NodeError, StageUnreached, WorkerDied
+from ipc.flow import fate
 from ipc.link import refusals
 from ipc.messages.calls import FailureMeta, Flag, ForwardedMeta, Kind, NotStarted, encode_meta
 from ipc.messages.lifeline import Ended
@@ -242,6 +243,23 @@ async def test_a_result_that_dies_with_its_worker_is_made_again_if_that_does_no_
     await again.names(C, B)
     await again.answers(B, b"done")
     assert again.outcome == b"done"
+
+
+async def test_it_is_not_begun_anew_if_a_later_stage_may_not_run_twice(stage: Stage) -> None:
+    """The link to the first worker is lost, and the worker lives: it may have sent the call on."""
+    stage.caller._routes = {
+        node: route._replace(idempotent=node == "shop.thumbnail") for node, route in stage.caller._routes.items()
+    }
+    await stage.up(A, B)
+    call = stage.call("shop.thumbnail", way=WAY)
+    await stage.up(A, B, C)
+    assert stage.workers[A].asked == [call.id]
+    stage.workers[A].link.abort()
+    await settled()
+    stage.later(fate.PATIENCE + 0.1)
+    await settled()
+    assert outcome(call) is LinkLost
+    assert stage.workers[A].asked + stage.workers[C].asked == [call.id]
 
 
 async def test_a_link_that_is_replaced_stays_until_the_calls_are_over_that_may_be_answered_on_it(row: Row) -> None:

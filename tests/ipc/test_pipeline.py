@@ -29,9 +29,11 @@ def test_groups_call_only_those_that_follow_them() -> None:
     assert hops(["ab"], ROUTES) == {}
 
 
-def test_a_leg_may_be_tried_again_if_all_of_it_may_be_wherever_it_stands() -> None:
+def test_a_node_may_be_tried_again_if_all_that_follows_it_may_be() -> None:
     assert hops(["ced"], ROUTES, "ced")["gpu"].repeatable == ("e",)
     assert hops(["ced"], ROUTES, "cd")["gpu"].repeatable == ()
+    assert hops(["abcd"], ROUTES, "cd")["cpu"].repeatable == ("c",)
+    assert hops(["abcd"], ROUTES, "abc")["cpu"].repeatable == ()
     assert hops(["eab"], ROUTES, "ab")["net"].repeatable == ("a",)
     assert hops(["eab"], ROUTES, "a")["net"].repeatable == ()
     for row in (["ea", "eab"], ["eab", "ea"]):
