@@ -79,9 +79,11 @@ class Onward(Caller):
             me, terms._replace(client="exec"), limits, settings.forwards, connect, links, settings.repeatable
         )
         self._outbound: dict[bytes, Outbound] = {}
+        self._coming: dict[bytes, StagedCall] = {}  # lanes have handed them over, and this loop has not come to them
 
     def forward(self, call: StagedCall, result: Encoded, room: int, flags: int) -> None:
         """Have a worker of another group go on with a call that is done here. From any thread."""
+        self._coming[call.id] = call
         self._loop.call_soon_threadsafe(self._forward, call, result, room, flags)
 
     def call_off(self, origin: Link, call_id: bytes | None = None) -> None:
@@ -89,20 +91,27 @@ class Onward(Caller):
         for out in [self._outbound.get(call_id)] if call_id is not None else list(self._outbound.values()):
             if out is not None and out.origin is origin and out.call is not None:
                 self.cancel(out.call)
+        for call in [self._coming.get(call_id)] if call_id is not None else list(self._coming.values()):
+            if call is not None and call.origin is origin:
+                call.seen.cancelled = True
 
     def has(self, call_id: bytes) -> bool:
         """Whether it is on its way from here."""
-        return call_id in self._outbound
+        return call_id in self._coming or call_id in self._outbound
 
     async def settled(self) -> None:
         """Wait until nothing is on its way any more."""
-        while self.waiting:  # noqa: ASYNC110 - once in a life
+        while self._coming or self.waiting:  # noqa: ASYNC110 - once in a life
             await asyncio.sleep(0.005)
 
     def _forward(self, call: StagedCall, result: Encoded, room: int, flags: int) -> None:
+        self._coming.pop(call.id, None)
         before = call.meta.node
         call.advance(result)
         out = Outbound(call, before, room, flags)
+        if call.seen.cancelled or not call.origin.open:
+            out.fail(Cancelled("nobody waits for it any more"))
+            return
         if self._outbound.setdefault(call.id, out) is not out:
             out.fail(StageUnreached("a call of that id is on its way from here already"))
             return

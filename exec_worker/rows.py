@@ -13,7 +13,7 @@ from exec_worker.binding import Encoded
 from exec_worker.engine import Engine, Failure
 from exec_worker.staged import StagedCall
 from ipc.clock import now
-from ipc.errors import LinkLost, StageUnreached
+from ipc.errors import Cancelled, LinkLost, StageUnreached
 from ipc.messages.calls import NotStarted
 from ipc.names import parse_worker
 from ipc.wire.frame import Refusal, Refuse
@@ -31,6 +31,8 @@ MAX_DENIED = 1024
 """Calls of which is remembered that their origin was told that they are not here."""
 DENIED_FOR = 2.0
 """For how long, seconds: what a worker wrote before it died has been read by then."""
+GONE = Failure(Cancelled.code, "nobody waits for it any more")
+"""Why a call is not sent on."""
 
 
 class Links(Protocol):
@@ -48,6 +50,7 @@ class Rows:
         """`rows` are what workers of other groups may send on to this one."""
         self._engine, self._rows = engine, frozenset(rows)
         self._denied: OrderedDict[bytes, float] = OrderedDict()
+        self._over: dict[bytes, StagedCall] = {}  # no more than there are lanes, or calls in their batches
         self._links: Links | None = None
         self._onward: Onward | None = None
 
@@ -64,7 +67,7 @@ class Rows:
 
     def deny(self, origin: Link, call_id: bytes) -> None:
         """An origin asks for a call whose sender is dead, and it is not here: what comes of it later comes too late."""
-        if self._onward is not None and self._onward.has(call_id):
+        if call_id in self._over or (self._onward is not None and self._onward.has(call_id)):
             return
         self._denied[call_id] = now()
         if len(self._denied) > MAX_DENIED:
@@ -96,10 +99,22 @@ class Rows:
         call.cancel_grace = grace
         return True
 
+    def over(self, call: StagedCall) -> None:
+        """Its stages here are done, and it is still here until it is answered. Before anybody else forgets it."""
+        self._over[call.id] = call
+
     def answer(
         self, call: StagedCall, result: Encoded | Failure | None, room: int, times: tuple[int, int], flags: int
     ) -> None:
         """Say what came of the stages that run here, to whom it matters. In the call's lane."""
+        try:
+            self._answer(call, result, room, times, flags)
+        finally:
+            self._over.pop(call.id, None)
+
+    def _answer(
+        self, call: StagedCall, result: Encoded | Failure | None, room: int, times: tuple[int, int], flags: int
+    ) -> None:
         client, origin = call.client, call.origin
         if result is None:
             not_started(client, call.id, not_begun(call))
@@ -112,6 +127,8 @@ class Rows:
             fail(origin, call.id, result._replace(stage=call.meta.node), room, theirs)
         elif not call.meta.rest:
             reply(origin, self._engine, call, result, room, times, theirs)
+        elif call.seen.cancelled or not origin.open:
+            fail(origin, call.id, GONE._replace(stage=call.meta.node), room, theirs)
         elif self._onward is not None:
             self._onward.forward(call, result, room, theirs)
         else:
@@ -127,7 +144,10 @@ class Rows:
             fail(call.origin, call.id, Failure(StageUnreached.code, f"{node} was not begun", node), 1, 0)
 
     def left(self, origin: Link, call_id: bytes | None = None) -> None:
-        """Nobody waits at `origin` any more, for one call that was sent on or for any."""
+        """Nobody waits at `origin` any more, for one call that was sent on, or is about to be, or for any."""
+        for call in [self._over.get(call_id)] if call_id is not None else list(self._over.values()):
+            if call is not None and call.origin is origin:
+                call.seen.cancelled = True
         if self._onward is not None:
             self._onward.call_off(origin, call_id)
 

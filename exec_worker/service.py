@@ -292,8 +292,10 @@ class Service:
         """Answer a call that is over, or was not begun (None), or those of a batch; returns what is next."""
         if isinstance(run, AskedBatch):
             return self._finish_batch(run, result, began)  # type: ignore[arg-type]
-        if isinstance(run, StagedCall) and self.rows.next_here(run, result):  # type: ignore[arg-type]
-            return run
+        if isinstance(run, StagedCall):
+            if self.rows.next_here(run, result):  # type: ignore[arg-type]
+                return run
+            self.rows.over(run)
         ended = now()
         with self._lock:
             self._scoreboard.end()
@@ -308,6 +310,9 @@ class Service:
 
     def _finish_batch(self, batch: AskedBatch, answers: Answers, began: float) -> AskedCall | AskedBatch | None:
         ended = now()
+        for call, _ in answers:
+            if isinstance(call, StagedCall):
+                self.rows.over(call)
         with self._lock:
             for call, _ in answers:
                 self._scoreboard.end()

@@ -46,6 +46,8 @@ B, B2 = "gpu-0#1", "gpu-1#1"
 class Origin:
     """The link of the web worker that waits."""
 
+    open = True
+
     def __init__(self) -> None:
         self.said: list[tuple[str, Any, int]] = []
 
@@ -69,10 +71,14 @@ class Stage(callers.Stage):
         self.caller.update(Peers(tuple(peers)))
 
     async def forward(self, origin: Origin, seconds: float = 10.0, body: bytes = b"half done") -> StagedCall:
+        call = self.hand_over(origin, seconds, body)
+        await settled()
+        return call
+
+    def hand_over(self, origin: Origin, seconds: float = 10.0, body: bytes = b"half done") -> StagedCall:
         meta = RequestMeta("shop.thumbnail", "r", "t", "web-0#1", rest=(Following("shop.train"), Following("shop.x")))
         call = StagedCall(origin, origin, new_call_id(), meta, b"", now() + seconds, now(), False)
         self.caller.forward(call, Encoded(Encoding.RAW, 0, "", (), body), 3, int(Flag.READY))  # type: ignore[attr-defined]
-        await settled()
         return call
 
 
@@ -191,6 +197,24 @@ async def test_what_its_origin_calls_off_is_called_off_there(stage: Stage, origi
     assert gpu.heard_of(Kind.CANCEL) == [call.id]
     gpu.not_started(call.id, NotStarted.CANCELLED)
     await settled()
+
+
+@pytest.mark.parametrize("how", ["one", "any", "closed"])
+async def test_what_is_called_off_before_anybody_is_asked_goes_to_nobody(
+    stage: Stage, origin: Origin, how: str
+) -> None:
+    """The lane has handed it over, and the loop has not come to it."""
+    (gpu,) = await stage.up(B)
+    call = stage.hand_over(origin)
+    assert stage.caller.has(call.id)  # type: ignore[attr-defined]
+    origin.open = how != "closed"
+    stage.caller.call_off(Origin(), call.id)  # type: ignore[attr-defined]
+    if origin.open:
+        stage.caller.call_off(origin, call.id if how == "one" else None)  # type: ignore[attr-defined]
+    (failure,) = await failures(origin)
+    assert (failure.code, failure.room, origin.said[0][2]) == ("cancelled", 3, Flag.READY)
+    assert gpu.asked == []
+    assert not stage.caller.has(call.id)  # type: ignore[attr-defined]
 
 
 async def test_one_id_is_on_its_way_once(stage: Stage, origin: Origin) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -205,6 +206,65 @@ async def test_the_origin_may_call_it_off_and_nobody_else_who_asks(row: Row) -> 
     assert call.seen.cancelled
     row.web.say(Kind.CANCEL, other := new_call_id())
     assert row.onward.left == [(row.web.far, other)]
+
+
+@pytest.mark.parametrize("how", ["cancels", "leaves"])
+async def test_what_nobody_waits_for_is_not_sent_on(row: Row, how: str) -> None:
+    meta = RequestMeta("shop.keep", "r", "t", str(row.web.name), rest=(Following("other.group"),))
+    row.web.say(Kind.REQUEST, call_id := new_call_id(), encode_meta(meta), budget_ms=60_000)
+    await row.stage.begun(1)
+    if how == "leaves":
+        row.web.leave()
+    else:
+        row.web.say(Kind.CANCEL, call_id)
+    row.stage.finish()
+    await until(lambda: not row.stage.service._calls and not row.stage.service.rows._over)
+    assert row.onward.sent == []
+    if how == "cancels":
+        await until(lambda: row.web.told)
+        assert decode_failure(row.web.frames[0].meta) == FailureMeta(
+            1, "cancelled", "nobody waits for it any more", "shop.keep"
+        )
+
+
+class Paused:
+    """Holds a lane between the end of a call and its answer."""
+
+    def __init__(self, row: Row, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.there, self._on = threading.Event(), threading.Event()
+        answer = row.stage.service._answer
+
+        def later(*what: Any) -> None:
+            self.there.set()
+            assert self._on.wait(5)
+            answer(*what)
+
+        monkeypatch.setattr(row.stage.service, "_answer", later)
+
+    def go_on(self) -> None:
+        self._on.set()
+
+
+async def test_a_call_is_here_until_it_is_answered(row: Row, monkeypatch: pytest.MonkeyPatch) -> None:
+    paused = Paused(row, monkeypatch)
+    call_id = row.before.send_on(row.web.name)
+    row.stage.finish()
+    await until(paused.there.is_set)
+    row.web.say(Kind.WANTED, call_id)
+    paused.go_on()
+    await until(lambda: row.web.told)
+    assert row.web.told == ["REPLY"]
+
+
+async def test_what_is_called_off_at_its_end_is_not_sent_on(row: Row, monkeypatch: pytest.MonkeyPatch) -> None:
+    paused = Paused(row, monkeypatch)
+    call_id = row.before.send_on(row.web.name, "shop.encode")
+    row.stage.finish()
+    await until(paused.there.is_set)
+    row.web.say(Kind.CANCEL, call_id)
+    paused.go_on()
+    await until(lambda: row.web.told and row.before.told)
+    assert (row.web.told, row.before.told, row.onward.sent) == (["FAILURE"], ["REPLY"], [])
 
 
 async def test_a_call_goes_on_without_who_sent_it_and_not_without_its_origin(row: Row) -> None:
