@@ -49,7 +49,8 @@ what is over, is read from a log that the jobs write. "never": not in the {watch
 
 The deadline is 30 s where nothing else is said. A job that never ends, and a death, have bystanders who ask for 10 ms
 20 times a second. Clients of the overload wait for 1 s; the systems are told 0.9 s, so that those that can refuse do so
-before their clients leave. That a client has left is known to all: it closes its connection.
+before their clients leave. A client that leaves closes its connection. The 5 s job of the one who leaves sleeps, which
+Shunter interrupts; one that cannot be interrupted would cost its worker, as the C loop does.
 """
 
 
@@ -126,7 +127,7 @@ def main() -> None:
             (
                 f"{datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}, {cores} cores, load average "
                 f"{load:.1f} before the start, {'wrk' if have_wrk() else 'a Python client'} for throughputs. "
-                f"Each trial {given.rounds} times, echo {given.rounds * TRIALS[echo]} times. "
+                f"Rounds: {given.rounds}, of echo {given.rounds * TRIALS[echo]}. "
                 f"Shunter {version('shunter')}, {versions()}."
             ),
             "",

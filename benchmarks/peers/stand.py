@@ -29,8 +29,9 @@ PEERS = HERE / ".venv" / "bin" / "python"
 PATIENCE = 2.0
 """How long somebody waits who is in a hurry, seconds."""
 START = 30.0
-PAIR = 0.04
-"""Two jobs of this length at once, answered by two processes: both workers serve."""
+PAIR, PAUSE = 0.02, 0.05
+"""Two jobs of this length at once, answered by two processes: both workers serve. The pause before two more leaves one
+worker alone time for others, seconds."""
 
 
 class Told(NamedTuple):
@@ -134,7 +135,7 @@ class Stand:
             pair = await asyncio.gather(*(self.ask("nap", PAIR, patience=0.5) for _ in range(2)))
             if {told.status for told in pair} == {"200"} and len({told.pid for told in pair}) == 2:
                 return max(told.answered - told.took for told in pair)
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(PAUSE)
         return math.inf
 
 

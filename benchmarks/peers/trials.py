@@ -28,8 +28,10 @@ WATCHED = 5.0
 """What has not happened by then is said never to happen, seconds."""
 BRIEF, OFTEN = 0.01, 0.05
 """Jobs of bystanders: how long each takes, and how long it is from one to the next, seconds."""
+OFTENER = 0.03
+"""The same of short jobs beside a long one: enough of them for a p99."""
 OVERLOAD, CALL, LASTS, SETTLE = 3, 0.05, 8.0, 1.0
-DRAIN = 4.0
+DRAIN = 3.0
 """After an overload the log is read for so much longer, seconds."""
 BATCHING = ("LitServe", "Shunter")
 SECONDS = 2.0
@@ -148,13 +150,13 @@ def beside(system: str) -> Figures:
 
 
 async def _beside(made: Stand) -> Figures:
-    alone = await made.crowd(BRIEF, OFTEN, 4.0, patience=WATCHED)
+    alone = await made.crowd(BRIEF, OFTENER, 4.0, patience=WATCHED)
     long = []
     for _ in range(2):
         ticket = made.ticket()
         busy = asyncio.create_task(made.ask("nap", 2.0, patience=WATCHED, ticket=ticket))
         await made.begun(ticket)
-        long += await made.crowd(BRIEF, OFTEN, 1.9, patience=WATCHED)
+        long += await made.crowd(BRIEF, OFTENER, 1.9, patience=WATCHED)
         await busy
     times = [[told.answered - told.sent for told in asked] for asked in (alone, long)]
     return {
