@@ -37,7 +37,7 @@ def unwrapped(kind: Any) -> tuple[Any, bool, str | None]:
     while True:
         if typing.get_origin(kind) is typing.Annotated:
             named = [item for item in kind.__metadata__ if isinstance(item, str) and "/" in item]
-            media_type = named[0] if named else media_type
+            media_type = str.__str__(named[0]) if named else media_type  # plain, whatever subclass it is
             kind = kind.__origin__
         elif isinstance(kind, typing.NewType):
             kind = kind.__supertype__

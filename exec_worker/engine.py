@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from asyncio import CancelledError
+from contextlib import suppress
 from traceback import clear_frames
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,8 +12,8 @@ from exec_worker.interrupts import CallCancelled, Interrupted
 from exec_worker.node import BatchCall, enter
 from exec_worker.together import run_together
 from ipc.clock import now
-from ipc.errors import BadResult, CallTimeout, Cancelled, InvalidRequest, NodeError
-from ipc.messages.calls import Encoding
+from ipc.errors import BadResult, CallTimeout, Cancelled, InvalidRequest, NodeError, code_of
+from ipc.messages.calls import Encoding, sentence
 
 if TYPE_CHECKING:
     from asyncio import Task
@@ -120,12 +121,13 @@ class Engine:
 
     def _one_of_many(self, call: AskedCall, result: Any, *, known: bool) -> Encoded | Failure:  # noqa: ANN401 - as above
         """The answer to one call of a batch, from what the node gave in its place."""
-        if not isinstance(result, BaseException):
+        kind = type(result)
+        if not issubclass(kind, BaseException):
             return self._encoded(call, result)
-        if isinstance(result, BadResult | NodeError):  # of our own making, or no worse than that
+        if issubclass(kind, BadResult | NodeError):  # of our own making, or no worse than that
             if not known:
-                self._report("bad_result" if isinstance(result, BadResult) else "node_failed", call, result)
-            return self._failed(call, result, type(result))
+                self._report("bad_result" if issubclass(kind, BadResult) else "node_failed", call, result)
+            return self._failed(call, result, kind)
         return self._failed(call, result, InvalidRequest, known=known)
 
     def prepare(self, call: AskedCall) -> Coroutine[Any, Any, Any] | Failure:
@@ -140,9 +142,10 @@ class Engine:
         """The second half: what came of the task."""
         try:
             result = task.result()
+        except CancelledError as error:
+            told = error if call.interrupt is None else call.interrupt().with_traceback(error.__traceback__)
+            return self._failed(call, told, InvalidRequest)
         except BaseException as error:  # noqa: BLE001 - as above
-            if isinstance(error, CancelledError) and call.interrupt is not None:
-                error = call.interrupt().with_traceback(error.__traceback__)
             return self._failed(call, error, InvalidRequest)
         return self._encoded(call, result)
 
@@ -151,31 +154,35 @@ class Engine:
             # What a stage of a pipeline gives stays inside: only of the last one anybody asks how it is written.
             reply_as = Encoding.MSGPACK if call.meta.rest else call.meta.reply_as
             return self._nodes[call.meta.node].encode(result, reply_as)
+        except BadResult as error:
+            self._report("bad_result", call, error)
+            return self._failed(call, error, BadResult)
         except BaseException as error:  # noqa: BLE001 - serializers are the user's, too
-            if isinstance(error, BadResult):
-                self._report("bad_result", call, error)
             return self._failed(call, error, BadResult)
 
     def _failed(self, call: AskedCall, error: BaseException, told: type[IpcError], *, known: bool = False) -> Failure:
         """Why there is no result. The words of an error that is `told` are for the caller, all others for the log.
 
-        One that is `known` is in the log already.
+        One that is `known` is in the log already. Of what it is its type is asked, for `__class__` is the user's.
         """
-        if isinstance(error, told):
-            try:
-                return Failure(error.code, str(error))
-            except BaseException as worse:  # noqa: BLE001 - a node may raise one of its own making
-                error = worse
-        if isinstance(error, Interrupted):
-            return self._interrupted(call, error, known=known)
-        if isinstance(error, MemoryError):
-            clear_frames(error.__traceback__)  # they hold what the node had, and to answer takes some, too
-        if not known:
-            self._report("node_failed", call, error)
-        return Failure(NodeError.code, f"{call.meta.node} raised {type(error).__name__}")
+        try:
+            if issubclass(type(error), told):
+                try:
+                    return Failure(code_of(type(error)), sentence(str(error)))  # type: ignore[arg-type] # it is told
+                except BaseException as worse:  # noqa: BLE001 - a node may raise one of its own making
+                    error = worse
+            if issubclass(type(error), Interrupted):
+                return self._interrupted(call, error, known=known)
+            if issubclass(type(error), MemoryError):
+                clear_frames(error.__traceback__)  # they hold what the node had, and to answer takes some, too
+            if not known:
+                self._report("node_failed", call, error)
+            return Failure(NodeError.code, f"{call.meta.node} raised {type(error).__name__}")
+        except BaseException as worse:  # noqa: BLE001 - as above
+            return self.explain_untold(call, worse)
 
-    def _interrupted(self, call: AskedCall, error: Interrupted, *, known: bool) -> Failure:
-        if isinstance(error, CallCancelled):
+    def _interrupted(self, call: AskedCall, error: BaseException, *, known: bool) -> Failure:
+        if issubclass(type(error), CallCancelled):
             self._log.debug("call_cancelled", node=call.meta.node, request_id=call.meta.request_id)
             return Failure(Cancelled.code, f"{call.meta.node} was interrupted when its caller left")
         if not known:
@@ -190,6 +197,16 @@ class Engine:
         detail = f"{call.meta.node} gave {what}"
         self._log.error("bad_result", None, node=call.meta.node, request_id=call.meta.request_id, detail=detail)
         return Failure(BadResult.code, detail)
+
+    def explain_untold(self, call: AskedCall, error: BaseException) -> Failure:
+        """An answer that could not be written: what is wrong with it is in the log, and these words can be."""
+        with suppress(BaseException):  # whatever it is, the lane has to go on
+            self._report("answer_failed", call, error)
+        return Failure(NodeError.code, "no answer could be made of what came of the call")
+
+    def lane_died(self, error: BaseException) -> None:
+        """No call runs any more where calls ran."""
+        self._log.error("lane_died", error)
 
 
 async def _await(seen: Call, binding: Binding, kwargs: dict[str, Any]) -> Any:  # noqa: ANN401 - as above

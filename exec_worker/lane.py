@@ -8,6 +8,7 @@ that were begun.
 from __future__ import annotations
 
 import math
+import os
 import threading
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Protocol
@@ -38,6 +39,10 @@ class Runs(Protocol):
 
     def run_batch(self, batch: AskedBatch, window: Window) -> Sequence[Encoded | Failure]:
         """The same for each of several calls."""
+        ...
+
+    def lane_died(self, error: BaseException) -> None:
+        """Say why this process ends now."""
         ...
 
 
@@ -108,14 +113,27 @@ class Lanes:
     def run(self, finish: Finish) -> None:
         """Run calls until `close`; this thread is the first lane."""
         others = [
-            threading.Thread(target=Lane(self, ThreadWindow()).run, args=(finish,), name=f"lane-{number}", daemon=True)
+            threading.Thread(target=self._lane, args=(ThreadWindow(), finish), name=f"lane-{number}", daemon=True)
             for number in range(1, self.slots)
         ]
         for thread in others:
             thread.start()
-        Lane(self, SignalWindow() if self._main else ThreadWindow()).run(finish)
+        self._lane(SignalWindow() if self._main else ThreadWindow(), finish)
         for thread in others:
             thread.join()
+
+    def _lane(self, window: Window, finish: Finish) -> None:
+        try:
+            Lane(self, window).run(finish)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it must not be silent
+            self.die(error)
+
+    def die(self, error: BaseException) -> None:
+        """A lane is dead, which is a fault of ours: end the process, or its slot would look busy for ever."""
+        try:
+            self.engine.lane_died(error)
+        finally:
+            os._exit(1)
 
     def put(self, run: AskedCall | AskedBatch) -> None:
         """Have the next free lane run it."""

@@ -138,8 +138,16 @@ class Response(Struct, frozen=True):
             raise ValueError(f"media type {self.media_type!r} is not of the form 'image/webp'")
         for name, value in self.headers.items():
             _check_header(name, value)
-        # A copy that nobody can change: what was checked is what is sent.
-        force_setattr(self, "headers", MappingProxyType(dict(self.headers)))
+        # A copy that nobody can change, of plain texts, for no other can be written: what was checked is what is sent.
+        headers = {_plain(name): _plain(value) for name, value in self.headers.items()}
+        force_setattr(self, "headers", MappingProxyType(headers))
+        if self.media_type is not None:
+            force_setattr(self, "media_type", _plain(self.media_type))
+
+
+def _plain(text: str) -> str:
+    """The same characters, whatever subclass of `str` they come as: `str()` of an enumeration's member is its name."""
+    return text if type(text) is str else str.__str__(text)
 
 
 def _check_header(name: str, value: str) -> None:

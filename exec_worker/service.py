@@ -305,7 +305,10 @@ class Service:
             room = self._admission.room(len(self._clients))
         flags = _SLOT_KEPT if outcome.offer is run.client and result is not None else 0
         self._tell_others(outcome, told=bool(flags))
-        self._answer(run, result, room, (began, ended), flags)  # type: ignore[arg-type]
+        try:
+            self._answer(run, result, room, (began, ended), flags)  # type: ignore[arg-type]
+        except BaseException as error:  # noqa: BLE001 - the slot is free, and what is next was counted: it has to run
+            self._answer_plainly(run, error, room, flags)
         return started
 
     def _finish_batch(self, batch: AskedBatch, answers: Answers, began: float) -> AskedCall | AskedBatch | None:
@@ -323,7 +326,10 @@ class Service:
             room = self._batches.room(batch.turn.node, len(self._clients))
         self._tell_others(outcome)
         for call, result in answers:
-            self._answer(call, result, room, (began, ended), 0)
+            try:
+                self._answer(call, result, room, (began, ended), 0)
+            except BaseException as error:  # noqa: BLE001 - as above
+                self._answer_plainly(call, error, room, 0)
         return started
 
     def _follow(
@@ -374,6 +380,14 @@ class Service:
             fail(link, call.id, result, room, flags)
         else:
             reply(link, self._engine, call, result, room, times, flags)
+
+    def _answer_plainly(self, call: AskedCall, error: BaseException, room: int, flags: int) -> None:
+        """The answer could not be written: say that instead, in words that can."""
+        failure = self._engine.explain_untold(call, error)
+        try:
+            self._answer(call, failure, room, (call.arrived, call.arrived), flags)
+        except BaseException as worse:  # noqa: BLE001 - then its caller waits in vain, but nobody else
+            self._engine.explain_untold(call, worse)
 
 
 def _batch_of(turn: Turn[AskedCall]) -> AskedBatch:

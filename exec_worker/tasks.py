@@ -99,9 +99,12 @@ class Tasks(Lanes):
 
     def _start(self, run: AskedCall | AskedBatch) -> None:
         following: AskedCall | AskedBatch | None = run
-        while following is not None:
-            assert not isinstance(following, AskedBatch)  # noqa: S101 - no coroutine function is a batched node
-            following = self._begin(following)
+        try:
+            while following is not None:
+                assert not isinstance(following, AskedBatch)  # noqa: S101 - no coroutine function is a batched node
+                following = self._begin(following)
+        except BaseException as error:  # noqa: BLE001 - the loop would only note it, and go on without the slot
+            self.die(error)
 
     def _begin(self, call: AskedCall) -> AskedCall | AskedBatch | None:
         """Make a task of it; returns the call that is next if there is nothing to wait for."""
@@ -121,7 +124,11 @@ class Tasks(Lanes):
 
     def _done(self, call: AskedCall, began: float, task: asyncio.Task[Any]) -> None:
         self._live -= 1
-        following = self._end(call, self._awaits.conclude(call, task), began)
+        try:
+            following = self._end(call, self._awaits.conclude(call, task), began)
+        except BaseException as error:  # noqa: BLE001 - as above
+            self.die(error)
+            return
         if following is not None:
             self._start(following)
         elif self._is_over:

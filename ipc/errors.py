@@ -180,6 +180,14 @@ BY_CODE: dict[str, type[IpcError]] = {kind.code: kind for kind in _tree(IpcError
 """Every error by its code: how a failure that came over a link is raised again on the asking side."""
 
 
+_OURS = frozenset(BY_CODE.values())
+
+
+def code_of(kind: type[IpcError]) -> str:
+    """The code of the nearest class of this module: what subclasses and instances call `code` is not on the wire."""
+    return next(each.code for each in kind.__mro__ if each in _OURS)
+
+
 def from_code(code: str, detail: str, stage: str = "") -> IpcError:
     """The error a peer named; a code of a later version becomes the plain `CallFailed`."""
     error = BY_CODE.get(code, CallFailed)(detail)

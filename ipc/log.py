@@ -66,7 +66,7 @@ class Log:
     def error(self, event: str, /, error: BaseException | None = None, **fields: object) -> None:
         """Somebody did not get what was promised. `error` adds its traceback, without values of variables."""
         if error is not None:
-            fields["traceback"] = "".join(traceback.format_exception(error))
+            fields["traceback"] = _traceback(error)
         self._write("error", event, fields)
 
     def _write(self, level: Level, event: str, fields: dict[str, object]) -> None:
@@ -98,6 +98,13 @@ def _line(level: Level, worker: str, event: str, fields: dict[str, object]) -> b
         if len(line) >= MAX_LINE:
             line = _encode({**head, "event": event[:MAX_FIELD], "cut": True})
     return line + b"\n"
+
+
+def _traceback(error: BaseException) -> str:
+    try:
+        return "".join(traceback.format_exception(error))
+    except BaseException:  # noqa: BLE001 - it looks at what the error says of itself, and a node may raise any
+        return f"{type(error).__name__}, and no traceback can be made of it"
 
 
 def _encode(fields: dict[str, object]) -> bytes:

@@ -174,11 +174,17 @@ class Nodes:
     def explain_too_large(self, call: AskedCall, what: str) -> Failure:
         return Failure("bad_result", f"{call.meta.node} gave {what}")
 
+    def explain_untold(self, _call: AskedCall, error: BaseException) -> Failure:
+        return Failure("node_error", type(error).__name__)
+
+    def lane_died(self, error: BaseException) -> None:
+        raise NotImplementedError from error
+
 
 class Stage:
     """One exec worker; its main thread runs once it is told to."""
 
-    def __init__(self, nodes: Nodes | None = None) -> None:
+    def __init__(self, nodes: Nodes | Engine | None = None) -> None:
         self.time = 1000.0
         self.nodes = Nodes() if nodes is None else nodes
         page = create("test")
@@ -788,6 +794,7 @@ def test_an_engine_has_what_a_service_asks_of_it() -> None:
     engine = Engine({}, Log("cpu-0#7", LogSettings()))
     assert engine.cancel_grace("shop.render") is None
     assert set(vars(Nodes)) - {"__init__"} >= {"cancel_grace", "run", "run_batch", "explain_too_large"}
+    assert set(vars(Nodes)) >= {"explain_untold", "lane_died"} <= set(dir(engine))
     assert engine.batched == {}
 
 

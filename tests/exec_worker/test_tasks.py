@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from exec_worker import current
+from exec_worker import current, lane
 from exec_worker.asked import AskedCall
 from exec_worker.binding import Binding, Encoded
 from exec_worker.engine import Engine, Failure
@@ -221,6 +221,24 @@ def test_whatever_a_node_raises_the_worker_goes_on(
     code = "invalid_request" if error is InvalidRequest else "node_error"
     assert [one.answer(one.ask("fail")).code for _ in range(3)] == [code] * 3
     assert one.answer(beside) == 10
+
+
+@pytest.mark.parametrize("when", ["at once", "later"])
+def test_a_worker_that_cannot_answer_is_ended(
+    bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """Its loop would go on, with one slot less for ever."""
+    ended: list[int] = []
+    monkeypatch.setattr(lane.os, "_exit", ended.append)
+    one = bench(doubled=doubled)
+
+    def broken(*_arguments: object) -> None:
+        raise MemoryError
+
+    one.tasks._finish = broken  # type: ignore[assignment]
+    one.ask("doubled", number="many" if when == "at once" else 1)
+    until(lambda: ended)
+    assert ended == [1]
 
 
 def test_what_cannot_be_read_is_refused_and_so_are_a_thousand_of_them(bench: Callable[..., Bench]) -> None:

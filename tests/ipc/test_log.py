@@ -141,3 +141,15 @@ def test_nothing_that_is_to_be_logged_makes_the_writer_fail(value: object, pipe:
     assert line["count"] == 3
     assert line["time"].endswith("Z")
     assert "value" in line
+
+
+class Odd(Exception):
+    @property
+    def __class__(self) -> Any:
+        raise RuntimeError("no")
+
+
+def test_an_error_of_which_no_traceback_can_be_made_is_named(pipe: tuple[int, int]) -> None:
+    reading, writing = pipe
+    Log("cpu-0#7", LogSettings(), writing).error("failed", Odd())
+    assert "Odd" in json.loads(os.read(reading, 1 << 16))["traceback"]
