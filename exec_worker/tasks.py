@@ -86,7 +86,8 @@ class Tasks(Lanes):
 
     def close(self) -> None:
         """See there."""
-        self._loop.call_soon_threadsafe(self._close)
+        with suppress(RuntimeError):  # the loop is closed: it is over, and was told so before
+            self._loop.call_soon_threadsafe(self._close)
 
     @property
     def _is_over(self) -> bool:
@@ -131,7 +132,7 @@ class Tasks(Lanes):
             return
         if following is not None:
             self._start(following)
-        elif self._is_over:
+        if self._is_over:  # what followed may have been over at once
             self._loop.stop()
 
     def _end(self, call: AskedCall, result: Encoded | Failure, began: float) -> AskedCall | AskedBatch | None:

@@ -251,6 +251,33 @@ def test_what_cannot_be_read_is_refused_and_so_are_a_thousand_of_them(bench: Cal
     assert sum(isinstance(answer, Failure) for answer in one.answers.values()) == 2000
 
 
+def test_the_end_comes_when_what_follows_the_last_is_over_at_once(bench: Callable[..., Bench]) -> None:
+    go = threading.Event()
+
+    async def wait() -> int:
+        while not go.is_set():  # noqa: ASYNC110 - it is set by another thread
+            await asyncio.sleep(0.001)
+        return 1
+
+    one = bench(wait=wait, doubled=doubled)
+    one.following = [next_ := one.asked("doubled", number="many")]
+    call = one.ask("wait")
+    until(lambda: call.window)
+    one.tasks.close()
+    until(lambda: one.tasks._closing)
+    go.set()
+    one.thread.join(10)
+    assert not one.thread.is_alive()
+    assert one.answer(next_).code == "invalid_request"
+
+
+def test_who_is_told_to_end_after_the_end_does_nothing(bench: Callable[..., Bench]) -> None:
+    one = bench(doubled=doubled)
+    one.end()
+    one.tasks.dispose()
+    one.tasks.close()
+
+
 def test_the_end_waits_for_what_runs_and_takes_the_rest_along(bench: Callable[..., Bench]) -> None:
     said: list[str] = []
 
