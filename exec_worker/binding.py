@@ -162,7 +162,7 @@ class Binding:
         return f"The body, `{self._body_name}`, has to be {'raw bytes' if self._body.raw else 'JSON'}"
 
 
-def _not_again(_place: int, _error: Exception) -> None:
+def _not_again(_place: int, _error: BaseException) -> None:
     """A batch of one fails as one."""
 
 

@@ -107,7 +107,7 @@ class Engine:
 
             return run
 
-        def alone(place: int, _error: Exception) -> Callable[[list[Any]], Any] | None:
+        def alone(place: int, _error: BaseException) -> Callable[[list[Any]], Any] | None:
             call = calls[place]
             again = binding.contract.idempotent and call.deadline > now() and not call.seen.cancelled
             return seen_as(BatchCall((call.seen,))) if again else None

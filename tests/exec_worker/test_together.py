@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
+from exec_worker.interrupts import CallCancelled, DeadlineExceeded
 from exec_worker.together import run_together
 from ipc.errors import BadResult, InvalidRequest, NodeError
 
 
-def never(_place: int, _error: Exception) -> None:
+def never(_place: int, _error: BaseException) -> None:
     return None
 
 
@@ -78,7 +79,7 @@ def test_those_that_may_run_again_do_so_once_and_alone() -> None:
     node = Node()
     asked: list[int] = []
 
-    def alone(place: int, error: Exception) -> Any:
+    def alone(place: int, error: BaseException) -> Any:
         asked.append(place)
         assert isinstance(error, NodeError)
         return node.run if place != 3 else None
@@ -104,10 +105,22 @@ def test_the_node_may_do_with_its_list_what_it_likes() -> None:
     assert items == [1, 2]
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
-def test_what_ends_more_than_a_call_comes_through(error: type[BaseException]) -> None:
+@pytest.mark.parametrize("error", [CallCancelled, DeadlineExceeded])
+def test_what_interrupts_comes_through(error: type[BaseException]) -> None:
     def run(_items: list[int]) -> None:
         raise error
 
     with pytest.raises(error):
         run_together("f", run, [1, 2], lambda _place, _error: run)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_who_would_end_the_process_for_one_item_ends_no_other(error: type[BaseException]) -> None:
+    def run(items: list[int]) -> list[int]:
+        if 2 in items:
+            raise error
+        return items
+
+    one, two, three = run_together("f", run, [1, 2, 3], lambda _place, _error: run)
+    assert (one, three) == (1, 3)
+    assert isinstance(two, error)
