@@ -42,9 +42,10 @@ def _differs(given: Any, taken: Any, components: Mapping[str, Any], path: str, d
     if given == taken or depth == 0:
         return ""
     gives, takes = _types(given, components, depth), _types(taken, components, depth)
-    if gives != _ALL and (unknown := gives - takes - ({"integer"} if "number" in takes else set())):
+    fits = takes | {"integer"} if "number" in takes else takes
+    if not gives & fits:  # of several types one may fit, and which it is is seen when the call is there
         where = f" at `{path}`" if path else ""
-        return f"{_told(unknown)} where {_told(takes)} is expected{where}"
+        return f"{_told(gives)} where {_told(takes)} is expected{where}"
     if gives == takes == {"object"}:
         return _objects_differ(given, taken, components, path, depth)
     if gives == takes == {"array"} and "items" in given and "items" in taken:

@@ -44,6 +44,8 @@ def test_the_kinds_have_to_be_the_same() -> None:
         ({"type": "integer"}, {}),
         ({"type": "integer"}, {"type": "number"}),
         ({"type": "integer"}, {"anyOf": [{"type": "integer"}, {"type": "null"}]}),
+        ({"anyOf": [{"type": "integer"}, {"type": "null"}]}, {"type": "integer"}),
+        ({"type": ["integer", "string"]}, {"type": "number"}),
         ({"enum": [1, 2]}, {"type": "integer"}),
         ({"const": "a"}, {"type": ["string", "null"]}),
         (ref("Image"), ref("Size")),
@@ -64,7 +66,11 @@ def test_what_fits_or_might_is_let_through(given: Any, taken: Any) -> None:
     [
         ({"type": "string"}, {"type": "integer"}, "string where integer is expected"),
         ({"type": "number"}, {"type": "integer"}, "number where integer is expected"),
-        ({"anyOf": [{"type": "integer"}, {"type": "null"}]}, {"type": "integer"}, "null where integer is expected"),
+        (
+            {"anyOf": [{"type": "string"}, {"type": "null"}]},
+            {"type": "integer"},
+            "null or string where integer is expected",
+        ),
         (ref("Image"), {"type": "array"}, "object where array is expected"),
         ({"type": "object", "properties": {"name": {}}}, ref("Size"), "there is no `width`"),
         (ref("Image"), ref("Strict"), "`name` is not known there"),
