@@ -106,7 +106,8 @@ class Service:
         time = now()
         with self._lock:
             other = self._admission.gone(link, time)
-            begun = [call for call in self._calls.values() if call.batch is not None or call in self._admission.running]
+            running = self._admission.running
+            begun = {call for call in self._calls.values() if call.batch is not None or call in running}
             left = [call for call in begun if call.waits(link)]
             dropped = [call for call in self._calls.values() if call.client is link and call not in begun]
             for call in dropped:
