@@ -56,6 +56,8 @@ class Worker:
         self._tether: Tether | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._spawned = 0.0
+        self.start_took = 0.0
+        """How long its last start took until it was ready, seconds."""
         self._still_due: Callable[[], bool] = lambda: True
         self._since = time.time()
         self._heard_last: deque[str] = deque(maxlen=LAST_WORDS)
@@ -189,7 +191,8 @@ class Worker:
             self._home.tell(events.WorkerExited(name, now.reason, expected, now.traceback, words))
         match now.state, event:
             case State.UP, life.Ready() if before.state is State.STARTING:
-                self._home.tell(events.WorkerReady(name, self._loop.time() - self._spawned))
+                self.start_took = self._loop.time() - self._spawned
+                self._home.tell(events.WorkerReady(name, self.start_took))
             case State.DRAINING, _ if before.state is State.UP or (before.state is State.OVERRUN and not now.leaving):
                 self._home.tell(events.WorkerDraining(name))
             case State.WAITING, life.Exited() if self._timer is not None:

@@ -85,7 +85,7 @@ class Watchdog:
                 since, call = left[0]
                 if since + call.cancel_grace > time:
                     soonest = min(soonest, since + call.cancel_grace)
-                elif self._may_end(worker, workers, time):
+                elif self._may_end(worker, workers, call.kill_at, time):
                     why = _in_words(call, time, "its caller had left")
                     worker.overrun(why, partial(_still_due, ledger, call.call_id))
         for each, since in list(self._abandoned.items()):
@@ -100,13 +100,17 @@ class Watchdog:
             return None
         return since
 
-    def _may_end(self, worker: Worker, workers: list[Worker], time: float) -> bool:
-        """Whether a group can spare a worker. Callers who leave must not take down what serves the others."""
+    def _may_end(self, worker: Worker, workers: list[Worker], until: float, time: float) -> bool:
+        """Whether a group gains by it. Callers who leave must not take down what serves the others.
+
+        The only one that is up is ended if another is there sooner than its call has to end anyway, `until`.
+        """
         assert worker.name is not None  # noqa: S101 - it has a process
         group = worker.name.group
         peers = [each for each in workers if each.name is not None and each.name.group == group]
         spared = worker.state is not State.UP or any(each.state is State.UP for each in peers if each is not worker)
-        return spared and self._ration.take(group, len(peers), time)
+        gains = spared or until - time > worker.start_took
+        return gains and self._ration.take(group, len(peers), time)
 
 
 def _kill_at(call: Running) -> float:

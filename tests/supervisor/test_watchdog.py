@@ -42,6 +42,7 @@ class Watched:
     state: State = State.UP
     ledger: Ledger = field(default_factory=lambda: Ledger(-1))
     ends: list[str] = field(default_factory=list)
+    start_took: float = 10_000.0
 
     def overrun(self, why: str, still: Callable[[], bool]) -> None:
         self.ends.append(why)
@@ -138,6 +139,18 @@ def test_callers_that_leave_do_not_take_a_group_down(count: int, at_once: int) -
     for _ in range(3):
         dog.look(100.2)
     assert sum(len(worker.ends) for worker in workers) == at_once, "one that is up stays up"
+
+
+@pytest.mark.usefixtures("at_100")
+@pytest.mark.parametrize(("start_took", "ends"), [(5.0, 1), (50.0, 0)])
+def test_the_only_worker_is_ended_if_another_is_there_before_its_call_has_to_end(start_took: float, ends: int) -> None:
+    (worker,) = group(1)
+    worker.start_took = start_took
+    worker.ledger.begin(CALL, 120.0, 0.1)
+    dog = watching(worker)
+    dog.abandon(str(worker.name), CALL)
+    dog.look(100.2)
+    assert len(worker.ends) == ends
 
 
 @pytest.mark.usefixtures("at_100")
