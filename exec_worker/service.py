@@ -140,10 +140,10 @@ class Service:
             origin = self.rows.origin(link, meta, frame.call_id)
         arrived = now()
         grace = self._engine.cancel_grace(meta.node)
-        if origin is None or grace is None:
+        if origin is None or grace is None or frame.call_id in self._calls:
             # Whose origin is not here yet may be taken by others, or later.
-            not_started(link, frame.call_id, NotStarted.BUSY if origin is None else NotStarted.UNKNOWN_NODE)
-            self._declined(link)
+            unknown = origin is not None and grace is None
+            self._turn_away(link, frame.call_id, NotStarted.UNKNOWN_NODE if unknown else NotStarted.NOT_YET)
             return
         make: Callable[..., AskedCall] = AskedCall if origin is link and not meta.rest else partial(StagedCall, origin)
         call = make(
@@ -162,8 +162,6 @@ class Service:
                 return
             call.seen = BatchCall((call.seen,))  # the only one of its batch
         with self._lock:
-            if call.id in self._calls:
-                raise Refuse(Refusal.UNAUTHORISED)
             verdict = self._admission.arrive(call, arrived)
             if verdict is Verdict.START:
                 self._calls[call.id] = call
@@ -179,11 +177,20 @@ class Service:
         else:
             self._set_aside(call, verdict)
 
+    def _turn_away(self, link: Link, call_id: bytes, reason: NotStarted) -> None:
+        """A call that is not to run here, or runs already.
+
+        A second run may meet its first, if whoever sends it has lost sight of that with a link; never on one link.
+        """
+        first = self._calls.get(call_id)
+        if first is not None and first.client is link:
+            raise Refuse(Refusal.UNAUTHORISED)
+        not_started(link, call_id, reason)
+        self._declined(link)
+
     def _gather(self, call: AskedCall) -> None:
         """A call of a node that runs several together."""
         with self._lock:
-            if call.id in self._calls:
-                raise Refuse(Refusal.UNAUTHORISED)
             verdict = self._batches.arrive(call.meta.node, call, call.arrived)
             if verdict in (Verdict.START, Verdict.HOLD):
                 self._calls[call.id] = call

@@ -21,6 +21,7 @@ from ipc.errors import (
     from_code,
 )
 from ipc.flow.pending import Pending
+from ipc.flow.put_off import PutOff
 from ipc.journey import Journey, Journeys
 from ipc.mesh import Group, Mesh, Peer, peer_of
 from ipc.messages.calls import (
@@ -102,6 +103,7 @@ class Caller:
         self._pending: Pending[Call] = Pending()
         self._verdicts = Verdicts(self._pending, tell, self._leave, self._again)
         self._journeys = Journeys(self._pending, self._mesh, self._leave, self._verdicts.strand)
+        self._put_off: PutOff[Call] = PutOff()
         self._mesh.oldest = self._journeys.oldest
         self._sweeper: asyncio.TimerHandle | None = None
 
@@ -297,7 +299,11 @@ class Caller:
             if peer.seat is not None:
                 self._send_all(peer.group.dispatch.given_back(peer.seat, call if waits else None, now()))
             return
-        if waits:
+        if waits and reason == NotStarted.NOT_YET:
+            if not self._put_off.add(call, now()):
+                self._pending.leave(call.id)
+                self._leave(call, NoWorker(f"{peer.spec.name} cannot take it, and others could not either"))
+        elif waits:
             self._pending.settle(call.id)
             self._leave(call, ERROR_OF[reason](_NOT_STARTED[reason]))
         if peer.seat is not None:
@@ -361,7 +367,7 @@ class Caller:
         return call.seat.name if call.id in peer_of(link).outstanding else None
 
     def _again(self, call: Call) -> None:
-        """The worker that had it is gone, and it is to be tried once more."""
+        """The worker that had it is gone or could not take it yet, and it is to be tried once more."""
         self._send_all(call.group.dispatch.resubmit(call, now()))
 
     def _sweep(self) -> None:
@@ -381,6 +387,10 @@ class Caller:
             else:
                 self._leave(call, CallTimeout("the node did not answer in time"))
                 self._call_off(call)
+        if self._put_off:
+            for call in self._put_off.due(time, lambda call: self._pending.peek(call.id) is call):
+                call.seat = None
+                self._again(call)
         for call in self._pending:
             if call.slow is not None and time - call.since > SWEEP:
                 slow, call.slow = call.slow, None

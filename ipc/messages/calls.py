@@ -73,6 +73,8 @@ class NotStarted(enum.IntEnum):
     CANCELLED = 3
     DRAINING = 4
     UNKNOWN_NODE = 5
+    NOT_YET = 6
+    """This one cannot be taken now. Others can: no READY follows."""
 
 
 class Stage(Struct, frozen=True, array_like=True):
@@ -168,4 +170,4 @@ ERROR_OF: dict[NotStarted, type[IpcError]] = {
     NotStarted.DRAINING: Draining,
     NotStarted.UNKNOWN_NODE: NoSuchNode,
 }
-"""What the asking side raises; BUSY is not here, because such a call waits for another place."""
+"""What the asking side raises; BUSY and NOT_YET are not here, because such a call waits for another place or time."""

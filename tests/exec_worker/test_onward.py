@@ -18,6 +18,7 @@ from exec_worker.binding import Encoded
 from exec_worker.onward import Onward
 from exec_worker.staged import StagedCall
 from ipc.clock import now
+from ipc.flow import put_off
 from ipc.messages.calls import (
     Encoding,
     FailureMeta,
@@ -131,6 +132,56 @@ async def test_whoever_gives_it_back_is_followed_by_another_name(stage: Stage, o
     await settled()
     assert [meta.to for _, meta, _ in origin.said] == [str(first.name), str(second.name)]
     second.reply(call.id)
+    await settled()
+
+
+async def test_a_call_that_cannot_be_taken_yet_does_not_keep_others_waiting(stage: Stage, origin: Origin) -> None:
+    (gpu,) = await stage.up(B)
+    call = await stage.forward(origin)
+    gpu.not_started(call.id, NotStarted.NOT_YET)
+    await settled()
+    other = await stage.forward(Origin())
+    assert gpu.asked == [call.id, other.id]
+    gpu.reply(other.id)
+    await settled()
+    stage.caller._look(now() + put_off.FIRST)
+    await settled()
+    assert gpu.asked == [call.id, other.id, call.id]
+    gpu.reply(call.id)
+    await settled()
+    assert await failures(origin) == []
+
+
+async def test_a_call_that_nobody_ever_takes_is_given_up(
+    stage: Stage, origin: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(put_off, "TRIES", 2)
+    (gpu,) = await stage.up(B)
+    call = await stage.forward(origin)
+    for _ in range(3):
+        gpu.not_started(call.id, NotStarted.NOT_YET)
+        await settled()
+        stage.caller._look(now() + put_off.LONGEST)
+        await settled()
+    assert gpu.asked == [call.id] * 3
+    assert [failure.code for failure in await failures(origin)] == ["stage_unreached"]
+
+
+@pytest.mark.parametrize("why", ["origin", "time"])
+async def test_a_call_that_is_put_off_is_not_tried_again_in_vain(stage: Stage, origin: Origin, why: str) -> None:
+    (gpu,) = await stage.up(B)
+    call = await stage.forward(origin, seconds=1.0)
+    gpu.not_started(call.id, NotStarted.NOT_YET)
+    await settled()
+    if why == "origin":
+        stage.caller.call_off(origin)  # type: ignore[attr-defined]
+    stage.caller._look(now() + 1.0)
+    await settled()
+    assert gpu.asked == [call.id]
+    assert [failure.code for failure in await failures(origin)] == ([] if why == "origin" else ["timeout"])
+    following = await stage.forward(Origin())
+    assert gpu.asked[1:] == [following.id]
+    gpu.reply(following.id)
     await settled()
 
 

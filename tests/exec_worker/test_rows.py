@@ -172,7 +172,7 @@ async def test_what_no_pipeline_does_is_refused(row: Row, node: str, rest: tuple
 async def test_for_whom_nobody_is_connected_nothing_is_begun(row: Row, origin: str) -> None:
     """A web worker that is not here yet; a worker that is none, the sender itself among them."""
     row.before.send_on(origin)
-    assert row.before.told == ["BUSY"]
+    assert row.before.told == ["NOT_YET"]
     assert row.stage.nodes.begun == []
 
 
@@ -193,7 +193,7 @@ async def test_an_origin_is_told_what_is_not_here_and_never_will_be(row: Row) ->
     row.web.say(Kind.WANTED, missing := new_call_id())
     assert row.web.exchange() == [("CANCELLED", missing)]
     row.before.send_on(row.web.name, call_id=missing)
-    assert row.before.exchange() == [("BUSY", missing)]
+    assert row.before.exchange() == [("NOT_YET", missing)]
     assert on_its_way != missing
 
 

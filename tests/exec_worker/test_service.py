@@ -364,17 +364,27 @@ async def test_answers_go_to_whoever_asked(stage: Stage, reply_to: str) -> None:
 
 
 async def test_one_call_is_not_taken_twice(stage: Stage) -> None:
-    web, other, third = stage.clients(3)
-    running = web.ask()
-    held = web.ask(last_resort=True)
-    other.ask(call_id=running)
-    third.ask(call_id=held)
-    assert other.there.aborted
-    assert third.there.aborted
+    (web,) = stage.clients(1)
+    web.ask(call_id=web.ask())
+    assert web.there.aborted
+    assert len(stage.service._calls) <= 1
+
+
+async def test_a_second_run_that_meets_the_first_costs_nobody_a_link(stage: Stage) -> None:
+    """Its link to here was lost, and the call goes on here."""
+    (web,) = stage.clients(1)
+    call_id = web.ask(node="shop.keep")
+    await stage.begun(1)
+    web.leave()
+    (again,) = stage.clients(1)
+    again.ask(node="shop.keep", call_id=call_id)
+    assert again.told == ["NOT_YET"]
+    assert not again.there.aborted
     stage.finish()
+    await until(lambda: not stage.service._calls)
+    again.ask(node="shop.keep", call_id=call_id)
     stage.finish()
-    await until(lambda: len(web.told) == 2)
-    assert len(stage.nodes.begun) == 2
+    await until(lambda: "REPLY" in again.told)
 
 
 async def test_close_is_taken_at_its_word(stage: Stage) -> None:
