@@ -167,21 +167,17 @@ class Lanes:
 
         Those for whom nobody waits any more, or that have no more time, are taken out of the batch, and returned.
         """
-        kill_at = max(call.deadline + call.meta.beyond_ms / 1000 for call in batch.calls) + self._kill_grace
-        several = len(batch.calls) > 1
-        left = []
-        for call in batch.calls:
-            if call.deadline <= time:
-                left.append(call)
-                continue
+        calls = batch.calls
+        waiting = [call for call in calls if call.deadline > time and not call.seen.cancelled]
+        kill_at = max((call.deadline + call.meta.beyond_ms / 1000 for call in waiting), default=time) + self._kill_grace
+        several = len(waiting) > 1
+        for call in waiting:
             # That one has left is nothing to the others.
             call.row = self.ledger.begin(call.id, kill_at, math.inf if several else call.cancel_grace)
-            if call.seen.cancelled:
+            if call.seen.cancelled:  # who said so may have looked for the row before it was there
                 self.end(call)
-                left.append(call)
-        if left:
-            batch.calls = tuple(call for call in batch.calls if call not in left)
-        return left
+        batch.calls = tuple(call for call in waiting if call.row is not None)
+        return [call for call in calls if call.row is None]
 
     def end(self, call: AskedCall) -> None:
         """A call of a batch is over."""

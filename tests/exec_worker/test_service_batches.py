@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,9 +11,14 @@ import pytest
 
 from exec_worker import lane
 from exec_worker import service as module
+from exec_worker.asked import AskedCall
+from exec_worker.asked_batch import AskedBatch
+from exec_worker.batches import Turn
 from exec_worker.binding import Encoded
 from exec_worker.engine import Failure
+from exec_worker.lane import Lanes
 from ipc.batch import Batch
+from ipc.ledger import Ledger
 from ipc.messages.calls import (
     FailureMeta,
     Flag,
@@ -32,7 +38,6 @@ from test_service import DONE, GRACES, Nodes, Stage, until
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from exec_worker.asked_batch import AskedBatch
     from exec_worker.window import Window
 
 EMBED = "shop.embed"
@@ -132,6 +137,22 @@ async def test_each_call_of_a_batch_has_its_row_until_the_last_of_them_has_no_ti
     assert {row.cancel_grace for row in rows} == {float("inf")}
     assert [row.kill_at for row in rows] == pytest.approx([1070.25] * 2, abs=0.5)  # what was said ages on its way
     assert stage.scoreboard.read() == (1, 2, 0)
+
+
+async def test_who_is_left_of_a_batch_before_it_runs_is_noted_as_alone(stage: Stage) -> None:
+    asked = [
+        AskedCall(None, new_call_id(), RequestMeta(EMBED, "r", "t", "w"), b"", deadline, 0.0, False, 0.1)  # type: ignore[arg-type]
+        for deadline in (3000.0, 1060.0, 1000.0)
+    ]
+    turn = Turn(EMBED, asked[0], 0.0)
+    turn.calls = tuple(asked)
+    batch = AskedBatch(turn)
+    asked[0].seen.cancelled = True
+    with closing(Ledger(-1)) as ledger:
+        assert Lanes(stage.nodes, ledger, 0.25, main=False).begin_batch(batch, 1000.0) == [asked[0], asked[2]]
+        assert batch.calls == (asked[1],)
+        (row,) = ledger.running()
+        assert (row.call_id, row.kill_at, row.cancel_grace) == (asked[1].id, 1060.25, 0.1)
 
 
 async def test_a_batch_goes_on_until_everybody_has_left(stage: Stage) -> None:
