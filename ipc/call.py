@@ -30,6 +30,8 @@ class Call:
         *("attempts", "begun", "body", "deadline", "future", "group", "id", "idempotent", "left", "link", "meta"),
         *("node", "priority", "seat", "sent", "since", "size", "slow"),
     )
+    goes_on = False
+    """Whether who has it is to send it on, and cannot answer it."""
 
     def __init__(
         self,

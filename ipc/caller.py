@@ -265,6 +265,8 @@ class Caller:
         """What a worker says of a call it was sent. The waiter leaves only once the meta could be read."""
         if frame.kind == _REPLY:
             meta = decode_reply(frame.meta)
+            if call.goes_on:
+                raise Refuse(Refusal.UNAUTHORISED)
             if (waiter := self._pending.settle(call.id)) is not None and not waiter.future.done():
                 waiter.future.set_result(Answer(meta, frame.body))
             self._over(peer, link, call, frame.flags, meta.room)

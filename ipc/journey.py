@@ -10,6 +10,7 @@ from ipc.call import Answer, Call
 from ipc.decoding.limits import UNREADABLE
 from ipc.errors import from_code
 from ipc.flow.track import Standing, Track
+from ipc.mesh import peer_of
 from ipc.messages.calls import Kind, decode_failure, decode_forwarded, decode_reply
 from ipc.stats import refuse
 from ipc.wire.frame import Frame, Refusal, Refuse
@@ -68,9 +69,14 @@ class Journey(Call):
         """The node it is at."""
         return self.track.stage
 
+    @property
+    def goes_on(self) -> bool:  # type: ignore[override]  # of a call of one node it is a constant, for speed
+        """Whether it has not come to the last worker."""
+        return self.track.goes_on
+
     def restart(self) -> None:
         """It begins once more at its first stage."""
-        self.track = Track(self.way)
+        self.track = self.track.anew(() if self.link is None else (peer_of(self.link).spec.name,))
 
 
 class Journeys:
@@ -131,7 +137,7 @@ class Journeys:
             case Standing.EARLY if frame.kind in {_REPLY, _FAILURE, _FORWARDED}:
                 if not call.track.keep(name, Early(peer, link, frame)):
                     raise Refuse(Refusal.UNAUTHORISED)
-            case Standing.HOLDS if frame.kind == _REPLY:
+            case Standing.HOLDS if frame.kind == _REPLY and not call.goes_on:
                 self._arrived(call, frame)
             case Standing.HOLDS if frame.kind == _NOT_STARTED:  # it was asked whether it has the call
                 self._strand(call)

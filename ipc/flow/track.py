@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from ipc.names import parse_worker
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from ipc.pipeline import Leg
 
@@ -36,19 +36,32 @@ MAX_NAMES = 1024
 class Track(Generic[W]):
     """One call from its first worker on. `W` is what is kept of a word that came early."""
 
-    __slots__ = ("_dead", "_early", "_past", "_way", "at", "by", "leg")
+    __slots__ = ("_again", "_dead", "_early", "_past", "_way", "at", "by", "leg")
 
     def __init__(self, way: Sequence[Leg]) -> None:
         self._way = way
         self._early: dict[str, W] = {}
         self._past: set[str] = set()
         self._dead: set[str] = set()
+        self._again = False
         self.leg = 0
         """Which part of the way it is on."""
         self.by = ""
         """Who sent it there; empty on the first leg, on which the origin did."""
         self.at = ""
         """Who was named; empty while it waits for a worker that is free."""
+
+    def anew(self, had: Iterable[str]) -> Track[W]:
+        """The same call from its first stage on, after `had` were the last of whom is known that they had it."""
+        track: Track[W] = Track(self._way)
+        track._past = self._past | {self.by, self.at, *had} - {""}
+        track._again = True
+        return track
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether who has it is to send it on."""
+        return self.leg < len(self._way) - 1
 
     @property
     def stage(self) -> str:
@@ -93,7 +106,12 @@ class Track(Generic[W]):
         return self._early.pop(self.at, None) if self._early else None
 
     def unheard(self) -> list[W]:
-        """Words of those that nobody has ever named: to be asked when the call is over."""
+        """Words of those that nobody has ever named: to be asked when the call is over.
+
+        Of a call that was begun anew none: names that the first run gave may be lost with a link.
+        """
+        if self._again:
+            return []
         return [word for worker, word in self._early.items() if worker not in self._past]
 
     def died(self, worker: str) -> None:

@@ -262,6 +262,40 @@ async def test_it_is_not_begun_anew_if_a_later_stage_may_not_run_twice(stage: St
     assert stage.workers[A].asked + stage.workers[C].asked == [call.id]
 
 
+@pytest.mark.parametrize("who", [A, B])
+async def test_who_is_to_send_it_on_may_not_answer_it(row: Row, who: str) -> None:
+    if who == B:
+        await row.names(A, B)
+    first = row.stage.workers[who].link
+    await row.answers(who, b"not the last stage's")
+    assert row.outcome is None
+    assert row.stage.workers[who].link is not first
+
+
+@pytest.mark.usefixtures("unharmed")
+async def test_what_the_first_run_says_costs_nobody_a_link(stage: Stage) -> None:
+    """The link to the first worker is lost with the name that it gave, and the call goes on there, too."""
+    stage.caller._routes = {node: route._replace(idempotent=True) for node, route in stage.caller._routes.items()}
+    way = legs(("shop.thumbnail", "shop.train"), ROUTES)
+    await stage.up(A, B, B2)
+    row = Row(stage, stage.call(way=way))
+    await settled()
+    stage.workers[A].link.abort()
+    await stage.up(B, B2, C)
+    stage.later(fate.PATIENCE + 0.1)
+    await stage.up(A, B, B2, C)
+    assert stage.workers[C].asked == [row.call.id]
+    links = [stage.workers[name].link for name in (A, B)]
+    await row.fails(B, NodeError, "shop.train")
+    await row.names(A, B)
+    assert row.outcome is None
+    await row.names(C, B2)
+    await row.answers(B2, b"done")
+    assert row.outcome == b"done"
+    await settled()
+    assert [stage.workers[name].link for name in (A, B)] == links
+
+
 async def test_a_link_that_is_replaced_stays_until_the_calls_are_over_that_may_be_answered_on_it(row: Row) -> None:
     row.stage.workers[B].renew()
     old = row.stage.workers[B].link
