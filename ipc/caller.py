@@ -205,7 +205,9 @@ class Caller:
 
     def established(self, link: Link) -> None:
         """A worker has proved that it is the one we were told of."""
-        self._send_all(self._mesh.established(peer_of(link), link))
+        peer = peer_of(link)
+        self._send_all(self._mesh.established(peer, link))
+        self._journeys.established(peer.spec.name)
 
     def heard(self, link: Link, frame: Frame) -> None:
         """An authentic frame from an exec worker."""
@@ -225,6 +227,8 @@ class Caller:
         if call is None:
             if self._journeys.knows(frame.call_id):
                 self._journeys.heard(peer, link, frame)
+                if kind != _FORWARDED:
+                    self._verdicts.answered(frame.call_id, peer.spec.name)
                 return
             raise Refuse(Refusal.UNAUTHORISED)  # it answers what it was never asked
         try:

@@ -161,6 +161,14 @@ class Journeys:
                 if call.track.orphaned and worker in (call.track.by, call.track.at):
                     self._look_after(call)
 
+    def established(self, worker: str) -> None:
+        """There is a link to `worker`: ask it now what it could not be asked without one."""
+        if not self._known:
+            return
+        for call in list(self._pending):
+            if isinstance(call, Journey) and call.track.at == worker and call.track.orphaned:
+                self._look_after(call)
+
     def _look_after(self, call: Journey) -> None:
         """Who sent it on is dead. Whoever was named may never have got it, or have given it back."""
         if call.track.stranded:

@@ -71,6 +71,11 @@ class Verdicts:
         if self._gone:
             self._is_gone(call)
 
+    def answered(self, call_id: bytes, server: str) -> None:
+        """`server`, which others have sent a pipeline's call to, has answered it."""
+        if self._called_off.get(call_id, ("",))[0] == server:
+            del self._called_off[call_id]
+
     def when_gone(self, call: Call, then: Callable[[], object]) -> None:
         """Call `then` once no worker has `call` any more, which nobody waits for: at once, if none has."""
         if (call.link is not None and call.id in peer_of(call.link).outstanding) or call in self._fates:

@@ -14,12 +14,13 @@ import test_caller as callers
 from test_caller import ROUTES, Stage, outcome, settled
 
 from ipc import journey, mesh
-from ipc.errors import CallTimeout, LinkLost, NodeError, StageUnreached, WorkerDied
+from ipc.errors import CallTimeout, Cancelled, LinkLost, NodeError, StageUnreached, WorkerDied
 from ipc.flow import fate
 from ipc.link import refusals
 from ipc.messages.calls import FailureMeta, Flag, ForwardedMeta, Kind, NotStarted, encode_meta
-from ipc.messages.lifeline import Ended
+from ipc.messages.lifeline import Abandoned, Ended
 from ipc.pipeline import legs
+from ipc.verdicts import ABANDON_AFTER
 from ipc.wire.frame import Refusal
 
 if TYPE_CHECKING:
@@ -202,6 +203,27 @@ async def test_whoever_was_named_by_one_who_died_is_asked_whether_it_has_the_cal
     row.stage.workers[B].not_started(row.call.id, NotStarted.CANCELLED)
     await settled()
     assert row.outcome is WorkerDied
+
+
+async def test_whoever_was_named_is_asked_once_there_is_a_link_to_it(row: Row) -> None:
+    await row.stage.up(A, B2)
+    await row.names(A, B)
+    row.stage.caller.fate(Ended(A, (row.call.id,), 0.0))
+    await settled()
+    await row.stage.up(B, B2)
+    assert row.stage.workers[B].heard_of(Kind.WANTED) == [row.call.id]
+    row.stage.workers[B].not_started(row.call.id, NotStarted.CANCELLED)
+    await settled()
+    assert row.outcome is WorkerDied
+
+
+@pytest.mark.parametrize("gives_up", [True, False])
+async def test_the_supervisor_hears_only_of_calls_that_are_not_given_up(row: Row, gives_up: bool) -> None:
+    await row.names(A, B)
+    row.stage.caller.cancel(row.call)
+    await row.fails(B2 if not gives_up else B, Cancelled, "shop.train")
+    row.stage.later(ABANDON_AFTER + 0.1)
+    assert row.stage.said == ([] if gives_up else [Abandoned(B, row.call.id)])
 
 
 @pytest.mark.parametrize("to", ["", B])
