@@ -138,6 +138,8 @@ class Embedded:
             self._loop.call_soon_threadsafe(worker.service.drain)
         for worker in self._workers.values():
             await asyncio.to_thread(worker.thread.join)
+        closing = (worker.rows.close(hooks.LEAST) for worker in self._workers.values())
+        await asyncio.gather(*(asyncio.wrap_future(asyncio.run_coroutine_threadsafe(c, self._loop)) for c in closing))
         if hooks.registered("on_worker_stop"):
             await self._say_goodbye()
         for worker in self._workers.values():

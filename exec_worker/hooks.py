@@ -120,6 +120,10 @@ class Departure:
         if self._until is None:
             self._until = now() + grace
 
+    def spare(self) -> float:
+        """How long it may wait for others before its stop hooks are run, seconds."""
+        return STOP_TIMEOUT if self._until is None else max(0.0, self._until - LEAST - now())
+
     def left(self) -> float:
         """How long its stop hooks may take, seconds."""
         return STOP_TIMEOUT if self._until is None else max(LEAST, min(STOP_TIMEOUT, self._until - now()))

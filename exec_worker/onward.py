@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING
 
 from ipc.caller import Caller
 from ipc.clock import now
-from ipc.errors import BadResult, CallTimeout, Cancelled, Expired, IpcError, Rejected, StageUnreached, TooLarge
+from ipc.errors import (
+    BadResult,
+    CallTimeout,
+    Cancelled,
+    Expired,
+    IpcError,
+    LinkLost,
+    Rejected,
+    StageUnreached,
+    TooLarge,
+)
 from ipc.messages.calls import FailureMeta, ForwardedMeta, Kind, encode_meta, sentence
 from ipc.messages.lifeline import Moved
 
@@ -79,6 +89,7 @@ class Onward(Caller):
             me, terms._replace(client="exec"), limits, settings.forwards, connect, links, settings.repeatable
         )
         self._outbound: dict[bytes, Outbound] = {}
+        self._leaving = False
         self._coming: dict[bytes, StagedCall] = {}  # lanes have handed them over, and this loop has not come to them
 
     def forward(self, call: StagedCall, result: Encoded, room: int, flags: int) -> None:
@@ -98,6 +109,11 @@ class Onward(Caller):
     def has(self, call_id: bytes) -> bool:
         """Whether it is on its way from here."""
         return call_id in self._coming or call_id in self._outbound
+
+    async def close(self) -> None:
+        """See there. Who has been sent a call goes on, and answers its origin."""
+        self._leaving = True
+        await super().close()
 
     async def settled(self) -> None:
         """Wait until nothing is on its way any more."""
@@ -134,6 +150,10 @@ class Onward(Caller):
     def _done(self, call_id: bytes, out: Outbound, future: asyncio.Future[Answer]) -> None:
         del self._outbound[call_id]
         error = future.exception()
+        if self._leaving and isinstance(error, LinkLost):
+            if out.call is not None and out.call.seat is not None and out.call.link is not None:
+                return
+            error = StageUnreached("who would have sent it on is leaving")
         if isinstance(error, IpcError) and not (isinstance(error, Cancelled) and out.told):
             out.fail(error)
 

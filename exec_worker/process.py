@@ -107,7 +107,7 @@ def run(parent: Parent, page: int, termination: Termination, nodes: dict[str, Bi
     termination.then(leave)
     log.debug("ready", nodes=len(nodes))
     lanes.run(service.finish)
-    asyncio.run_coroutine_threadsafe(rows.close(settings.drain_timeout), loop).result()
+    asyncio.run_coroutine_threadsafe(rows.close(departure.spare()), loop).result()
     asyncio.run_coroutine_threadsafe(_leave(responder), loop).result()
     if hooks.registered("on_worker_stop"):
         loop.call_soon_threadsafe(loop.call_later, departure.left(), _give_up, departure, parent, log)

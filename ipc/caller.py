@@ -306,6 +306,7 @@ class Caller:
                 self._send_all(peer.group.dispatch.given_back(peer.seat, call if waits else None, now()))
             return
         if waits and reason == NotStarted.NOT_YET:
+            call.link = None  # nobody has it meanwhile
             if not self._put_off.add(call, now()):
                 self._pending.leave(call.id)
                 self._leave(call, NoWorker(f"{peer.spec.name} cannot take it, and others could not either"))

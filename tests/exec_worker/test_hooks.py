@@ -168,3 +168,12 @@ def test_stop_hooks_have_what_is_left_of_the_time_to_drain(monkeypatch: pytest.M
     assert departure.left() == 3.0
     time = 200.0
     assert departure.left() == LEAST
+
+
+def test_a_worker_waits_for_others_only_as_long_as_its_hooks_can_spare() -> None:
+    departure = Departure()
+    departure.begin(10.0)
+    assert 9.0 < departure.spare() <= 10.0 - LEAST
+    late = Departure()
+    late.begin(LEAST / 2)
+    assert late.spare() == 0.0

@@ -185,6 +185,19 @@ async def test_a_call_that_is_put_off_is_not_tried_again_in_vain(stage: Stage, o
     await settled()
 
 
+@pytest.mark.parametrize("state", ["waits", "is sent", "is put off"])
+async def test_who_leaves_speaks_only_for_calls_that_nobody_has(stage: Stage, origin: Origin, state: str) -> None:
+    if state != "waits":
+        (gpu,) = await stage.up(B)
+    call = await stage.forward(origin)
+    if state == "is put off":
+        gpu.not_started(call.id, NotStarted.NOT_YET)
+        await settled()
+    await stage.caller.close()
+    codes = [failure.code for failure in await failures(origin)]
+    assert codes == ([] if state == "is sent" else ["stage_unreached"])
+
+
 async def failures(origin: Origin) -> list[FailureMeta]:
     await settled()
     return [meta for kind, meta, _ in origin.said if kind == "FAILURE"]
