@@ -222,7 +222,7 @@ def test_a_worker_that_dies_in_its_birth_is_started_by_exec(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("signals", [(signal.SIGTERM,), (signal.SIGTERM, signal.SIGINT)], ids=["drain", "force"])
 def test_a_worker_in_its_birth_can_be_stopped(tmp_path: Path, signals: tuple[int, ...]) -> None:
-    shop = Shop(tmp_path, LATE)
+    shop, before = Shop(tmp_path, LATE), descendants()
 
     async def story() -> None:
         async with shop.running() as live:
@@ -230,12 +230,14 @@ def test_a_worker_in_its_birth_can_be_stopped(tmp_path: Path, signals: tuple[int
             for signum in signals:
                 os.kill(os.getpid(), signum)
             await live.over.wait()
-            assert not psutil.Process().children(recursive=True)
+            assert descendants() <= before
 
     anyio.run(story)
 
 
 def test_a_start_that_waits_for_its_template_can_be_stopped(shop: Shop) -> None:
+    before = descendants()
+
     async def story() -> None:
         plan = shop.plan()
         shop.write("note('asleep')\nimport time\ntime.sleep(600)")
@@ -244,7 +246,7 @@ def test_a_start_that_waits_for_its_template_can_be_stopped(shop: Shop) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
             await live.over.wait()
             assert live.failure is None
-            assert not psutil.Process().children(recursive=True)
+            assert descendants() <= before
 
     anyio.run(story)
 
@@ -363,6 +365,10 @@ def wait_until(true: Callable[[], object], path: Path) -> None:
     while not true():
         assert time.monotonic() < deadline, (path / "said").read_text()
         time.sleep(0.01)
+
+
+def descendants() -> set[int]:
+    return {child.pid for child in psutil.Process().children(recursive=True)}
 
 
 def living() -> list[int]:
