@@ -17,6 +17,8 @@ from urllib.parse import urlsplit
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+MOST = 800
+"""Connections at once, when answers come too slowly: below what a process may have of files by default."""
 CONNECTIONS = 64
 """As many are open before the first request."""
 PATIENCE = 60.0
@@ -70,7 +72,7 @@ class Client:
         while left:
             now = time.monotonic()
             assert now < until, f"{left} requests were never answered"
-            while sent < len(due) and start + due[sent][0] <= now:
+            while sent < len(due) and start + due[sent][0] <= now and (self._free or len(self._all) < MOST):
                 self._send(sent, due[sent][1])
                 sent += 1
             wake = start + due[sent][0] if sent < len(due) else until
