@@ -14,11 +14,11 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from exec_worker.admission import GIVE_BACK_AFTER, KEEP_SLOT, Admission, Verdict
-from exec_worker.answers import fail, not_begun, not_started, reply
+from exec_worker.answering import Answering
+from exec_worker.answers import not_started
 from exec_worker.asked import AskedCall
 from exec_worker.asked_batch import AskedBatch
 from exec_worker.batches import Batches, Turn
-from exec_worker.engine import Engine, Failure
 from exec_worker.node import BatchCall
 from exec_worker.rows import Rows
 from exec_worker.staged import StagedCall
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from exec_worker.admission import Next
     from exec_worker.batches import Outcome
     from exec_worker.binding import Encoded
+    from exec_worker.engine import Engine, Failure
     from exec_worker.lane import Answers, Lanes
     from ipc.scoreboard import Scoreboard
 
@@ -59,6 +60,7 @@ class Service:
         self._lanes = lanes
         self.rows = rows or Rows(engine)
         """The pipelines that lead through here."""
+        self._answer = Answering(engine, self.rows)
         self._lock = Lock()
         self._admission: Admission[AskedCall | Turn[AskedCall]] = Admission(lanes.slots)
         self._batches: Batches[AskedCall] = Batches(self._admission, engine.batched)
@@ -313,10 +315,7 @@ class Service:
             room = self._admission.room(len(self._clients))
         flags = _SLOT_KEPT if outcome.offer is run.client and result is not None else 0
         self._tell_others(outcome, told=bool(flags))
-        try:
-            self._answer(run, result, room, (began, ended), flags)  # type: ignore[arg-type]
-        except BaseException as error:  # noqa: BLE001 - the slot is free, and what is next was counted: it has to run
-            self._answer_plainly(run, error, room, flags)
+        self._answer(run, result, room, (began, ended), flags)  # type: ignore[arg-type]
         return started
 
     def _finish_batch(self, batch: AskedBatch, answers: Answers, began: float) -> AskedCall | AskedBatch | None:
@@ -334,10 +333,7 @@ class Service:
             room = self._batches.room(batch.turn.node, len(self._clients))
         self._tell_others(outcome)
         for call, result in answers:
-            try:
-                self._answer(call, result, room, (began, ended), 0)
-            except BaseException as error:  # noqa: BLE001 - as above
-                self._answer_plainly(call, error, room, 0)
+            self._answer(call, result, room, (began, ended), 0)
         return started
 
     def _follow(
@@ -374,28 +370,6 @@ class Service:
             not_started(late.client, late.id, NotStarted.EXPIRED)
         if not told:
             _tell_ready(outcome.offer)
-
-    def _answer(
-        self, call: AskedCall, result: Encoded | Failure | None, room: int, span: tuple[float, float], flags: int
-    ) -> None:
-        link, (began, ended) = call.client, span
-        times = int((began - call.arrived) * 1e6), int((ended - began) * 1e6)
-        if isinstance(call, StagedCall):
-            self.rows.answer(call, result, room, times, flags)
-        elif result is None:
-            not_started(link, call.id, not_begun(call))
-        elif isinstance(result, Failure):
-            fail(link, call.id, result, room, flags)
-        else:
-            reply(link, self._engine, call, result, room, times, flags)
-
-    def _answer_plainly(self, call: AskedCall, error: BaseException, room: int, flags: int) -> None:
-        """The answer could not be written: say that instead, in words that can."""
-        failure = self._engine.explain_untold(call, error)
-        try:
-            self._answer(call, failure, room, (call.arrived, call.arrived), flags)
-        except BaseException as worse:  # noqa: BLE001 - then its caller waits in vain, but nobody else
-            self._engine.explain_untold(call, worse)
 
 
 def _batch_of(turn: Turn[AskedCall]) -> AskedBatch:

@@ -49,7 +49,7 @@ class Call:
     ) -> None:
         self.id = call_id
         self.group, self.node, self.idempotent, self.priority = group, node, idempotent, priority
-        self.since = self.sent = since
+        self.since = since
         self.meta, self.body, self.size = meta, body, len(body)
         self.deadline = since + timeout
         self.slow = slow

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ipc.call import Answer, Call
 from ipc.clock import now
@@ -140,11 +140,13 @@ class Caller:
         if self._quarantine:
             self._quarantine.check(node, meta, body, time)
         future = self._loop.create_future()
-        call = (
-            self._journey(way, group, node, call_id, meta, body, time, timeout, slow, future, priority)
-            if way
-            else Call(group, node, route.idempotent, call_id, meta, body, time, timeout, slow, future, priority)
-        )
+        # Who had it on the first leg may have sent it on, whatever is known of that worker.
+        again = all(self._routes[each].idempotent for leg in way for each in leg.nodes) if way else route.idempotent
+        kind = Journey if way else Call
+        call = kind(group, node, again, call_id, meta, body, time, timeout, slow, future, priority)
+        if isinstance(call, Journey):
+            call.along(way)
+            self._journeys.begin(call)
         send = group.dispatch.submit(call, time)
         self._pending.open(call.id, call)
         group.budget.earn()
@@ -258,13 +260,6 @@ class Caller:
 
     # -- inside
 
-    def _journey(self, way: Sequence[Leg], group: Group, node: str, call_id: bytes, *more: *tuple[Any, ...]) -> Journey:
-        # Who had it on the first leg may have sent it on, whatever is known of that worker.
-        again = all(self._routes[node].idempotent for leg in way for node in leg.nodes)
-        journey = Journey(way, group, node, again, call_id, *more)
-        self._journeys.begin(journey)
-        return journey
-
     def _answered(self, peer: Peer, link: Link, call: Call, frame: Frame) -> None:
         """What a worker says of a call it was sent. The waiter leaves only once the meta could be read."""
         if frame.kind == _REPLY:
@@ -362,6 +357,11 @@ class Caller:
         # death. That many are no more than the rooms of the workers, each of `max_payload` at most.
         fail(call, error)
 
+    def _overdue(self, call: Call) -> None:
+        """Its time is over, and a worker has it."""
+        self._leave(call, CallTimeout("the node did not answer in time"))
+        self._call_off(call)
+
     def _call_off(self, call: Call) -> str | None:
         """Tell the worker that has the call that nobody waits for it any more; returns which, if one has it."""
         link = call.link
@@ -392,8 +392,7 @@ class Caller:
             if call.seat is None:
                 self._leave(call, Expired("no worker was free in time"))
             else:
-                self._leave(call, CallTimeout("the node did not answer in time"))
-                self._call_off(call)
+                self._overdue(call)
         if self._put_off:
             for call in self._put_off.due(time, lambda call: self._pending.peek(call.id) is call):
                 call.seat = None

@@ -16,13 +16,12 @@ from ipc.stats import refuse
 from ipc.wire.frame import Frame, Refusal, Refuse
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable, Sequence
 
     from ipc.errors import IpcError
     from ipc.flow.pending import Pending
     from ipc.link import Link
-    from ipc.mesh import Group, Mesh, Peer
+    from ipc.mesh import Mesh, Peer
     from ipc.pipeline import Leg
 
 REMEMBERED = 4096
@@ -44,25 +43,12 @@ class Journey(Call):
 
     __slots__ = ("track", "way")
 
-    def __init__(
-        self,
-        way: Sequence[Leg],
-        group: Group,
-        node: str,
-        idempotent: bool,
-        call_id: bytes,
-        meta: bytes,
-        body: bytes | memoryview,
-        since: float,
-        timeout: float,
-        slow: Callable[[Call], None] | None,
-        future: asyncio.Future[Answer],
-        priority: int,
-    ) -> None:
-        """`idempotent` is the whole way: wherever it is begun anew, all that follows is too."""
-        super().__init__(group, node, idempotent, call_id, meta, body, since, timeout, slow, future, priority)
-        self.way = way
-        self.track: Track[Early] = Track(way)
+    way: Sequence[Leg]
+    track: Track[Early]
+
+    def along(self, way: Sequence[Leg]) -> None:
+        """Be on this way, from its beginning. Of `idempotent` it is meant that all nodes on it are."""
+        self.way, self.track = way, Track(way)
 
     @property
     def stage(self) -> str:

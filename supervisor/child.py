@@ -138,9 +138,13 @@ class Worker:
             refused=refused,
         )
 
+    def failure(self) -> SpawnError:
+        """Why it is not there."""
+        return SpawnError(f"{self.name} {self.reason}", last_words=self.last_words)
+
     def _longest(self) -> float:
         since = () if self.ledger is None else tuple(call.since for call in self.ledger.running())
-        return time.monotonic() - min(since) if since else 0.0
+        return now() - min(since) if since else 0.0
 
     def _calls_left(self) -> float:
         """How long calls of its may still run, seconds."""

@@ -120,7 +120,7 @@ class Group:
             self._announce()
             return None
         worst = next(worker for worker in self._workers if is_hopeless(worker.life))
-        return _failure(worst)
+        return worst.failure()
 
     def stop(self, *, force: bool = False) -> None:
         """Have everybody end."""
@@ -190,7 +190,7 @@ class Group:
             successor.stop(force=True)
             await self._until(lambda: successor.state not in RUNNING)
             self._others.remove(successor)
-            return _failure(successor)
+            return successor.failure()
         successor.settle(self._spec, reason)
         self._workers[slot] = successor
         self._others[self._others.index(successor)] = predecessor
@@ -231,7 +231,3 @@ class Group:
     async def _until(self, true: Callable[[], bool]) -> None:
         while not true():
             await self._bell.wait()
-
-
-def _failure(worker: Worker) -> SpawnError:
-    return SpawnError(f"{worker.name} {worker.reason}", last_words=worker.last_words)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from ipc.messages.lifeline import ExecSettings, Preload
 from supervisor.child import Worker
-from supervisor.errors import SpawnError
 from supervisor.life import RUNNING
 
 if TYPE_CHECKING:
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from ipc.messages.control import WorkerStatus
     from ipc.messages.lifeline import FromChild, FromSupervisor, LogSettings
     from ipc.names import WorkerName
+    from supervisor.errors import SpawnError
     from supervisor.events import Event
     from supervisor.group import Seat
     from supervisor.life import Child, Spec
@@ -74,7 +74,7 @@ class Template:
 
     def why(self) -> SpawnError:
         """Why it is not there."""
-        return SpawnError(f"{self._worker.name} {self._worker.reason}", last_words=self._worker.last_words)
+        return self._worker.failure()
 
     def start(self) -> None:
         """Have it run."""

@@ -7,25 +7,10 @@ from gunicorn.dirty import DirtyApp
 from gunicorn.dirty.client import DirtyClient, get_dirty_socket_path
 from gunicorn.dirty.errors import DirtyError, DirtyTimeoutError
 from jobs import DEADLINE, job
-from pydantic import BaseModel
+from shapes import Answer, Ask
 
 app = FastAPI()
 _free: list[DirtyClient] = []
-
-
-class Ask(BaseModel):
-    """A request."""
-
-    kind: str
-    ticket: str
-    seconds: float
-
-
-class Answer(BaseModel):
-    """Who did it, and how long it took."""
-
-    pid: int
-    took: float
 
 
 class Jobs(DirtyApp):

@@ -7,25 +7,10 @@ from multiprocessing import get_context
 
 from fastapi import FastAPI, HTTPException
 from jobs import DEADLINE, job
-from pydantic import BaseModel
+from shapes import Answer, Ask
 
 app = FastAPI()
 _pools: list[ProcessPoolExecutor] = []
-
-
-class Ask(BaseModel):
-    """A request."""
-
-    kind: str
-    ticket: str
-    seconds: float
-
-
-class Answer(BaseModel):
-    """Who did it, and how long it took."""
-
-    pid: int
-    took: float
 
 
 def pool() -> ProcessPoolExecutor:

@@ -14,6 +14,7 @@ sys.path.append(str(Path(__file__).parent))
 import test_service as service
 from test_service import EXEC, SECRET, TERMS, until
 
+from exec_worker.answering import Answering
 from exec_worker.binding import Encoded
 from exec_worker.engine import Failure
 from exec_worker.rows import Rows
@@ -91,6 +92,7 @@ class Row:
         self.links = [self.web.far]
         rows = Rows(stage.nodes, ROWS)
         stage.service.rows = rows
+        stage.service._answer = Answering(stage.nodes, rows)  # type: ignore[arg-type]
         rows.open(self, self.onward)
         self.before = Neighbour(stage)
 

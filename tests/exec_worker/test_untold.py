@@ -18,8 +18,7 @@ import test_service_batches
 from test_service import KILL_GRACE, Nodes, Stage, until
 from test_service_batches import embed, ran
 
-from exec_worker import Response, lane
-from exec_worker import service as module
+from exec_worker import Response, answering, lane
 from exec_worker.asked import AskedCall
 from exec_worker.binding import Binding
 from exec_worker.engine import Engine, Failure
@@ -141,7 +140,7 @@ async def test_an_answer_that_cannot_be_written_at_all_leaves_the_lane_as_it_is(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (web,) = stage.clients(1)
-    monkeypatch.setattr(module, "fail", broken)
+    monkeypatch.setattr(answering, "fail", broken)
     web.ask()
     stage.finish(Failure("node_error", "no"))
     second = web.ask(last_resort=True)

@@ -18,6 +18,17 @@ def put(pair: tuple[Any, Any], at: int, value: object) -> tuple[Any, Any]:
     return (value, pair[1]) if at == 0 else (pair[0], value)
 
 
+def untrue(asker: str, runs: int) -> str:
+    """What is wrong with what the asker of a call was told, which ran so often; nothing if it is the truth."""
+    if runs > 1:
+        return "ran twice"
+    if asker == "not run" and runs:
+        return "said not run, and it ran"
+    if asker == "done" and not runs:
+        return "said done, and it did not run"
+    return ""
+
+
 class Explored(NamedTuple, Generic[State]):
     """What was found. `story` is empty if nothing is wrong anywhere; then `states` are all there are."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import pytest
-from explore import Explored, explore, put
+from explore import Explored, explore, put, untrue
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -112,13 +112,7 @@ def hears(rule: Rule, world: World, at: int) -> Iterator[tuple[str, World]]:
 
 
 def wrong(world: World) -> str:
-    if world.runs > 1:
-        return "ran twice"
-    if world.asker == "not run" and world.runs:
-        return "said not run, and it ran"
-    if world.asker == "done" and not world.runs:
-        return "said done, and it did not run"
-    return ""
+    return untrue(world.asker, world.runs)
 
 
 def run(rule: Rule) -> Explored[World]:

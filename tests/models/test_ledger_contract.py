@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import pytest
-from explore import Explored, explore, put
+from explore import Explored, explore, put, untrue
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -126,13 +126,7 @@ def run(rule: Rule) -> Explored[World]:
 
 
 def wrong(world: World) -> str:
-    if world.runs > 1:
-        return "ran twice"
-    if world.asker == "not run" and world.runs:
-        return "said not run, and it ran"
-    if world.asker == "done" and not world.runs:
-        return "said done, and it did not run"
-    return ""
+    return untrue(world.asker, world.runs)
 
 
 @pytest.mark.parametrize("rule", [Rule(noted="after"), Rule(waits=False), Rule(doubts=False)])
