@@ -147,6 +147,10 @@ class Onward(Caller):
             out.tell(send.seat.name)
         return super()._send(send, time)
 
+    def _overdue(self, call: Call) -> None:
+        """Whoever has it knows its deadline too. Told that its caller has left, it would say so, and that is not so."""
+        self._leave(call, CallTimeout("the node did not answer in time"))
+
     def _done(self, call_id: bytes, out: Outbound, future: asyncio.Future[Answer]) -> None:
         del self._outbound[call_id]
         error = future.exception()

@@ -250,6 +250,16 @@ async def test_it_accuses_nobody_for_that_is_for_web_workers_to_do(stage: Stage,
     assert (stage.said, len(stage.moved)) == ([], 2)
 
 
+async def test_at_its_deadline_nobody_is_told_that_its_caller_left(stage: Stage, origin: Origin) -> None:
+    (gpu,) = await stage.up(B)
+    call = await stage.forward(origin, seconds=1.0)
+    stage.caller._look(now() + 1.0)
+    (failure,) = await failures(origin)
+    assert (failure.code, gpu.asked, gpu.heard_of(Kind.CANCEL)) == ("timeout", [call.id], [])
+    gpu.reply(call.id)
+    await settled()
+
+
 async def test_what_its_origin_calls_off_is_called_off_there(stage: Stage, origin: Origin) -> None:
     (gpu,) = await stage.up(B)
     call = await stage.forward(origin)

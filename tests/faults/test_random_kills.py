@@ -27,7 +27,7 @@ KILLS = 1000 if SOAK else 20
 RATE = 150.0
 """Calls a second."""
 WORK = ["/quick", "/quick_again", "/nap?ms=4", "/nap?ms=20", "/nap?ms=60", "/nap_again?ms=4", "/nap_again?ms=40"]
-RELAYED = ["/relay?ms=2", "/relay?ms=20", "/relay_again?ms=10"]
+RELAYED = ["/relay?ms=2", "/relay?ms=20", "/relay?ms=40", "/relay_again?ms=10"]
 BATCH = 8
 MORE = {
     "one": [],
