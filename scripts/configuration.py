@@ -10,16 +10,16 @@ ROOT = Path(__file__).parent.parent
 DOCUMENT = ROOT / "docs" / "configuration.md"
 _HEAD = """# Configuration
 
-Written from `supervisor/config.py` by `make docs`. Every key can also be set by `--set a.b.c=VALUE` or by
-`SHUNTER__A__B__C=VALUE`; the file comes first, then the environment, then `--set`. Items of a list are reached by
-index or by `name`. An unknown key, a wrong type or a value out of bounds is an error with its place; no guard can be
-switched off by leaving it out, emptying it or setting it to 0. Times are seconds.
+Written from `supervisor/config.py` and `supervisor/process_group.py` by `make docs`. Every key can also be set by
+`--set a.b.c=VALUE` or by `SHUNTER__A__B__C=VALUE`; the file comes first, then the environment, then `--set`. Items of
+a list are reached by index or by `name`. An unknown key, a wrong type or a value out of bounds is an error with its
+place; no guard can be switched off by leaving it out, emptying it or setting it to 0. Times are seconds.
 """
 
 
 def _classes() -> dict[str, ast.ClassDef]:
-    tree = ast.parse((ROOT / "supervisor" / "config.py").read_text())
-    return {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    trees = [ast.parse((ROOT / "supervisor" / name).read_text()) for name in ("config.py", "process_group.py")]
+    return {node.name: node for tree in trees for node in tree.body if isinstance(node, ast.ClassDef)}
 
 
 def _fields(node: ast.ClassDef) -> list[tuple[str, ast.AnnAssign, str]]:

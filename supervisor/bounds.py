@@ -11,8 +11,8 @@ from supervisor.recycling import KILL_AT, Recycling
 from supervisor.sizes import in_bytes
 
 if TYPE_CHECKING:
-    from supervisor.config import ProcessGroup
     from supervisor.machine import Machine
+    from supervisor.process_group import ProcessGroup
 
 
 def recycling_of(group: ProcessGroup) -> Recycling:

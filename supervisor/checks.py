@@ -9,10 +9,10 @@ from msgspec import UNSET
 
 from ipc.ledger import MAX_ROWS
 from ipc.scoreboard import SLOTS
-from supervisor.config import WEB, ProcessGroup
 from supervisor.decode import suggest
 from supervisor.errors import ConfigError
 from supervisor.headers import has_meaning
+from supervisor.process_group import WEB, ProcessGroup
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Mapping, Sequence

@@ -8,56 +8,41 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from msgspec import UNSET, Meta, Struct, UnsetType, field
+from msgspec import UNSET, Meta, UnsetType, field
 
 from ipc.pipeline import MAX_STAGES
 from ipc.ports import Port  # noqa: TC001 - read at run time
 from ipc.priority import Priority  # noqa: TC001 - as above
 from supervisor.fields import (
     App,
-    Core,
     Dotted,
     Function,
-    GroupName,
     HeaderName,
     Method,
     NodeName,
     Prefix,
     Seconds,
-    Size,
-    Spread,
-    Stage,
     Text,
-    Umask,
-    UserName,
     VariableName,
     VariablePattern,
     VariableValue,
     not_yet,
 )
-
-WEB = "web"
-"""The name of the one group that speaks HTTP; it exists whether it is declared or not."""
-
-MiB = 1024 * 1024
-
+from supervisor.process_group import MiB, ProcessGroup
+from supervisor.section import Section
 
 _ONLY_HTTP = "this version has one kind of interface, 'http'; '{}' is not in it yet"
 _NO_REDIS = "this version has no Redis carrier yet; "
 
 
-class _Section(Struct, frozen=True, forbid_unknown_fields=True):
-    """The base of every section: immutable, and without a place for keys nobody knows."""
-
-
-class Kv(_Section, frozen=True):
+class Kv(Section, frozen=True):
     """`runtime.platform.kv`: the small store that workers share."""
 
     backend: Annotated[Literal["memory"], not_yet(redis=_NO_REDIS + "'memory' is the only backend")] = "memory"
     """Where it lives. `memory`: in this host's processes, gone when they end."""
 
 
-class Auth(_Section, frozen=True):
+class Auth(Section, frozen=True):
     """`runtime.platform.execution_ipc.auth`: how envelopes are authenticated. There is no "none"."""
 
     mode: Literal["hmac", "aead"] = "hmac"
@@ -74,7 +59,7 @@ class Auth(_Section, frozen=True):
     """How often workers get new keys, seconds; 60 to 2,592,000 (30 days). `shunter keys rotate` does it now."""
 
 
-class ExecutionIpc(_Section, frozen=True):
+class ExecutionIpc(Section, frozen=True):
     """`runtime.platform.execution_ipc`: the links between web and exec workers."""
 
     transport: Annotated[
@@ -93,97 +78,19 @@ class ExecutionIpc(_Section, frozen=True):
     """The largest body of one envelope, hence of a request or an answer, bytes; 1 KiB to 64 MiB."""
 
 
-class WorkerLimits(_Section, frozen=True):
-    """`limits` of a group: what the kernel allows each of its workers, for good.
-
-    Unless given, what it allows Shunter. They hold for whatever the worker starts, too, each process by itself.
-    """
-
-    address_space: Size | UnsetType = UNSET
-    """Virtual memory, at least 256MiB: beyond it, memory is refused and the node has a MemoryError (RLIMIT_AS)."""
-    open_files: Annotated[int, Meta(ge=64, le=1_048_576)] | UnsetType = UNSET
-    """Descriptors, 64 to 1,048,576; a worker itself has about 20 and one for each web worker (RLIMIT_NOFILE)."""
-    processes: Annotated[int, Meta(ge=16, le=1_048_576)] | UnsetType = UNSET
-    """Processes and threads of the worker's *user*, all together, 16 to 1,048,576; no limit for root (RLIMIT_NPROC)."""
-    file_size: Size | UnsetType = UNSET
-    """The longest file it can write: beyond it, a write fails with OSError (RLIMIT_FSIZE)."""
-
-
-class ProcessGroup(_Section, frozen=True):
-    """An item of `runtime.platform.process_groups`: workers that are interchangeable."""
-
-    name: GroupName
-    """Its name; `web` is the group that speaks HTTP, all others run nodes."""
-    workers: Annotated[int, Meta(ge=1, le=256)] = 1
-    """How many processes; 1 to 256."""
-    stages: tuple[Stage, ...] = ()
-    """The stages whose nodes it runs. One stage belongs to one group; `web` has none."""
-    start_timeout_seconds: Seconds = 120.0
-    """How long a worker may take from its start until it is ready, imports included, seconds."""
-    drain_timeout_seconds: Seconds | UnsetType = UNSET
-    """How long a worker may take to finish what it has, seconds; 30, or for `web` what `runtime.web` says."""
-    kill_grace_seconds: Seconds = 0.25
-    """How long after its deadline a call may go on before its worker is killed, seconds. Its caller is not waiting."""
-    cancel_grace_seconds: Seconds = 0.1
-    """The same for a call whose caller has left, seconds."""
-    mode: Literal["sync", "async"] = "sync"
-    """`sync`: plain functions, each call in a thread; `async`: `async def`, each call a task of one event loop.
-
-    In an event loop a function that blocks keeps all others of its worker waiting; beyond its deadline it is killed,
-    and they with it.
-    """
-    slots: Annotated[int, Meta(ge=1, le=256)] | UnsetType = UNSET
-    """How many calls a worker runs at once, 1 to 256; one unless given, or 64 with `mode: async`.
-
-    More than one is of use to plain functions that wait, or let other threads run while they compute (NumPy, Pillow,
-    hashlib); and a worker that is ended by force takes all its calls with it.
-    """
-    preload: bool = False
-    """Whether the application is imported once, in a process of its own that all workers are then forked from: a
-    replacement is ready in a moment, and workers share memory. Imports must not start threads or connect anywhere."""
-    max_requests: Annotated[int, Meta(ge=1, le=1_000_000_000)] | UnsetType = UNSET
-    """After so many requests (`web`) or calls a worker is replaced: its successor is ready before it drains.
-
-    It is looked at once a second, so a busy worker will have answered some more.
-    """
-    max_requests_jitter: Annotated[float, Meta(ge=0, le=0.5, extra={"says": "a fraction from 0 to 0.5"})] = 0.1
-    """By which fraction of `max_requests` a worker may be replaced earlier, so that not all are at once; 0 to 0.5."""
-    max_memory: Size | UnsetType = UNSET
-    """Beyond it a worker is replaced in the same way: bytes, or such as 512MiB; at least 64MiB.
-
-    It is the memory that nobody has back before the worker ends: without files that are mapped, with what was swapped
-    out.
-    """
-    max_memory_kill: Size | UnsetType = UNSET
-    """Beyond it a worker is killed at once; a quarter more than `max_memory` unless given."""
-    nice: Annotated[int, Meta(ge=0, le=19)] = 0
-    """How far its workers stand back for other processes: the niceness that is added to Shunter's own, 0 to 19."""
-    cpu_affinity: Annotated[tuple[Core, ...], Meta(min_length=1)] | Spread | UnsetType = UNSET
-    """The processor cores its workers may run on, such as `[0, 1]`; `spread`: each has one, in turn."""
-    limits: WorkerLimits = WorkerLimits()
-    """What the kernel allows each worker."""
-    user: UserName | UnsetType = UNSET
-    """The user its workers become, by name or number, with that user's own group and no other; not root.
-
-    Only a supervisor started as root can do that. Unless given, workers are the user who started it.
-    """
-    umask: Umask = "077"
-    """What others may not do with files that workers make: three octal digits, as the shell has it."""
-
-
-class Hardening(_Section, frozen=True):
+class Hardening(Section, frozen=True):
     """`runtime.platform.hardening`: how workers are closed to their neighbours. All of it is on unless said here."""
 
     allow_debug: bool = False
     """Whether py-spy, gdb and the like may look into workers; then every process of their user can read their keys."""
 
 
-class Environment(_Section, frozen=True):
+class Environment(Section, frozen=True):
     """`runtime.platform.environment`: what children find in their environment beside the harmless."""
 
     passed: tuple[VariablePattern, ...] = field(default=(), name="pass")
     """Variables of the supervisor's environment to hand on, by name; `*` stands for any characters."""
-    set: dict[VariableName, VariableValue] = {}
+    set: dict[VariableName, VariableValue] = {}  # noqa: RUF012 - of a Struct, which copies it
     """Variables to set. Values may be secrets: they are never printed."""
 
     def __repr__(self) -> str:
@@ -194,7 +101,7 @@ class Environment(_Section, frozen=True):
         return [("passed", self.passed), ("set", list(self.set))]
 
 
-class Platform(_Section, frozen=True):
+class Platform(Section, frozen=True):
     """`runtime.platform`: processes and what connects them."""
 
     kv: Kv = Kv()
@@ -211,7 +118,7 @@ class Platform(_Section, frozen=True):
     """How workers are closed to their neighbours."""
 
 
-class Log(_Section, frozen=True):
+class Log(Section, frozen=True):
     """`runtime.log`: what processes write, one JSON object a line."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
@@ -220,7 +127,7 @@ class Log(_Section, frozen=True):
     """Whether every answered request gets a line of its own."""
 
 
-class Endpoint(_Section, frozen=True):
+class Endpoint(Section, frozen=True):
     """An item of an interface's `endpoints`: a path bound to a node, or to nodes in a row."""
 
     path: Text
@@ -257,7 +164,7 @@ class Endpoint(_Section, frozen=True):
         return f"pipeline.{stage}" if self.node is UNSET else "node"
 
 
-class Interface(_Section, frozen=True):
+class Interface(Section, frozen=True):
     """An item of `runtime.web.interfaces`: endpoints that share a protocol, a prefix and dependencies."""
 
     kind: Annotated[
@@ -280,7 +187,7 @@ class Interface(_Section, frozen=True):
     """The endpoints."""
 
 
-class Queue(_Section, frozen=True):
+class Queue(Section, frozen=True):
     """`runtime.web.queue`: what may wait in one web worker for one group; beyond it, 503 at once.
 
     So is a call whose expected wait is longer than the time it has.
@@ -294,7 +201,7 @@ class Queue(_Section, frozen=True):
     """The longest wait that may be expected, seconds. However much time a call has, it is refused beyond this."""
 
 
-class Web(_Section, frozen=True):
+class Web(Section, frozen=True):
     """`runtime.web`: the group that speaks HTTP."""
 
     host: Text = "127.0.0.1"
@@ -324,7 +231,7 @@ class Web(_Section, frozen=True):
     """What may wait for a free worker."""
 
 
-class Runtime(_Section, frozen=True):
+class Runtime(Section, frozen=True):
     """`runtime`: everything about running."""
 
     platform: Platform = Platform()
@@ -335,14 +242,14 @@ class Runtime(_Section, frozen=True):
     """What is written down."""
 
 
-class Discovery(_Section, frozen=True):
+class Discovery(Section, frozen=True):
     """`discovery`: where nodes are looked for."""
 
     packages: tuple[Dotted, ...] = ()
     """Packages whose modules are all imported in search of `@node`."""
 
 
-class Config(_Section, frozen=True):
+class Config(Section, frozen=True):
     """The whole file."""
 
     runtime: Runtime = Runtime()

@@ -13,9 +13,9 @@ from ipc.messages.lifeline import EmbeddedGroup, ExecSettings, Limits, LogSettin
 from ipc.pipeline import hops
 from supervisor.bounds import cores_of, limits_of, recycling_of
 from supervisor.checks import check_groups, check_links, check_web
-from supervisor.config import WEB, Config, ProcessGroup
 from supervisor.endpoints import bind
 from supervisor.errors import ConfigError, ConfigFaults
+from supervisor.process_group import WEB, ProcessGroup
 from supervisor.recycling import Recycling
 from supervisor.worker_checks import check_hooks, check_workers
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ipc.contract import Described
     from ipc.messages.lifeline import EndpointSettings
     from ipc.pipeline import Hops
+    from supervisor.config import Config
     from supervisor.machine import Machine
     from supervisor.users import Identity
 

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, get_args, get_origin
 
 from msgspec import Struct
 
-from supervisor.config import WEB, Config, ProcessGroup
+from supervisor.config import Config
 from supervisor.decode import all_keys, decode, keys_of, nearest, suggest, unwrap
 from supervisor.document import Row, Scalar, Source, Table, Tree, parse
 from supervisor.errors import ConfigError, ConfigFaults
 from supervisor.files import read_config
+from supervisor.process_group import WEB, ProcessGroup
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

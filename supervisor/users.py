@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec import UNSET
 
-from supervisor.config import WEB
 from supervisor.errors import ConfigError, ConfigFaults
+from supervisor.process_group import WEB
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from msgspec import UNSET
 
-from supervisor.config import WEB, MiB, ProcessGroup
 from supervisor.errors import ConfigError
+from supervisor.process_group import WEB, MiB, ProcessGroup
 from supervisor.sizes import in_bytes
 
 if TYPE_CHECKING:

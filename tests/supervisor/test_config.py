@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 
 from ipc.messages.lifeline import LogSettings
 from supervisor import config as sections
-from supervisor.config import Config, Endpoint, Environment, ExecutionIpc, ProcessGroup
+from supervisor import process_group
+from supervisor.config import Config, Endpoint, Environment, ExecutionIpc
 from supervisor.decode import all_keys, decode, unwrap
 from supervisor.document import parse
 from supervisor.errors import ConfigError
+from supervisor.process_group import ProcessGroup
 
 
 def read(key: str, value: str) -> Config:
@@ -171,7 +173,7 @@ def test_a_text_is_what_stands_there_whatever_yaml_makes_of_it(written: str, mea
 def test_every_key_has_its_meaning_in_writing() -> None:
     source = {
         kind: kind.__doc__
-        for kind in vars(sections).values()
+        for kind in [*vars(sections).values(), *vars(process_group).values()]
         if isinstance(kind, type) and issubclass(kind, msgspec.Struct) and kind is not msgspec.Struct
     }
     assert all(source.values())

@@ -9,12 +9,12 @@ import pytest
 
 from ipc.contract import Described, HookContract, NodeContract, Result
 from ipc.messages.lifeline import ExecSettings, ResourceLimits
-from supervisor.config import ProcessGroup
 from supervisor.decode import decode
 from supervisor.document import parse
 from supervisor.errors import ConfigError
 from supervisor.machine import Machine, look_around
 from supervisor.plan import Plan, make_plan
+from supervisor.process_group import ProcessGroup
 from supervisor.recycling import Recycling
 from supervisor.summary import summary
 from supervisor.worker_checks import check_hooks

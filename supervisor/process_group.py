@@ -1,0 +1,102 @@
+"""The configuration of one process group: every key with its meaning, its unit and its bounds. Pure."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import UNSET, Meta, UnsetType
+
+from supervisor.fields import (  # noqa: TC001 - read at run time
+    Core,
+    GroupName,
+    Seconds,
+    Size,
+    Spread,
+    Stage,
+    Umask,
+    UserName,
+)
+from supervisor.section import Section
+
+WEB = "web"
+"""The name of the one group that speaks HTTP; it exists whether it is declared or not."""
+
+MiB = 1024 * 1024
+
+
+class WorkerLimits(Section, frozen=True):
+    """`limits` of a group: what the kernel allows each of its workers, for good.
+
+    Unless given, what it allows Shunter. They hold for whatever the worker starts, too, each process by itself.
+    """
+
+    address_space: Size | UnsetType = UNSET
+    """Virtual memory, at least 256MiB: beyond it, memory is refused and the node has a MemoryError (RLIMIT_AS)."""
+    open_files: Annotated[int, Meta(ge=64, le=1_048_576)] | UnsetType = UNSET
+    """Descriptors, 64 to 1,048,576; a worker itself has about 20 and one for each web worker (RLIMIT_NOFILE)."""
+    processes: Annotated[int, Meta(ge=16, le=1_048_576)] | UnsetType = UNSET
+    """Processes and threads of the worker's *user*, all together, 16 to 1,048,576; no limit for root (RLIMIT_NPROC)."""
+    file_size: Size | UnsetType = UNSET
+    """The longest file it can write: beyond it, a write fails with OSError (RLIMIT_FSIZE)."""
+
+
+class ProcessGroup(Section, frozen=True):
+    """An item of `runtime.platform.process_groups`: workers that are interchangeable."""
+
+    name: GroupName
+    """Its name; `web` is the group that speaks HTTP, all others run nodes."""
+    workers: Annotated[int, Meta(ge=1, le=256)] = 1
+    """How many processes; 1 to 256."""
+    stages: tuple[Stage, ...] = ()
+    """The stages whose nodes it runs. One stage belongs to one group; `web` has none."""
+    start_timeout_seconds: Seconds = 120.0
+    """How long a worker may take from its start until it is ready, imports included, seconds."""
+    drain_timeout_seconds: Seconds | UnsetType = UNSET
+    """How long a worker may take to finish what it has, seconds; 30, or for `web` what `runtime.web` says."""
+    kill_grace_seconds: Seconds = 0.25
+    """How long after its deadline a call may go on before its worker is killed, seconds. Its caller is not waiting."""
+    cancel_grace_seconds: Seconds = 0.1
+    """The same for a call whose caller has left, seconds."""
+    mode: Literal["sync", "async"] = "sync"
+    """`sync`: plain functions, each call in a thread; `async`: `async def`, each call a task of one event loop.
+
+    In an event loop a function that blocks keeps all others of its worker waiting; beyond its deadline it is killed,
+    and they with it.
+    """
+    slots: Annotated[int, Meta(ge=1, le=256)] | UnsetType = UNSET
+    """How many calls a worker runs at once, 1 to 256; one unless given, or 64 with `mode: async`.
+
+    More than one is of use to plain functions that wait, or let other threads run while they compute (NumPy, Pillow,
+    hashlib); and a worker that is ended by force takes all its calls with it.
+    """
+    preload: bool = False
+    """Whether the application is imported once, in a process of its own that all workers are then forked from: a
+    replacement is ready in a moment, and workers share memory. Imports must not start threads or connect anywhere."""
+    max_requests: Annotated[int, Meta(ge=1, le=1_000_000_000)] | UnsetType = UNSET
+    """After so many requests (`web`) or calls a worker is replaced: its successor is ready before it drains.
+
+    It is looked at once a second, so a busy worker will have answered some more.
+    """
+    max_requests_jitter: Annotated[float, Meta(ge=0, le=0.5, extra={"says": "a fraction from 0 to 0.5"})] = 0.1
+    """By which fraction of `max_requests` a worker may be replaced earlier, so that not all are at once; 0 to 0.5."""
+    max_memory: Size | UnsetType = UNSET
+    """Beyond it a worker is replaced in the same way: bytes, or such as 512MiB; at least 64MiB.
+
+    It is the memory that nobody has back before the worker ends: without files that are mapped, with what was swapped
+    out.
+    """
+    max_memory_kill: Size | UnsetType = UNSET
+    """Beyond it a worker is killed at once; a quarter more than `max_memory` unless given."""
+    nice: Annotated[int, Meta(ge=0, le=19)] = 0
+    """How far its workers stand back for other processes: the niceness that is added to Shunter's own, 0 to 19."""
+    cpu_affinity: Annotated[tuple[Core, ...], Meta(min_length=1)] | Spread | UnsetType = UNSET
+    """The processor cores its workers may run on, such as `[0, 1]`; `spread`: each has one, in turn."""
+    limits: WorkerLimits = WorkerLimits()
+    """What the kernel allows each worker."""
+    user: UserName | UnsetType = UNSET
+    """The user its workers become, by name or number, with that user's own group and no other; not root.
+
+    Only a supervisor started as root can do that. Unless given, workers are the user who started it.
+    """
+    umask: Umask = "077"
+    """What others may not do with files that workers make: three octal digits, as the shell has it."""
