@@ -11,7 +11,7 @@ from rich.text import Text
 from cli.lines import worker_colour
 from cli.output import table
 from cli.status import DEBUG
-from ipc.messages.lifeline import WebSettings
+from ipc.messages.settings import WebSettings
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from ipc.log import Log
-    from ipc.messages.lifeline import EmbeddedGroup, ExecSettings, Limits
+    from ipc.messages.settings import EmbeddedGroup, ExecSettings, Limits
     from ipc.transport.base import End
     from ipc.wire.session import Terms
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ipc.messages.lifeline import ExecSettings, ResourceLimits
+    from ipc.messages.settings import ExecSettings, ResourceLimits
 
 
 class Refused(Exception):

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from ipc.flow.dispatch import Send
     from ipc.link import Link
     from ipc.mesh import Connect
-    from ipc.messages.lifeline import ExecSettings, FromChild, Limits
+    from ipc.messages.lifeline import FromChild
+    from ipc.messages.settings import ExecSettings, Limits
     from ipc.names import WorkerName
     from ipc.wire.session import Terms
 

@@ -26,7 +26,8 @@ from ipc.ledger import Ledger
 from ipc.link import terms_of
 from ipc.log import Log
 from ipc.logbridge import install, nothing
-from ipc.messages.lifeline import Broken, Drained, ExecSettings, Install, Installed, Ready, Retire
+from ipc.messages.lifeline import Broken, Drained, Install, Installed, Ready, Retire
+from ipc.messages.settings import ExecSettings
 from ipc.names import parse_worker
 from ipc.responder import Responder
 from ipc.scoreboard import Scoreboard

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from exec_worker.lane import Finish
     from exec_worker.window import Interruptible
     from ipc.ledger import Ledger
-    from ipc.messages.lifeline import ExecSettings
+    from ipc.messages.settings import ExecSettings
 
 PARTING = 1.0
 """How long tasks that nodes have left behind may take to be cancelled, seconds."""

@@ -48,7 +48,8 @@ if TYPE_CHECKING:
     from ipc.flow.dispatch import Seat, Send
     from ipc.link import Link
     from ipc.mesh import Connect
-    from ipc.messages.lifeline import FromChild, Limits, Peers, Quarantined
+    from ipc.messages.lifeline import FromChild, Peers, Quarantined
+    from ipc.messages.settings import Limits
     from ipc.names import WorkerName
     from ipc.pipeline import Leg
     from ipc.wire.session import Terms

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 if TYPE_CHECKING:
-    from ipc.messages.lifeline import LogSettings
+    from ipc.messages.settings import LogSettings
 
 MAX_LINE = 16_384
 """The longest line, bytes."""

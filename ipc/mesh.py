@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from ipc.errors import Rejected
     from ipc.flow.dispatch import Send
     from ipc.link import Link, Side
-    from ipc.messages.lifeline import FromChild, Limits, Peers
+    from ipc.messages.lifeline import FromChild, Peers
     from ipc.messages.lifeline import Peer as Spec
+    from ipc.messages.settings import Limits
     from ipc.transport.base import End
     from ipc.wire.session import Terms
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import UNSET
 
-from ipc.messages.lifeline import ResourceLimits
+from ipc.messages.settings import ResourceLimits
 from supervisor.recycling import KILL_AT, Recycling
 from supervisor.sizes import in_bytes
 

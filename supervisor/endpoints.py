@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import UNSET
 
-from ipc.messages.lifeline import EndpointSettings
+from ipc.messages.settings import EndpointSettings
 from ipc.pipeline import joined, same_kind
 from supervisor.decode import suggest
 from supervisor.errors import ConfigError

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from msgspec import UNSET, structs
 
 from ipc.confinement import Confinement
-from ipc.messages.lifeline import EmbeddedGroup, ExecSettings, Limits, LogSettings, WebSettings
+from ipc.messages.settings import EmbeddedGroup, ExecSettings, Limits, LogSettings, WebSettings
 from ipc.pipeline import hops
 from supervisor.bounds import cores_of, limits_of, recycling_of
 from supervisor.checks import check_groups, check_links, check_web
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ipc.contract import Described
-    from ipc.messages.lifeline import EndpointSettings
+    from ipc.messages.settings import EndpointSettings
     from ipc.pipeline import Hops
     from supervisor.config import Config
     from supervisor.machine import Machine

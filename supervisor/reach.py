@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from ipc.messages.lifeline import ExecSettings
+from ipc.messages.settings import ExecSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

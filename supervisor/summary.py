@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
 
-from ipc.messages.lifeline import ExecSettings, WebSettings
+from ipc.messages.settings import ExecSettings, WebSettings
 from ipc.wire.replay import rounded
 from supervisor.config import ExecutionIpc
 from supervisor.environment import HARMLESS
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ipc.contract import NodeContract
-    from ipc.messages.lifeline import EndpointSettings
+    from ipc.messages.settings import EndpointSettings
     from supervisor.plan import GroupPlan, Plan
     from supervisor.recycling import Recycling
 

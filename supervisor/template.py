@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from ipc.messages.lifeline import ExecSettings, Preload
+from ipc.messages.lifeline import Preload
+from ipc.messages.settings import ExecSettings
 from supervisor.child import Worker
 from supervisor.life import RUNNING
 
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 
     from ipc.ledger import Begun
     from ipc.messages.control import WorkerStatus
-    from ipc.messages.lifeline import FromChild, FromSupervisor, LogSettings
+    from ipc.messages.lifeline import FromChild, FromSupervisor
+    from ipc.messages.settings import LogSettings
     from ipc.names import WorkerName
     from supervisor.errors import SpawnError
     from supervisor.events import Event

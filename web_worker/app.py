@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
     from ipc.contract import NodeContract
-    from ipc.messages.lifeline import EndpointSettings, WebSettings
+    from ipc.messages.settings import EndpointSettings, WebSettings
     from ipc.scoreboard import Scoreboard
 
 _PARAMETER_NAME = re.compile(r"\{[^}:]*(?::str)?")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from ipc.contract import NodeContract, Result
-    from ipc.messages.lifeline import EndpointSettings
+    from ipc.messages.settings import EndpointSettings
 
 _REF = "#/components/schemas/"
 _OURS = "@contract"

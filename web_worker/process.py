@@ -14,7 +14,8 @@ from ipc.caller import Caller
 from ipc.link import terms_of
 from ipc.log import Log
 from ipc.logbridge import install
-from ipc.messages.lifeline import Broken, Drained, Ready, WebSettings
+from ipc.messages.lifeline import Broken, Drained, Ready
+from ipc.messages.settings import WebSettings
 from ipc.names import parse_worker
 from ipc.scoreboard import Scoreboard
 from ipc.stats import report_to

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-    from ipc.messages.lifeline import WebSettings
+    from ipc.messages.settings import WebSettings
 
 
 _LOOK = 0.05

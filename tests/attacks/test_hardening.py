@@ -29,6 +29,7 @@ from victim import HERE, IS_ROOT, OWNER, ROOT, STRANGER, Victim, ordinary, pytho
 import ipc.control
 from ipc.messages import control, lifeline
 from ipc.messages.calls import FROM_WEB
+from ipc.messages.settings import ExecSettings, Limits, LogSettings, WebSettings
 from ipc.names import WorkerName
 from ipc.wire.frame import Refusal, Refuse
 from ipc.wire.keys import leaf_key, root_for_epoch, server_secret, session_keys
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(180)]
 
-LIMITS = lifeline.Limits()
+LIMITS = Limits()
 PRELOAD = "runtime.platform.process_groups.cpu.preload=true"
 LOOKS = {"environ", "memory", "process_vm", "ptrace", "descriptors", "pidfd_getfd"}
 """Every way there is but the arguments, which are everybody's to read."""
@@ -378,7 +379,7 @@ def test_what_supervisor_and_child_say_to_each_other_is_no_frame_on_a_link(victi
         lifeline.Peers((lifeline.Peer("cpu-0#1", "tcp://127.0.0.1:1", 1, bytes(32)),)),
         lifeline.Install(2, bytes(32)),
         lifeline.Retire(2**31),
-        lifeline.Bootstrap("cpu-0#1", 1, "hmac", LIMITS, lifeline.LogSettings(), lifeline.ExecSettings(())),
+        lifeline.Bootstrap("cpu-0#1", 1, "hmac", LIMITS, LogSettings(), ExecSettings(())),
     ]
     orders = [control.encode(control.Stop(force=True)), control.encode(control.RotateKeys())]
     sent = 0
@@ -404,9 +405,9 @@ def test_what_supervisor_and_child_say_to_each_other_is_no_frame_on_a_link(victi
 def test_what_a_web_worker_refuses_is_counted_and_logged_too(tmp_path: Path) -> None:
     """A real one, called by the address of an exec worker that has turned."""
     routes = {"shop.images.thumbnail": "cpu"}
-    web = lifeline.WebSettings(endpoints=(), nodes=(), components={}, routes=routes)
+    web = WebSettings(endpoints=(), nodes=(), components={}, routes=routes)
     groups = (
-        GroupPlan("cpu", "exec", 1, (), lifeline.ExecSettings(())),
+        GroupPlan("cpu", "exec", 1, (), ExecSettings(())),
         GroupPlan("web", "web", 1, (), web),
     )
     plan = Stage(tmp_path).plan(groups, environment_set=(("PYTHONPATH", str(HERE)),))

@@ -24,7 +24,8 @@ from ipc.flow.track import Standing, Track
 from ipc.link import Link, accepting, dialling, refusals
 from ipc.log import Log
 from ipc.messages.calls import Kind, ReplyMeta, RequestMeta, Stage, encode_meta
-from ipc.messages.lifeline import Limits, LogSettings, Peer, Peers
+from ipc.messages.lifeline import Peer, Peers
+from ipc.messages.settings import Limits, LogSettings
 from ipc.names import WorkerName
 from ipc.pipeline import Leg
 from ipc.responder import MAX_HALF_OPEN, MAX_LINKS_OF_ONE, Responder

@@ -30,16 +30,8 @@ from victim import Victim, project
 from exec_worker.embedded import _Worker
 from ipc.caller import Caller
 from ipc.link import accepting, dialling
-from ipc.messages.lifeline import (
-    Bootstrap,
-    ExecSettings,
-    Install,
-    Limits,
-    LogSettings,
-    Peer,
-    Peers,
-    encode,
-)
+from ipc.messages.lifeline import Bootstrap, Install, Peer, Peers, encode
+from ipc.messages.settings import ExecSettings, Limits, LogSettings
 from ipc.names import WorkerName
 from ipc.responder import Responder
 from ipc.wire.handshake import Acceptor, Dialer

@@ -31,7 +31,8 @@ from ipc.flow.pending import Pending
 from ipc.link import terms_of
 from ipc.log import Log
 from ipc.messages.calls import RequestMeta, encode_meta
-from ipc.messages.lifeline import Bootstrap, EmbeddedGroup, Ended, ExecSettings, Limits, LogSettings
+from ipc.messages.lifeline import Bootstrap, Ended
+from ipc.messages.settings import EmbeddedGroup, ExecSettings, Limits, LogSettings
 from ipc.names import WorkerName
 from ipc.scoreboard import create
 from supervisor.environment import scrub

@@ -11,7 +11,7 @@ from test_service import until
 
 from exec_worker.embedded import Embedded
 from ipc.log import Log
-from ipc.messages.lifeline import EmbeddedGroup, ExecSettings, Limits, LogSettings
+from ipc.messages.settings import EmbeddedGroup, ExecSettings, Limits, LogSettings
 from ipc.scoreboard import create
 from ipc.wire.session import Terms
 from ipc.wire.signing import Alg

@@ -23,7 +23,7 @@ from exec_worker.window import Window
 from ipc.errors import BadResult, InvalidRequest, Misuse
 from ipc.log import Log
 from ipc.messages.calls import Encoding, RequestMeta
-from ipc.messages.lifeline import LogSettings
+from ipc.messages.settings import LogSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -16,7 +16,7 @@ from exec_worker.hooks import LEAST, MAX_HOOKS, STOP_TIMEOUT, Departure, begin, 
 from exec_worker.loader import LoadError
 from ipc.errors import Misuse
 from ipc.log import Log
-from ipc.messages.lifeline import LogSettings
+from ipc.messages.settings import LogSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

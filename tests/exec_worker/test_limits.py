@@ -11,13 +11,13 @@ import msgspec
 import pytest
 
 from exec_worker.limits import cores_of
-from ipc.messages.lifeline import ExecSettings, ResourceLimits
+from ipc.messages.settings import ExecSettings, ResourceLimits
 
 CODE = """
 import errno, json, mmap, os, resource, sys, tempfile
 import msgspec
 from exec_worker import limits
-from ipc.messages.lifeline import ExecSettings
+from ipc.messages.settings import ExecSettings
 settings = msgspec.json.decode(sys.argv[1], type=ExecSettings)
 said = {}
 try:

@@ -32,7 +32,8 @@ from ipc.messages.calls import (
     decode_request,
 )
 from ipc.messages.calls import Stage as Following
-from ipc.messages.lifeline import Ended, ExecSettings, Peer, Peers
+from ipc.messages.lifeline import Ended, Peer, Peers
+from ipc.messages.settings import ExecSettings
 from ipc.names import WorkerName, new_call_id
 from ipc.verdicts import ABANDON_AFTER
 from ipc.wire.keys import leaf_key

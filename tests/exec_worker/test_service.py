@@ -37,7 +37,7 @@ from ipc.messages.calls import (
     decode_reply,
     encode_meta,
 )
-from ipc.messages.lifeline import LogSettings
+from ipc.messages.settings import LogSettings
 from ipc.names import WorkerName, new_call_id
 from ipc.scoreboard import Scoreboard, create
 from ipc.wire.frame import Refusal

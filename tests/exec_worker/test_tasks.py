@@ -23,7 +23,7 @@ from ipc.errors import InvalidRequest, Misuse
 from ipc.ledger import Ledger
 from ipc.log import Log
 from ipc.messages.calls import RequestMeta
-from ipc.messages.lifeline import ExecSettings, LogSettings
+from ipc.messages.settings import ExecSettings, LogSettings
 from ipc.names import new_call_id
 
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ from ipc.errors import InvalidRequest
 from ipc.ledger import Ledger
 from ipc.log import Log
 from ipc.messages.calls import FailureMeta, RequestMeta, decode_failure, decode_reply
-from ipc.messages.lifeline import LogSettings
+from ipc.messages.settings import LogSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable

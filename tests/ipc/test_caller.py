@@ -35,7 +35,8 @@ from ipc.errors import Quarantined as QuarantinedError
 from ipc.flow.fate import PATIENCE
 from ipc.link import Link, accepting, refusals
 from ipc.messages.calls import FailureMeta, Flag, Kind, NotStarted, NotStartedMeta, ReplyMeta, RequestMeta, encode_meta
-from ipc.messages.lifeline import Abandoned, Ended, Limits, Moved, Peer, Peers, Quarantined, Suspected
+from ipc.messages.lifeline import Abandoned, Ended, Moved, Peer, Peers, Quarantined, Suspected
+from ipc.messages.settings import Limits
 from ipc.names import WorkerName, new_call_id, parse_worker
 from ipc.priority import HIGH, LOW
 from ipc.quarantine import mark_of

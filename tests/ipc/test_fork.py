@@ -18,7 +18,8 @@ from ipc.caller import Caller
 from ipc.errors import Misuse
 from ipc.link import Link, accepting, dialling
 from ipc.messages.calls import Kind, ReplyMeta, decode_request, encode_meta
-from ipc.messages.lifeline import Limits, Peer, Peers
+from ipc.messages.lifeline import Peer, Peers
+from ipc.messages.settings import Limits
 from ipc.names import WorkerName
 from ipc.responder import Responder
 from ipc.wire import handshake

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipc.log import MAX_LINE, Log
-from ipc.messages.lifeline import LogSettings
+from ipc.messages.settings import LogSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

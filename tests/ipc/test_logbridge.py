@@ -9,7 +9,7 @@ import pytest
 
 from ipc.log import Log
 from ipc.logbridge import Bridge, install
-from ipc.messages.lifeline import LogSettings
+from ipc.messages.settings import LogSettings
 
 
 @pytest.fixture

@@ -12,19 +12,8 @@ import uvloop
 
 from ipc.errors import BadMessage, Misuse
 from ipc.hardening import Orphaned
-from ipc.messages.lifeline import (
-    MAX_MESSAGE,
-    Bootstrap,
-    Drain,
-    ExecSettings,
-    Limits,
-    LogSettings,
-    Peer,
-    Peers,
-    Ready,
-    decode_from_child,
-    encode,
-)
+from ipc.messages.lifeline import MAX_MESSAGE, Bootstrap, Drain, Peer, Peers, Ready, decode_from_child, encode
+from ipc.messages.settings import ExecSettings, Limits, LogSettings
 from ipc.parent import Inherited, Parent, inherited
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ import pytest
 
 from ipc import scoreboard, stats
 from ipc.log import Log
-from ipc.messages.lifeline import LogSettings
+from ipc.messages.settings import LogSettings
 from ipc.wire.frame import Refusal
 
 

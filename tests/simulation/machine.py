@@ -24,7 +24,8 @@ from ipc.errors import BadResult, IpcError, NodeError
 from ipc.ledger import Ledger
 from ipc.link import terms_of
 from ipc.messages.calls import RequestMeta, encode_meta
-from ipc.messages.lifeline import Drained, ExecSettings, Hardened, Limits, LogSettings, Ready, WebSettings
+from ipc.messages.lifeline import Drained, Hardened, Ready
+from ipc.messages.settings import ExecSettings, Limits, LogSettings, WebSettings
 from ipc.names import WorkerName, parse_worker
 from ipc.parent import Parent
 from ipc.transport.tcp import dial

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipc.messages.lifeline import LogSettings
+from ipc.messages.settings import LogSettings
 from supervisor import config as sections
 from supervisor import process_group
 from supervisor.config import Config, Endpoint, Environment, ExecutionIpc

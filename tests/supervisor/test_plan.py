@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from ipc.batch import Batch
 from ipc.confinement import Confinement
 from ipc.contract import Body, Described, Fault, NodeContract, Parameter, Result
-from ipc.messages.lifeline import ExecSettings, WebSettings
+from ipc.messages.settings import ExecSettings, WebSettings
 from supervisor.decode import decode
 from supervisor.document import parse
 from supervisor.errors import ConfigError

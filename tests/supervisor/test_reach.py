@@ -3,7 +3,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from ipc.messages.lifeline import ExecSettings, WebSettings
+from ipc.messages.settings import ExecSettings, WebSettings
 from ipc.names import WorkerName
 from ipc.wire.keys import leaf_key
 from supervisor.keys import Keys

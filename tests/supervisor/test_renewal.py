@@ -13,7 +13,7 @@ from stage import groups
 
 from ipc.control import ask
 from ipc.messages.control import Done, Refused, RotateKeys
-from ipc.messages.lifeline import Limits
+from ipc.messages.settings import Limits
 from supervisor import events, renewal
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ipc.contract import Described, HookContract, NodeContract, Result
-from ipc.messages.lifeline import ExecSettings, ResourceLimits
+from ipc.messages.settings import ExecSettings, ResourceLimits
 from supervisor.decode import decode
 from supervisor.document import parse
 from supervisor.errors import ConfigError

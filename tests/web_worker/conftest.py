@@ -20,7 +20,7 @@ from ipc.call import Answer
 from ipc.errors import Cancelled, InvalidRequest, IpcError
 from ipc.log import Log
 from ipc.messages.calls import ReplyMeta, RequestMeta, decode_request
-from ipc.messages.lifeline import EndpointSettings, LogSettings, WebSettings
+from ipc.messages.settings import EndpointSettings, LogSettings, WebSettings
 from ipc.names import WorkerName
 from ipc.priority import NORMAL
 from web_worker.app import Built, build

@@ -29,7 +29,8 @@ from ipc.caller import Caller
 from ipc.errors import Misuse
 from ipc.ledger import Ledger
 from ipc.log import Log
-from ipc.messages.lifeline import EndpointSettings, Limits, LogSettings, Peer, Peers, WebSettings
+from ipc.messages.lifeline import Peer, Peers
+from ipc.messages.settings import EndpointSettings, Limits, LogSettings, WebSettings
 from ipc.names import WorkerName
 from ipc.responder import Responder
 from ipc.scoreboard import Scoreboard

@@ -189,7 +189,7 @@ async def test_a_route_that_comes_later_is_in_the_document_too(make_site: Any, d
 
 @pytest.mark.parametrize("own", [False, True])
 async def test_the_documentation_can_be_left_out(make_site: Any, declare: Any, own: bool) -> None:
-    from ipc.messages.lifeline import WebSettings
+    from ipc.messages.settings import WebSettings
     from web_worker.app import base_app
 
     app = FastAPI()

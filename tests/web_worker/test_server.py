@@ -9,7 +9,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
 
-from ipc.messages.lifeline import WebSettings
+from ipc.messages.settings import WebSettings
 from web_worker import protocol
 from web_worker.server import Server
 

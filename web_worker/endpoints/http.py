@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ipc.call import Answer, Call
     from ipc.caller import Caller
     from ipc.contract import NodeContract
-    from ipc.messages.lifeline import EndpointSettings
+    from ipc.messages.settings import EndpointSettings
     from web_worker.endpoints.row import Row
     from web_worker.events import Events
     from web_worker.responses import Receive, Scope, Send

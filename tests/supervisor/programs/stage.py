@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from ipc.contract import Described
-from ipc.messages.lifeline import ExecSettings, Limits, LogSettings, WebSettings
+from ipc.messages.settings import ExecSettings, Limits, LogSettings, WebSettings
 from supervisor.errors import StartError
 from supervisor.plan import GroupPlan, Plan
 from supervisor.run import run

@@ -27,7 +27,6 @@ from ipc.messages.lifeline import (
     Drain,
     Drained,
     Ended,
-    ExecSettings,
     Install,
     Installed,
     Moved,
@@ -37,6 +36,7 @@ from ipc.messages.lifeline import (
     Retire,
     Suspected,
 )
+from ipc.messages.settings import ExecSettings
 from ipc.names import parse_worker
 from ipc.parent import Inherited, Parent, inherited
 from ipc.scoreboard import Scoreboard
