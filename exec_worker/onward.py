@@ -21,14 +21,16 @@ from ipc.errors import (
 )
 from ipc.messages.calls import FailureMeta, ForwardedMeta, Kind, encode_meta, sentence
 from ipc.messages.lifeline import Moved
+from ipc.sending import Sending
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from exec_worker.binding import Encoded
     from exec_worker.staged import StagedCall
     from ipc.call import Answer, Call
     from ipc.flow.dispatch import Send
+    from ipc.flow.pending import Pending
     from ipc.link import Link
     from ipc.mesh import Connect
     from ipc.messages.lifeline import FromChild
@@ -69,6 +71,20 @@ class Outbound:
         self.origin.send(kind, self._id, meta, b"", flags)
 
 
+class Naming(Sending):
+    """The name goes first: whoever is sent a call has been named to its origin, even if nothing more follows."""
+
+    def __init__(self, pending: Pending[Call], outbound: Mapping[bytes, Outbound]) -> None:
+        super().__init__(pending)
+        self._outbound = outbound
+
+    def one(self, send: Send[Call], time: float) -> bool:
+        """See there."""
+        if (out := self._outbound.get(send.call.id)) is not None:
+            out.tell(send.seat.name)
+        return super().one(send, time)
+
+
 class Onward(Caller):
     """The calling side of an exec worker. What comes of a call goes to its origin: the answers here are empty."""
 
@@ -86,12 +102,16 @@ class Onward(Caller):
             if isinstance(message, Moved):
                 tell(message)
 
+        self._outbound: dict[bytes, Outbound] = {}
         super().__init__(
             me, terms._replace(client="exec"), limits, settings.forwards, connect, links, settings.repeatable
         )
-        self._outbound: dict[bytes, Outbound] = {}
         self._leaving = False
         self._coming: dict[bytes, StagedCall] = {}  # lanes have handed them over, and this loop has not come to them
+
+    def new_sending(self, pending: Pending[Call]) -> Sending:
+        """See there."""
+        return Naming(pending, self._outbound)
 
     def forward(self, call: StagedCall, result: Encoded, room: int, flags: int) -> None:
         """Have a worker of another group go on with a call that is done here. From any thread."""
@@ -142,15 +162,9 @@ class Onward(Caller):
             out.tell("")
         out.call.future.add_done_callback(partial(self._done, call.id, out))
 
-    def _send(self, send: Send[Call], time: float) -> bool:
-        """The name goes first: whoever is sent a call has been named to its origin, even if nothing more follows."""
-        if (out := self._outbound.get(send.call.id)) is not None:
-            out.tell(send.seat.name)
-        return super()._send(send, time)
-
     def _overdue(self, call: Call) -> None:
         """Whoever has it knows its deadline too. Told that its caller has left, it would say so, and that is not so."""
-        self._leave(call, CallTimeout("the node did not answer in time"))
+        call.leave(CallTimeout("the node did not answer in time"))
 
     def _done(self, call_id: bytes, out: Outbound, future: asyncio.Future[Answer]) -> None:
         del self._outbound[call_id]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from ipc.errors import Rejected, WorkerDied
 from ipc.messages.calls import ReplyMeta  # noqa: TC001 - a named tuple's fields are looked at
 from ipc.priority import NORMAL
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
+    from ipc.errors import IpcError
     from ipc.flow.dispatch import Seat
     from ipc.link import Link
     from ipc.mesh import Group
@@ -69,3 +71,20 @@ class Call:
     def stage(self) -> str:
         """The node of a pipeline that it is at; empty for a call of one node."""
         return ""
+
+    def leave(self, error: IpcError) -> None:
+        """Nobody waits for it any more: tell its future why, and the queue if it was there."""
+        if self.seat is None:
+            self.group.dispatch.withdraw(self)
+            self.body = b""  # its place in the queue may stay for a while, and it is not counted there any more
+        # One that was sent keeps its body until its worker has answered, so that it can be suspected of the worker's
+        # death. That many are no more than the rooms of the workers, each of `max_payload` at most.
+        self.fail(error)
+
+    def fail(self, error: IpcError) -> None:
+        """Tell whoever waits. Nobody is told that nothing was done who was begun once already."""
+        if self.begun and isinstance(error, Rejected):
+            error = WorkerDied(f"its worker died before it answered, and then {error}")
+        error.stage = error.stage or self.stage
+        if not self.future.done():
+            self.future.set_exception(error)

@@ -5,47 +5,27 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
-from ipc.call import Answer, Call
+from ipc.call import Call
 from ipc.clock import now
 from ipc.decoding.limits import UNREADABLE
-from ipc.errors import (
-    CallTimeout,
-    Cancelled,
-    Expired,
-    IpcError,
-    LinkLost,
-    Misuse,
-    NoWorker,
-    Rejected,
-    TooLarge,
-    from_code,
-)
+from ipc.errors import CallTimeout, Cancelled, Expired, LinkLost, Misuse, NoWorker, TooLarge
 from ipc.flow.pending import Pending
 from ipc.flow.put_off import PutOff
 from ipc.journey import Journey, Journeys
 from ipc.mesh import Group, Mesh, Peer, peer_of
-from ipc.messages.calls import (
-    ERROR_OF,
-    Flag,
-    Kind,
-    NotStarted,
-    NotStartedMeta,
-    decode_failure,
-    decode_forwarded,
-    decode_not_started,
-    decode_reply,
-)
+from ipc.messages.calls import Kind
 from ipc.messages.lifeline import Ended
 from ipc.priority import NORMAL
 from ipc.quarantine import Quarantine
+from ipc.replies import Replies
+from ipc.sending import Sending
 from ipc.transport.tcp import dial
-from ipc.verdicts import Verdicts, fail
+from ipc.verdicts import Verdicts
 from ipc.wire.frame import MAX_META, Frame, Refusal, Refuse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from ipc.flow.dispatch import Seat, Send
     from ipc.link import Link
     from ipc.mesh import Connect
     from ipc.messages.lifeline import FromChild, Peers, Quarantined
@@ -58,12 +38,9 @@ SWEEP = 0.02
 """How often deadlines are looked at while any call waits, seconds."""
 NO_WORKER_PATIENCE = 5.0
 """How long a call waits for a group that has no worker at all, seconds: a successor is there sooner or not soon."""
-MAX_BUDGET_MS = 2**32 - 1
 # As plain numbers: looking up a member of an enumeration costs more than the comparison it is for.
-_REQUEST, _CANCEL, _DECLINE = int(Kind.REQUEST), int(Kind.CANCEL), int(Kind.DECLINE)
-_REPLY, _FAILURE, _READY, _CLOSED = int(Kind.REPLY), int(Kind.FAILURE), int(Kind.READY), int(Kind.CLOSED)
-_FORWARDED = int(Kind.FORWARDED)
-_LAST_RESORT, _SLOT_KEPT, _AGAIN = int(Flag.LAST_RESORT), int(Flag.READY), int(Flag.AGAIN)
+_CANCEL, _DECLINE, _FORWARDED = int(Kind.CANCEL), int(Kind.DECLINE), int(Kind.FORWARDED)
+_READY, _CLOSED = int(Kind.READY), int(Kind.CLOSED)
 
 
 class Route(NamedTuple):
@@ -97,16 +74,22 @@ class Caller:
         self.me = me
         self._terms = terms
         self._loop = asyncio.get_running_loop()
-        self._groups = {name: Group(name, limits, self._turned_away) for name in sorted(set(routes.values()))}
+        self._pending: Pending[Call] = Pending()
+        self._sending = self.new_sending(self._pending)
+        self._groups = {name: Group(name, limits, self._sending.turned_away) for name in sorted(set(routes.values()))}
         self._routes = {node: Route(self._groups[group], node in idempotent) for node, group in routes.items()}
         self._mesh = Mesh(self, me, terms, self._groups, connect, tell)
         self._quarantine = Quarantine()
-        self._pending: Pending[Call] = Pending()
-        self._verdicts = Verdicts(self._pending, tell, self._leave, self._again)
-        self._journeys = Journeys(self._pending, self._mesh, self._leave, self._verdicts.strand)
+        self._verdicts = Verdicts(self._pending, tell, self._sending.again)
+        self._journeys = Journeys(self._pending, self._mesh, self._verdicts.strand)
         self._put_off: PutOff[Call] = PutOff()
+        self._replies = Replies(self._pending, self._journeys, self._put_off, self._sending)
         self._mesh.oldest = self._journeys.oldest
         self._sweeper: asyncio.TimerHandle | None = None
+
+    def new_sending(self, pending: Pending[Call]) -> Sending:
+        """What sends its calls."""
+        return Sending(pending)
 
     # -- asking
 
@@ -151,8 +134,8 @@ class Caller:
         send = group.dispatch.submit(call, time)
         self._pending.open(call.id, call)
         group.budget.earn()
-        if send is not None and not self._send(send, time):
-            self._send_all(group.dispatch.answered(send.seat, send.seat.room, None, time))
+        if send is not None and not self._sending.one(send, time):
+            self._sending.all(group.dispatch.answered(send.seat, send.seat.room, None, time))
         if self._sweeper is None:
             self._sweeper = self._loop.call_later(SWEEP, self._sweep)
         return call
@@ -160,7 +143,7 @@ class Caller:
     def cancel(self, call: Call) -> None:
         """Nobody waits for this call any more. What was not begun will not be."""
         if self._pending.leave(call.id) is not None:
-            self._leave(call, Cancelled("the caller went away"))
+            call.leave(Cancelled("the caller went away"))
             call.left = True
             if (server := self._call_off(call)) is not None:
                 self._verdicts.call_off(call, server)
@@ -201,7 +184,7 @@ class Caller:
             self._sweeper.cancel()
         self._mesh.close()
         for call in self._pending.abandon():
-            self._leave(call, LinkLost("this worker is leaving"))
+            call.leave(LinkLost("this worker is leaving"))
         await asyncio.sleep(0)
 
     # -- what a link says
@@ -209,7 +192,7 @@ class Caller:
     def established(self, link: Link) -> None:
         """A worker has proved that it is the one we were told of."""
         peer = peer_of(link)
-        self._send_all(self._mesh.established(peer, link))
+        self._sending.all(self._mesh.established(peer, link))
         self._journeys.established(peer.spec.name)
 
     def heard(self, link: Link, frame: Frame) -> None:
@@ -220,7 +203,7 @@ class Caller:
         kind = frame.kind
         if kind == _READY:
             send = peer.group.dispatch.offered(peer.seat, now())
-            if send is None or not self._send_all([send], peer.seat):
+            if send is None or not self._sending.all([send], peer.seat):
                 link.send(_DECLINE)
             return
         if kind == _CLOSED:
@@ -235,7 +218,7 @@ class Caller:
                 return
             raise Refuse(Refusal.UNAUTHORISED)  # it answers what it was never asked
         try:
-            self._answered(peer, link, call, frame)
+            self._replies.heard(peer, link, call, frame)
         except UNREADABLE:
             peer.outstanding[call.id] = call  # it has no answer yet, and `ended` tells it so
             raise Refuse(Refusal.DECODE) from None
@@ -261,106 +244,9 @@ class Caller:
 
     # -- inside
 
-    def _answered(self, peer: Peer, link: Link, call: Call, frame: Frame) -> None:
-        """What a worker says of a call it was sent. The waiter leaves only once the meta could be read."""
-        if frame.kind == _REPLY:
-            meta = decode_reply(frame.meta)
-            if call.goes_on:
-                raise Refuse(Refusal.UNAUTHORISED)
-            if (waiter := self._pending.settle(call.id)) is not None and not waiter.future.done():
-                waiter.future.set_result(Answer(meta, frame.body))
-            self._over(peer, link, call, frame.flags, meta.room)
-        elif frame.kind == _FAILURE:
-            failure = decode_failure(frame.meta)
-            if (waiter := self._pending.settle(call.id)) is not None:
-                self._leave(waiter, from_code(failure.code, failure.detail, failure.stage))
-            self._over(peer, link, call, frame.flags, failure.room)
-        elif frame.kind == _FORWARDED:
-            forwarded = decode_forwarded(frame.meta)
-            if self._pending.peek(call.id) is call:
-                self._journeys.sent_on(peer, link, call, forwarded.to)
-            self._over(peer, link, call, frame.flags, forwarded.room)
-        else:
-            self._not_started(peer, call, decode_not_started(frame.meta))
-
-    def _over(self, peer: Peer, link: Link, call: Call, flags: int, room: int) -> None:
-        """A call left its slot: who comes next?"""
-        seat = peer.seat
-        if seat is None:
-            return
-        sends = peer.group.dispatch.answered(seat, room, call, now())
-        if not (sends and self._send_all(sends, seat)) and flags & _SLOT_KEPT:
-            link.send(_DECLINE)
-
-    def _not_started(self, peer: Peer, call: Call, meta: NotStartedMeta) -> None:
-        waits = self._pending.peek(call.id) is not None
-        reason = meta.reason
-        if reason in (NotStarted.BUSY, NotStarted.DRAINING):
-            # Proved not begun: it may go anywhere else, whether it is idempotent or not.
-            call.seat = None
-            if peer.seat is not None:
-                self._send_all(peer.group.dispatch.given_back(peer.seat, call if waits else None, now()))
-            return
-        if waits and reason == NotStarted.NOT_YET:
-            call.link = None  # nobody has it meanwhile
-            if not self._put_off.add(call, now()):
-                self._pending.leave(call.id)
-                self._leave(call, NoWorker(f"{peer.spec.name} cannot take it, and others could not either"))
-        elif waits:
-            self._pending.settle(call.id)
-            self._leave(call, ERROR_OF[reason](_NOT_STARTED[reason]))
-        if peer.seat is not None:
-            self._send_all(peer.group.dispatch.answered(peer.seat, peer.seat.room, None, now()))
-
-    def _send_all(self, sends: list[Send[Call]], seat: Seat | None = None) -> bool:
-        """Send what is still wanted, and what follows in the place of the rest; returns whether `seat` got any."""
-        if not sends:
-            return False
-        time = now()
-        served = False
-        for send in sends:
-            if self._send(send, time):
-                served = served or send.seat is seat
-            else:
-                sends += send.call.group.dispatch.answered(send.seat, send.seat.room, None, time)
-        return served
-
-    def _send(self, send: Send[Call], time: float) -> bool:
-        """False if its time is over: then it has been told so, and the worker has not been told anything."""
-        seat, call, last_resort = send
-        budget = int((call.deadline - time) * 1000)
-        if budget < 1:
-            if self._pending.leave(call.id) is not None:
-                fail(call, Expired("no worker was free in time"))
-            return False
-        link = call.group.links[seat]
-        peer = link.state
-        assert isinstance(peer, Peer)  # noqa: S101 - set when it was dialled
-        call.seat, call.link, call.sent = seat, link, time
-        peer.outstanding[call.id] = call
-        flags = _LAST_RESORT if last_resort else 0
-        if call.begun:
-            flags |= _AGAIN
-        link.send(_REQUEST, call.id, call.meta, call.body, flags, min(budget, MAX_BUDGET_MS))
-        return True
-
-    def _turned_away(self, call: Call, error: Rejected) -> None:
-        """It waited, and the dispatch will not send it: nothing was done."""
-        if self._pending.leave(call.id) is not None:
-            fail(call, error)
-
-    def _leave(self, call: Call, error: IpcError) -> None:
-        """The call has left the table; tell its future, and the queue if it was there."""
-        if call.seat is None:
-            call.group.dispatch.withdraw(call)
-            call.body = b""  # its place in the queue may stay for a while, and it is not counted there any more
-        # One that was sent keeps its body until its worker has answered, so that it can be suspected of the worker's
-        # death. That many are no more than the rooms of the workers, each of `max_payload` at most.
-        fail(call, error)
-
     def _overdue(self, call: Call) -> None:
         """Its time is over, and a worker has it."""
-        self._leave(call, CallTimeout("the node did not answer in time"))
+        call.leave(CallTimeout("the node did not answer in time"))
         self._call_off(call)
 
     def _call_off(self, call: Call) -> str | None:
@@ -373,10 +259,6 @@ class Caller:
             self._journeys.call_off(call)
             return call.track.at or call.seat.name
         return call.seat.name if call.id in peer_of(link).outstanding else None
-
-    def _again(self, call: Call) -> None:
-        """The worker that had it is gone or could not take it yet, and it is to be tried once more."""
-        self._send_all(call.group.dispatch.resubmit(call, now()))
 
     def _sweep(self) -> None:
         """Deadlines, calls that have become slow, groups that stay empty: one pass over what is live."""
@@ -391,27 +273,20 @@ class Caller:
         self._verdicts.look(time)
         for call in self._pending.expire(time):
             if call.seat is None:
-                self._leave(call, Expired("no worker was free in time"))
+                call.leave(Expired("no worker was free in time"))
             else:
                 self._overdue(call)
         if self._put_off:
             for call in self._put_off.due(time, lambda call: self._pending.peek(call.id) is call):
                 call.seat = None
-                self._again(call)
+                self._sending.again(call)
         for call in self._pending:
             if call.slow is not None and time - call.since > SWEEP:
                 slow, call.slow = call.slow, None
                 slow(call)
         for group in self._groups.values():
-            self._send_all(group.dispatch.doubt(time))
+            self._sending.all(group.dispatch.doubt(time))
             if group.empty_since is not None and time - group.empty_since > NO_WORKER_PATIENCE:
                 for call in group.dispatch.evict():
                     self._pending.leave(call.id)
-                    fail(call, NoWorker(f"no worker of {group.name} is up"))
-
-
-_NOT_STARTED = {
-    NotStarted.EXPIRED: "no worker was free in time",
-    NotStarted.CANCELLED: "the caller went away",
-    NotStarted.UNKNOWN_NODE: "the worker runs no node of that name",
-}
+                    call.fail(NoWorker(f"no worker of {group.name} is up"))

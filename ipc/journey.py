@@ -18,7 +18,6 @@ from ipc.wire.frame import Frame, Refusal, Refuse
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ipc.errors import IpcError
     from ipc.flow.pending import Pending
     from ipc.link import Link
     from ipc.mesh import Mesh, Peer
@@ -72,11 +71,10 @@ class Journeys:
         self,
         pending: Pending[Call],
         mesh: Mesh,
-        leave: Callable[[Call, IpcError], None],
         strand: Callable[[Journey], None],
     ) -> None:
-        """`leave` ends a call that has left `pending` with an error; `strand` takes one that nobody has any more."""
-        self._pending, self._mesh, self._leave, self._strand = pending, mesh, leave, strand
+        """`strand` takes a call that nobody has any more."""
+        self._pending, self._mesh, self._strand = pending, mesh, strand
         self._known: OrderedDict[bytes, None] = OrderedDict()
 
     def oldest(self, now: float) -> float:
@@ -182,7 +180,7 @@ class Journeys:
         except UNREADABLE:
             raise Refuse(Refusal.DECODE) from None
         self._pending.settle(call.id)
-        self._leave(call, from_code(failure.code, failure.detail, failure.stage))
+        call.leave(from_code(failure.code, failure.detail, failure.stage))
 
 
 def _turn_away(early: Early, reason: Refusal) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ipc.clock import now
-from ipc.errors import Rejected, WorkerDied
 from ipc.flow.fate import Fate, Fates, Told
 from ipc.flow.retry import verdict
 from ipc.journey import Journey
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from ipc.call import Call
-    from ipc.errors import IpcError
     from ipc.flow.pending import Pending
     from ipc.messages.lifeline import Ended, FromChild
 
@@ -32,11 +30,10 @@ class Verdicts:
         self,
         pending: Pending[Call],
         tell: Callable[[FromChild], object],
-        leave: Callable[[Call, IpcError], None],
         again: Callable[[Call], None],
     ) -> None:
-        """`tell` takes messages to the supervisor, `leave` tells a call's caller, `again` has a call sent anew."""
-        self._pending, self._tell, self._leave, self._again = pending, tell, leave, again
+        """`tell` takes messages to the supervisor, `again` has a call sent anew."""
+        self._pending, self._tell, self._again = pending, tell, again
         self._fates: Fates[Call] = Fates()
         self._called_off: dict[bytes, tuple[str, float]] = {}
         self._gone: dict[bytes, Callable[[], object]] = {}  # of calls that some worker may have, and of no others
@@ -115,13 +112,4 @@ class Verdicts:
                 self._again(call)
             else:
                 self._pending.leave(call.id)
-                self._leave(call, error)
-
-
-def fail(call: Call, error: IpcError) -> None:
-    """Tell whoever waits. Nobody is told that nothing was done who was begun once already."""
-    if call.begun and isinstance(error, Rejected):
-        error = WorkerDied(f"its worker died before it answered, and then {error}")
-    error.stage = error.stage or call.stage
-    if not call.future.done():
-        call.future.set_exception(error)
+                call.leave(error)

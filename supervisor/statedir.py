@@ -6,6 +6,7 @@ import fcntl
 import os
 import socket
 import stat
+import time
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _BACKLOG = 64
+_LOOKS, _PAUSE = 50, 0.01
 
 
 class AlreadyRunning(StartError):
@@ -50,13 +52,21 @@ def held(state_dir: Path) -> Iterator[None]:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.pread(fd, 32, 0).strip()
-            raise AlreadyRunning(state_dir, int(holder) if holder.isdigit() else 0) from None
+            raise AlreadyRunning(state_dir, _holder(fd)) from None
         with suppress(OSError):  # a full disk costs the pid in the message above, no more
             os.ftruncate(fd, 0)
             os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
         stack.callback(os.ftruncate, fd, 0)
         yield
+
+
+def _holder(lock: int) -> int:
+    """Who has the lock; 0 if nobody wrote it down. Whoever has just taken it is about to."""
+    for _ in range(_LOOKS):
+        if (holder := os.pread(lock, 32, 0).strip()).isdigit():
+            return int(holder)
+        time.sleep(_PAUSE)
+    return 0
 
 
 @contextmanager

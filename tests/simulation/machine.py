@@ -29,7 +29,7 @@ from ipc.messages.settings import ExecSettings, Limits, LogSettings, WebSettings
 from ipc.names import WorkerName, parse_worker
 from ipc.parent import Parent
 from ipc.transport.tcp import dial
-from supervisor import run as supervisor_run
+from supervisor import service as supervisor_service
 from supervisor.events import Hub
 from supervisor.plan import GroupPlan, Plan
 from supervisor.policy import RestartPolicy
@@ -311,7 +311,7 @@ class SimulatedService:
 
     def _start(self) -> None:
         policy = RestartPolicy(limit=10**6, cap=0.8)
-        self.real = supervisor_run._Service(self.plan, Hub(self._event), None, {}, policy, "")
+        self.real = supervisor_service.Service(self.plan, Hub(self._event), None, {}, policy, "")
         self.supervisor.spawn(self.real.tree.start())
         self.supervisor.spawn(self.real.renewal.every(self.real.rotate_every))
         self.supervisor.spawn(self.real.watchdog.watch())
