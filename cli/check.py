@@ -26,24 +26,32 @@ USUAL_UMASK = f"{PRIVATE:03o}"
 
 def check(config: Path | None, overrides: Sequence[str], *, as_json: bool) -> int:
     """Print the plan, or every fault that could be found in one go; returns the exit code."""
-    try:
-        plan = summary(load_plan(config, overrides, os.environ, None))
-    except StartError as error:
-        if as_json:
-            _print_json({"ok": False, "faults": _as_data(error)})
-        else:
-            from cli.output import show_error  # noqa: PLC0415 -- rich is slow to import, and JSON needs none
-
-            show_error(error)
+    plan = read(config, overrides, as_json=as_json)
+    if plan is None:
         return EXIT_CODE
     if as_json:
-        _print_json({"ok": True, **plan})
+        print_json({"ok": True, **plan})
     else:
         _print_plan(plan)
     return OK
 
 
-def _print_json(data: dict[str, Any]) -> None:
+def read(config: Path | None, overrides: Sequence[str], *, as_json: bool) -> dict[str, Any] | None:
+    """What would run, as data. None: it could not, and everything that keeps it from that was printed."""
+    try:
+        return summary(load_plan(config, overrides, os.environ, None))
+    except StartError as error:
+        if as_json:
+            print_json({"ok": False, "faults": _as_data(error)})
+        else:
+            from cli.output import show_error  # noqa: PLC0415 -- rich is slow to import, and JSON needs none
+
+            show_error(error)
+        return None
+
+
+def print_json(data: dict[str, Any]) -> None:
+    """For programs."""
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(data)).decode() + "\n")
 
 

@@ -121,6 +121,18 @@ def check(
 
 
 @app.command()
+def routes(
+    config: ConfigFile = DEFAULT,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show every way into the service, read from the configuration and the application."""
+    from cli import routes as command  # noqa: PLC0415
+
+    raise typer.Exit(command.routes(config, overrides or [], as_json=as_json))
+
+
+@app.command()
 def logs(
     group: Annotated[str, typer.Argument(metavar="GROUP", help="Only the lines of this group.")] = "",
     config: ConfigFile = DEFAULT,

@@ -12,7 +12,7 @@ import inspect
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from exec_worker.components import Components
 from exec_worker.hooks import registered
@@ -21,6 +21,7 @@ from exec_worker.reader import source_of
 from ipc.confinement import Confinement
 from ipc.contract import Describe, Described, Fault, HookContract, NodeContract, decode_request, encode
 from ipc.hardening import Unfit, harden, require_reach
+from ipc.routes import told_of
 from shunter import check_ownership
 
 
@@ -35,10 +36,9 @@ def describe(request: Describe) -> Described:
             nodes.append(contract_at(found, components)[1])
         except LoadError as error:
             _add(faults, fault_of(error))
-    if request.app:
-        _check_app(request.app, faults)
+    routes = told_of(_app_at(request.app, faults)) if request.app else ()
     hooks = tuple(HookContract(hook.name, hook.module, hook.kind, hook.asynchronous) for hook in registered())
-    return Described(tuple(nodes), components.schemas, tuple(faults), hooks)
+    return Described(tuple(nodes), components.schemas, tuple(faults), hooks, routes)
 
 
 def _functions(request: Describe, faults: list[Fault]) -> list[Found]:
@@ -58,12 +58,12 @@ def _functions(request: Describe, faults: list[Fault]) -> list[Found]:
     return list(functions.values())
 
 
-def _check_app(path: str, faults: list[Fault]) -> None:
-    """Import the user's app and see that a server could call it. FastAPI is loaded if the app does it."""
+def _app_at(path: str, faults: list[Fault]) -> object:
+    """Import the user's app and see that a server could call it. FastAPI is loaded if the app does it. None: no app."""
     module_name, _, attribute = path.partition(":")
     if not attribute:
         _add(faults, Fault(f"app {path!r} is not of the form 'module:attribute', such as 'shop.main:app'"))
-        return
+        return None
     try:
         app: Any = import_module(module_name)
         for part in attribute.split("."):
@@ -73,11 +73,10 @@ def _check_app(path: str, faults: list[Fault]) -> None:
     except AttributeError:
         _add(faults, Fault(f"app {path!r}: {module_name} has no {attribute!r}"))
     else:
-        if not _is_asgi(app):
-            _add(
-                faults,
-                Fault(f"app {path!r} is a {type(app).__name__}, not an ASGI application such as FastAPI()"),
-            )
+        if _is_asgi(app):
+            return cast("object", app)
+        _add(faults, Fault(f"app {path!r} is a {type(app).__name__}, not an ASGI application such as FastAPI()"))
+    return None
 
 
 def _is_asgi(app: object) -> bool:

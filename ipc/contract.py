@@ -103,6 +103,15 @@ class Describe(Struct, frozen=True):
     """The user's own FastAPI app, `shop.main:app`; empty for none."""
 
 
+class AppRoute(Struct, frozen=True):
+    """A route of the user's own FastAPI app, as `shunter routes` shows it."""
+
+    path: str
+    methods: tuple[str, ...] = ()
+    kind: str = "http"
+    """`http`, `websocket`, `mount` (an app below that path), `docs` (FastAPI's own pages), `other`."""
+
+
 class Described(Struct, frozen=True):
     """What the describe process found: every node, every schema they refer to, and what could not be used."""
 
@@ -112,6 +121,8 @@ class Described(Struct, frozen=True):
     faults: tuple[Fault, ...] = ()
     hooks: tuple[HookContract, ...] = ()
     """In the order of their definition."""
+    routes: tuple[AppRoute, ...] = ()
+    """Those of the user's own app, in its order."""
 
 
 class Fault(Struct, frozen=True):

@@ -29,6 +29,7 @@ def summary(plan: Plan) -> dict[str, Any]:
         "web": {"host": plan.host, "port": plan.port, "app": web.app, "title": web.title, "docs": web.docs},
         "groups": [_group(group) for group in plan.groups],
         "endpoints": [_endpoint(endpoint) for endpoint in plan.endpoints],
+        "app_routes": [structs.asdict(route) for route in plan.described.routes if web.docs or route.kind != "docs"],
         "nodes": [_node(node, web) for node in plan.described.nodes],
         "links": _links(plan),
         "limits": {

@@ -13,6 +13,7 @@ from starlette.routing import Mount, WebSocketRoute
 
 from ipc.errors import Misuse
 from ipc.pipeline import joined
+from ipc.routes import own_routes
 from web_worker.endpoints.http import HttpEndpoint, Shared
 from web_worker.endpoints.row import Row
 from web_worker.endpoints.through import Chosen, Through, route_function
@@ -24,7 +25,7 @@ from web_worker.openapi import operation, operation_ids, publish, responses
 from web_worker.routing import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from starlette.routing import BaseRoute
 
@@ -132,7 +133,7 @@ def _register(
 def _leave_to_app(app: FastAPI, table: Table[Endpoint], endpoints: Iterable[EndpointSettings]) -> None:
     """Exact paths and mounted apps of the user's come before patterns of ours, as if they had been declared first."""
     declared = {(_shape(each.path), method): each for each in endpoints for method in each.methods}
-    for route in _own_routes(app.router.routes):
+    for route in own_routes(app.router.routes):
         path = getattr(route, "path", "")
         for method in getattr(route, "methods", None) or ():
             if (each := declared.get((_shape(path), method))) is not None:
@@ -148,13 +149,3 @@ def _leave_to_app(app: FastAPI, table: Table[Endpoint], endpoints: Iterable[Endp
 def _shape(path: str) -> str:
     """A path as far as it decides what matches it: the names of parameters do not."""
     return _PARAMETER_NAME.sub("{", path)
-
-
-def _own_routes(routes: Iterable[BaseRoute]) -> Iterator[object]:
-    """Whatever has a path in the user's app, with those of the routers it includes."""
-    for route in routes:
-        included = getattr(route, "effective_route_contexts", None)
-        if included is None:
-            yield route
-        else:
-            yield from (getattr(each, "starlette_route", None) or each for each in included())
