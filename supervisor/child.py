@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from ipc.ledger import Ledger
     from ipc.messages.lifeline import FromChild, FromSupervisor
     from supervisor.events import Stream
-    from supervisor.group import Seat
     from supervisor.home import Home
+    from supervisor.seat import Seat
     from supervisor.spawn import Process
 
 LAST_WORDS = 20

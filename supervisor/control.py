@@ -21,6 +21,7 @@ from ipc.messages.control import (
     Refused,
     Restart,
     RotateKeys,
+    Scale,
     Status,
     Stop,
     decode_order,
@@ -57,6 +58,9 @@ class Service(Protocol):
 
     async def restart(self, group: str, progress: Callable[[str], None]) -> Done | Refused:
         """Replace workers."""
+
+    async def scale(self, group: str, workers: int, progress: Callable[[str], None]) -> Done | Refused:
+        """Have more workers in a group, or fewer."""
 
     async def rotate_keys(self) -> Done | Refused:
         """Give every worker new keys."""
@@ -141,6 +145,8 @@ class Control:
                     return Done("stopped")
                 case Restart(group):
                     return await self._service.restart(group, progress)
+                case Scale(group, workers):
+                    return await self._service.scale(group, workers, progress)
                 case RotateKeys():
                     return await self._service.rotate_keys()
         except Exception as error:  # noqa: BLE001 -- a fault in an answer must not end the service

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import anyio
 
 from ipc.messages.control import GroupStatus
-from ipc.names import WorkerName
 from supervisor import events
 from supervisor.child import Worker
 from supervisor.errors import SpawnError
 from supervisor.life import RUNNING, Spec, State
 from supervisor.nursery import Nursery
 from supervisor.policy import RestartPolicy
+from supervisor.seat import Seat
 from supervisor.standing import is_hopeless, is_settled, summary
 
 if TYPE_CHECKING:
@@ -24,24 +24,15 @@ if TYPE_CHECKING:
 
     from ipc.ledger import Begun
     from ipc.messages.lifeline import FromChild, FromSupervisor
+    from ipc.names import WorkerName
     from supervisor.events import Event
     from supervisor.nursery import MakeTemplate
     from supervisor.plan import GroupPlan
     from supervisor.spawn import Process
 
-
-@dataclass(slots=True)
-class Seat:
-    """A place in a group. Whoever sits there, predecessor or successor, takes the next number."""
-
-    group: str
-    slot: int
-    lives: int = 0
-
-    def next_name(self) -> WorkerName:
-        """A name nobody has had."""
-        self.lives += 1
-        return WorkerName(self.group, self.slot, self.lives)
+MAX_BESIDE = 256
+"""How many workers a group may have beside those in its seats: newcomers, and those that still finish."""
+_UNDECIDED = frozenset({State.STARTING, State.KILLING})
 
 
 class Group:
@@ -71,8 +62,9 @@ class Group:
         self._spec = Spec(plan.start_timeout, plan.drain_timeout, policy or RestartPolicy())
         self._on_trial = replace(self._spec, policy=RestartPolicy(limit=0))
         self._seats = [Seat(plan.name, slot) for slot in range(plan.workers)]
+        self._size = plan.workers
         self._workers = [Worker(seat, self._spec, self) for seat in self._seats]
-        self._others: list[Worker] = []  # successors on trial, and predecessors that drain
+        self._others: list[Worker] = []  # on trial: successors, newcomers; draining: predecessors, whoever is too many
         self._loop = asyncio.get_running_loop()
         self._bell = anyio.Event()
         self._nursery = Nursery(template, self._spec, self._ring, self._until)
@@ -153,7 +145,7 @@ class Group:
     async def _replace_all(self, progress: Callable[[str], None]) -> SpawnError | None:
         if (why := await self._nursery.renew(self._on_trial)) is not None:
             return why
-        for slot in range(len(self._seats)):
+        for slot in range(len(self._workers)):
             if (why := await self._replace(slot, "replaced", progress)) is not None:
                 await self._nursery.keep(new=slot > 0)
                 return why
@@ -174,6 +166,59 @@ class Group:
         return worker in self._workers and worker.state is State.UP
 
     @property
+    def size(self) -> int:
+        """How many workers are wanted."""
+        return self._size
+
+    async def resize(self, workers: int, progress: Callable[[str], None]) -> SpawnError | None:
+        """Have that many workers; returns why not, if so.
+
+        More: they are on trial together, as successors are, and if one does not come up none of them stays. Fewer: the
+        last ones take nothing new and leave once they have finished what they have begun. Whoever waits for that keeps
+        nobody else from resizing or replacing: the number of those who leave has a bound of its own.
+        """
+        async with self._turn:
+            await self._until(lambda: self._stopping or len(self._others) + workers - self.size <= MAX_BESIDE)
+            if self._stopping:
+                return SpawnError("the service is stopping")
+            before, self._size = self.size, workers
+            if (why := await self._grow(workers, progress)) is not None:
+                self._size = before
+            leaving = self._dismiss(progress)
+        await self._until(lambda: not any(worker.state in RUNNING for worker in leaving))
+        for worker in leaving:
+            self._others.remove(worker)
+        return why
+
+    async def _grow(self, workers: int, progress: Callable[[str], None]) -> SpawnError | None:
+        self._seats += [Seat(self.name, slot) for slot in range(len(self._seats), workers)]
+        # A seat that was left keeps its count, so that nobody has the name of somebody who may still be draining.
+        newcomers = [Worker(seat, self._on_trial, self) for seat in self._seats[len(self._workers) : workers]]
+        self._others += newcomers
+        for worker in newcomers:
+            worker.start()
+        await self._until(lambda: self._stopping or not any(worker.state in _UNDECIDED for worker in newcomers))
+        if self._stopping:
+            return SpawnError("the service is stopping")
+        for worker in newcomers:
+            self._others.remove(worker)
+            self._workers.append(worker)
+            if worker.state is not State.FAILED:
+                worker.settle(self._spec, "")
+                progress(f"{worker.name} is up")
+        return next((worker.failure() for worker in newcomers if worker.state is State.FAILED), None)
+
+    def _dismiss(self, progress: Callable[[str], None]) -> list[Worker]:
+        """Have those leave who are beyond the number that is wanted."""
+        leaving, self._workers[self.size :] = self._workers[self.size :], []
+        self._others += leaving
+        for worker in leaving:
+            if worker.state in RUNNING:
+                progress(f"{worker.name} drains")
+            worker.retire()
+        return leaving
+
+    @property
     def serves(self) -> bool:
         """Whether its first start is over and its end has not begun."""
         return self._started and not self._stopping
@@ -183,7 +228,7 @@ class Group:
         self._others.append(successor)
         if not self._stopping:
             successor.start()
-        await self._until(lambda: self._stopping or successor.state not in {State.STARTING, State.KILLING})
+        await self._until(lambda: self._stopping or successor.state not in _UNDECIDED)
         if self._stopping:
             return SpawnError("the service is stopping")
         if successor.state is not State.UP:

@@ -21,6 +21,8 @@ from supervisor.section import Section
 WEB = "web"
 """The name of the one group that speaks HTTP; it exists whether it is declared or not."""
 
+MAX_WORKERS = 256
+"""The most workers of one group."""
 MiB = 1024 * 1024
 
 
@@ -45,7 +47,7 @@ class ProcessGroup(Section, frozen=True):
 
     name: GroupName
     """Its name; `web` is the group that speaks HTTP, all others run nodes."""
-    workers: Annotated[int, Meta(ge=1, le=256)] = 1
+    workers: Annotated[int, Meta(ge=1, le=MAX_WORKERS)] = 1
     """How many processes; 1 to 256."""
     stages: tuple[Stage, ...] = ()
     """The stages whose nodes it runs. One stage belongs to one group; `web` has none."""

@@ -10,20 +10,22 @@ from ipc.messages.control import Done, Refused, Status, SupervisorStatus
 from ipc.messages.lifeline import Abandoned, Bootstrap, Ended, Pong, Quarantined, Suspected
 from ipc.names import TEMPLATE
 from supervisor import sockets, spawn, statedir
+from supervisor.decode import nearest
 from supervisor.environment import scrub
 from supervisor.events import Hub, LineWritten, Serving
-from supervisor.group import Group, Seat
+from supervisor.group import Group
 from supervisor.hosted import hosted
 from supervisor.keys import Keys
 from supervisor.life import RUNNING
 from supervisor.peers import Directory
 from supervisor.plan import LINKS
-from supervisor.process_group import WEB
+from supervisor.process_group import MAX_WORKERS, WEB
 from supervisor.pulse import Pulse
 from supervisor.quarantine import SECONDS, Quarantine
 from supervisor.reach import Reach
 from supervisor.recycler import Recycler
 from supervisor.renewal import Renewal
+from supervisor.seat import Seat
 from supervisor.template import Template
 from supervisor.tree import Tree
 from supervisor.watchdog import Watchdog
@@ -118,13 +120,34 @@ class Service:
             with self.hub.heard_by(_in_words(progress)):
                 why = await self.tree.restart(group, progress)
         except KeyError:
-            if any(plan.name == group for plan in self._plan.groups):
-                return Refused(f"{group} lives in the web workers (transport: memory); restart web", usage=True)
-            known = ", ".join(each.name for each in self._groups)
-            return Refused(f"there is no group {group!r}; there are {known}", usage=True)
+            return self._no_group(group, "restart web")
         if why is not None:
             return Refused(str(why))
         return Done(f"restarted {group or 'all groups'}")
+
+    async def scale(self, group: str, workers: int, progress: Callable[[str], None]) -> Done | Refused:
+        """Have that many workers in `group`."""
+        if not 1 <= workers <= MAX_WORKERS:
+            return Refused(f"a group has 1 to {MAX_WORKERS} workers, not {workers}", usage=True)
+        try:
+            before = self.tree.group(group).size
+            with self.hub.heard_by(_in_words(progress)):
+                why = await self.tree.scale(group, workers, progress)
+        except KeyError:
+            return self._no_group(group, "its number is set in the configuration, for each web worker")
+        if why is not None:
+            return Refused(f"{group} stays at {self.tree.group(group).size}: {why}")
+        told = f"{workers} worker{'s' if workers != 1 else ''}"
+        return Done(f"{group} has {told} already" if workers == before else f"{group} has {told} now, not {before}")
+
+    def _no_group(self, group: str, instead: str) -> Refused:
+        """It has no processes: it lives elsewhere, or was never there."""
+        if any(plan.name == group for plan in self._plan.groups):
+            return Refused(f"{group} lives in the web workers (transport: memory); {instead}", usage=True)
+        known = [each.name for each in self._groups]
+        word = nearest(group, known)
+        hint = f"there are {', '.join(known)}" if word is None else f"did you mean {word!r}?"
+        return Refused(f"there is no group {group!r}; {hint}", usage=True)
 
     async def rotate_keys(self) -> Done | Refused:
         """Give every worker new keys."""

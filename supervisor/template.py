@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from ipc.names import WorkerName
     from supervisor.errors import SpawnError
     from supervisor.events import Event
-    from supervisor.group import Seat
     from supervisor.life import Child, Spec
     from supervisor.plan import GroupPlan
+    from supervisor.seat import Seat
     from supervisor.spawn import Launcher, Process
 
 PATIENCE = 10.0

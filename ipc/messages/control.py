@@ -31,11 +31,18 @@ class Restart(Struct, frozen=True, tag="restart"):
     group: str = ""
 
 
+class Scale(Struct, frozen=True, tag="scale"):
+    """Have that many workers in `group`: new ones are ready when this is done, and those that leave have finished."""
+
+    group: str
+    workers: int
+
+
 class RotateKeys(Struct, frozen=True, tag="rotate_keys"):
     """Give every worker new keys, without a lost call, and forget the old ones."""
 
 
-Order = AskStatus | Stop | Restart | RotateKeys
+Order = AskStatus | Stop | Restart | Scale | RotateKeys
 
 
 class WorkerStatus(Struct, frozen=True):

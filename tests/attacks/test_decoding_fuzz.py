@@ -87,7 +87,7 @@ READERS: dict[str, Reader] = {
     "order": Reader(
         control.decode_order,
         (msgspec.DecodeError,),
-        (control.encode(control.Stop(force=True)), control.encode(control.Restart("cpu"))),
+        (control.encode(control.Stop(force=True)), control.encode(control.Scale("cpu", 4))),
     ),
     "answer": Reader(control.decode_answer, (msgspec.DecodeError,), (control.encode(STATUS),)),
     "from a child": Reader(

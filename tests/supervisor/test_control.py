@@ -25,6 +25,7 @@ from ipc.messages.control import (
     Progress,
     Refused,
     Restart,
+    Scale,
     Status,
     Stop,
     SupervisorStatus,
@@ -66,6 +67,10 @@ class Played:
             raise RuntimeError("a fault of ours")
         return Done(group)
 
+    async def scale(self, group: str, workers: int, progress: Callable[[str], None]) -> Done | Refused:
+        progress("begun")
+        return Done(f"{group} {workers}")
+
     def pids(self) -> Collection[int]:
         return self.managed
 
@@ -105,14 +110,15 @@ def test_orders_are_answered(tmp_path: Path) -> None:
         return [
             ask(tmp_path, AskStatus()),
             ask(tmp_path, Restart("cpu"), told.append),
+            ask(tmp_path, Scale("cpu", 3), told.append),
             *raw(tmp_path, encode(Stop(force=True))),
         ]
 
     service = Played()
     answers, _ = converse(tmp_path, service, talk)
     steps = [Progress(f"step {n}") for n in range(3)]
-    assert answers == [STATUS, Done("cpu"), *steps, Done("stopped")]
-    assert told == ["begun"]
+    assert answers == [STATUS, Done("cpu"), Done("cpu 3"), *steps, Done("stopped")]
+    assert told == ["begun"] * 2
     assert service.stops == [True]
 
 

@@ -186,6 +186,6 @@ def test_an_unknown_group_is_a_mistake_of_who_asks(stage: Stage) -> None:
         async with stage.running(stage.plan()) as live:
             await live.sees(events.Serving)
             answer = await order(stage, "gpu")
-            assert answer == Refused("there is no group 'gpu'; there are cpu, web", usage=True)
+            assert answer == Refused("there is no group 'gpu'; did you mean 'cpu'?", usage=True)
 
     anyio.run(story)
