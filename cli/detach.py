@@ -9,25 +9,31 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import shunter
-from cli.output import err, out, show_error
-from cli.show import Terminal, from_json
+from cli.output import err, show_error
+from cli.output import out as console
+from cli.show import Terminal
 from cli.tail import Tail
 from ipc.control import ControlError, ask
 from ipc.messages.control import AskStatus, Status
+from supervisor.chronicle import from_json
 from supervisor.errors import StartError
 from supervisor.events import Serving
 from supervisor.statedir import AlreadyRunning, make_private
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 LOG = "supervisor.log"
+"""What happens, as the supervisor keeps it."""
+OUT = "supervisor.out"
+"""What it cannot keep there, for it came too early or too late: wrong usage, a fault of Python itself."""
 FULL = 1024 * 1024
-"""A log of more bytes is put aside before the next start."""
+"""If there are more bytes of that, they are put aside before the next start."""
 PAUSE = 0.05
 FAILED, USAGE = 1, 2
 
@@ -39,21 +45,23 @@ def detached(config: Path, overrides: Sequence[str], state_dir: Path) -> int:
         return USAGE
     try:
         make_private(state_dir)
-        log = _prepare(state_dir)
+        out = _prepare(state_dir)
     except StartError as error:
         show_error(error)
         return USAGE
     except OSError as error:
         err.print(f"shunter: cannot write {error.filename}: {error.strerror}", soft_wrap=True)
         return USAGE
-    tail = Tail(log)
-    tail.last(0)
+    tails = (Tail(out.with_name(LOG)), Tail(out))
     try:
-        with log.open("ab") as file:
+        for tail in tails:
+            tail.last(0)
+        with out.open("ab") as file:
             process = _spawn(config, overrides, state_dir, file.fileno())
-        return _watch(process, tail, state_dir)
+        return _watch(process, tails, state_dir)
     finally:
-        tail.close()
+        for tail in tails:
+            tail.close()
 
 
 def running(state_dir: Path) -> int | None:
@@ -65,14 +73,14 @@ def running(state_dir: Path) -> int | None:
 
 
 def _prepare(state_dir: Path) -> Path:
-    """The log file, empty or with room, private to this user."""
-    log = state_dir / "logs" / LOG
-    log.parent.mkdir(mode=0o700, exist_ok=True)
-    log.touch(mode=0o600)
-    if log.stat().st_size > FULL:
-        log.replace(log.with_name(f"{LOG}.1"))
-        log.touch(mode=0o600)
-    return log
+    """The file for its output, empty or with room, private to this user."""
+    out = state_dir / "logs" / OUT
+    out.parent.mkdir(mode=0o700, exist_ok=True)
+    out.touch(mode=0o600)
+    if out.stat().st_size > FULL:
+        out.replace(out.with_name(f"{OUT}.1"))
+        out.touch(mode=0o600)
+    return out
 
 
 def _spawn(config: Path, overrides: Sequence[str], state_dir: Path, log: int) -> subprocess.Popen[bytes]:
@@ -86,18 +94,18 @@ def _spawn(config: Path, overrides: Sequence[str], state_dir: Path, log: int) ->
     )
 
 
-def _watch(process: subprocess.Popen[bytes], tail: Tail, state_dir: Path) -> int:
+def _watch(process: subprocess.Popen[bytes], tails: Iterable[Tail], state_dir: Path) -> int:
     show = Terminal(attached=False)
     try:
         while True:
             code = process.poll()  # before the last look at the log, so that nothing it wrote is missed
-            for raw in tail.more():
+            for raw in chain.from_iterable(tail.more() for tail in tails):
                 if (event := from_json(raw)) is None:
                     err.print(raw, soft_wrap=True)
                     continue
                 show(event)
                 if isinstance(event, Serving):
-                    out.print(_how_to_go_on(process.pid, state_dir), soft_wrap=True)
+                    console.print(_how_to_go_on(process.pid, state_dir), soft_wrap=True)
                     _let_go(process)
                     return 0
             if code == USAGE:  # it has said what is wrong, and there is nothing else to look at

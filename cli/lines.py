@@ -8,9 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
-import msgspec
-
-from ipc.decoding.jsontext import json_value
+from ipc.decoding.jsontext import json_object
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,17 +27,6 @@ _WORKER_COLOURS = ("cyan", "magenta", "blue", "green")
 _LEADING = ("time", "level", "worker", "event", "stream")
 _BELOW = ("traceback", "stack")
 """Fields of several lines: they stand below, with a margin."""
-
-
-def fields(raw: str) -> dict[str, Any] | None:
-    """What a line says, or None if it is no JSON object: then something other than a logger wrote it."""
-    if not raw.startswith("{"):
-        return None
-    try:
-        found = json_value(raw.encode())
-    except (msgspec.DecodeError, UnicodeEncodeError):
-        return None
-    return found if isinstance(found, dict) else None
 
 
 def moment(said: Mapping[str, Any]) -> float | None:
@@ -64,7 +51,7 @@ def pretty(raw: str) -> Text:
 
     from supervisor.errors import printable  # noqa: PLC0415 -- as above
 
-    said = fields(raw)
+    said = json_object(raw)
     if said is None:
         return Text(printable(raw), style="dim")
     level = str(said.get("level") or said.get("stream", ""))

@@ -8,9 +8,10 @@ from contextlib import ExitStack, suppress
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from cli.lines import fields, moment, pretty
+from cli.lines import moment, pretty
 from cli.tail import Tail
 from ipc.control import ControlError, ask
+from ipc.decoding.jsontext import json_object
 from ipc.messages.control import AskStatus, Status
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def _in_order(files: Iterable[list[str]]) -> list[str]:
     for found in files:
         when = 0.0
         for raw in found:
-            when = moment(fields(raw) or {}) or when
+            when = moment(json_object(raw) or {}) or when
             timed.append((when, raw))
     return [raw for _, raw in sorted(timed, key=lambda pair: pair[0])]
 

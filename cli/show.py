@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import time
-from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING
 
-import msgspec
 from rich.text import Text
 
-from cli.lines import clock, fields, pretty, worker_colour
+from cli.lines import clock, pretty, worker_colour
 from cli.output import out
+from ipc.decoding.jsontext import json_object
 from supervisor import events
+from supervisor.chronicle import address, level, to_json
 from supervisor.errors import printable
 from supervisor.logbook import entry
 
@@ -23,10 +22,6 @@ if TYPE_CHECKING:
 
     from supervisor.events import Event
 
-Level: TypeAlias = Literal["info", "warning", "error"]
-
-_NAMES = {re.sub(r"(?<=.)(?=[A-Z])", "_", kind.__name__).lower(): kind for kind in get_args(events.Event)}
-_NAME_OF = {kind: name for name, kind in _NAMES.items()}
 _QUIET = (events.GroupStarting, events.WorkerSpawned, events.GroupUp)
 """Told to programs only: people see the same from what comes next."""
 _SAID_BY_US = {"ready"}
@@ -34,70 +29,14 @@ _SAID_BY_US = {"ready"}
 _COLOURS = {"info": "", "warning": "yellow", "error": "bold red"}
 
 
-def level(event: Event) -> Level:
-    """How bad it is."""
-    match event:
-        case events.WorkerFailed() | events.GroupFailed() | events.Trouble():
-            return "error"
-        case events.WorkerExited(expected=False):
-            return "error"
-        case events.WorkerRestarting() | events.WorkerExposed() | events.LinesLost():
-            return "warning"
-        case _:
-            return "info"
-
-
-def address(event: events.Serving) -> str:
-    """The URL that is served; empty if no web group runs."""
-    host = f"[{event.host}]" if ":" in event.host else event.host
-    return f"http://{host}:{event.port}" if event.port else ""
-
-
 class JsonLines:
-    """One JSON object for each event, in the form that the workers' own lines have in their files."""
-
-    def __init__(self, *, workers_too: bool) -> None:
-        self._workers_too = workers_too
+    """One JSON object for each event, in the form in which they are kept."""
 
     def __call__(self, event: Event) -> None:
         """Write it."""
-        if isinstance(event, events.LineWritten):
-            line = _kept(event) if self._workers_too else ""
-        else:
-            line = to_json(event, datetime.now(UTC)) + "\n"
-        sys.stdout.write(line)
+        kept = _kept(event) if isinstance(event, events.LineWritten) else f"{to_json(event, datetime.now(UTC))}\n"
+        sys.stdout.write(kept)
         sys.stdout.flush()
-
-
-def to_json(event: Event, now: datetime) -> str:
-    """The event as a line of a log."""
-    said = {name: value for name, value in asdict(event).items() if value not in ("", ())}
-    if said.get("expected"):
-        said.pop("last_words", None)  # nobody looks for a cause
-    worker = said.pop("worker", "")
-    head = {
-        "time": now,
-        "level": level(event),
-        **({"worker": worker} if worker else {}),
-        "event": _NAME_OF[type(event)],
-    }
-    said |= {name: round(value, 3) for name, value in said.items() if isinstance(value, float)}
-    if isinstance(event, events.Serving) and event.port:
-        said["url"] = address(event)
-    return msgspec.json.encode({**head, **said}).decode()
-
-
-def from_json(raw: str) -> Event | None:
-    """The event that `to_json` wrote; None for any other line."""
-    said = fields(raw) or {}
-    kind = _NAMES.get(str(said.get("event")))
-    if kind is None:
-        return None
-    try:
-        event: Event = msgspec.convert(said, kind)
-    except msgspec.ValidationError:
-        return None
-    return event
 
 
 def _kept(event: events.LineWritten) -> str:
@@ -121,7 +60,7 @@ class Terminal:
             self._title = None
         match event:
             case events.LineWritten():
-                if (fields(event.text) or {}).get("event") not in _SAID_BY_US:
+                if (json_object(event.text) or {}).get("event") not in _SAID_BY_US:
                     out.print(pretty(_kept(event)), soft_wrap=True)
             case events.Serving():
                 out.print(_serving(event, attached=self._attached), soft_wrap=True)

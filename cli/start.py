@@ -30,7 +30,7 @@ FAILED = 1
 def start(config: Path, overrides: Sequence[str], state_dir: Path, *, background: bool) -> int:
     """Run the service until it is told to stop; returns the exit code.
 
-    In the background the workers' own lines are left to their groups' log files.
+    In the background nobody looks: what happens is in the log files.
     """
     seal()  # it will hold the root of all keys
     watched = sys.stdout.isatty() and not background
@@ -38,7 +38,7 @@ def start(config: Path, overrides: Sequence[str], state_dir: Path, *, background
         # It takes a while, and somebody who looks wants to know what is waited for.
         with out.status("importing the application") if watched else nullcontext():
             plan = load_plan(config, overrides, os.environ, state_dir)
-        with _shown(_terminal(plan) if watched else JsonLines(workers_too=not background)) as hear:
+        with nullcontext() if background else _shown(_terminal(plan) if watched else JsonLines()) as hear:
             asyncio.run(run(plan, on_event=hear, version=VERSION))
     except StartError as error:
         show_error(error)

@@ -38,7 +38,10 @@ App = Annotated[
 Stage = Annotated[str, text(r"[A-Za-z_][A-Za-z0-9_-]{0,63}", "a stage's name such as 'core'")]
 GroupName = Annotated[
     str,
-    text(GROUP_PATTERN, "a group's name: lower-case letters, digits and '_', a letter first, 32 at most"),
+    text(
+        rf"(?!supervisor\Z){GROUP_PATTERN}",
+        "a group's name: lower-case letters, digits and '_', a letter first, 32 at most, and not 'supervisor'",
+    ),
 ]
 VariableName = Annotated[str, text(_VARIABLE, "a variable's name such as 'DATABASE_URL'")]
 VariablePattern = Annotated[

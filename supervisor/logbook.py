@@ -1,17 +1,20 @@
-"""What workers wrote, kept: a file of JSON lines for each group, of bounded size. A full disk costs lines only."""
+"""What workers wrote and what happened to them, kept: a file of JSON lines for each group, and one for the supervisor.
+
+They are of bounded size, and a full disk costs lines only.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
 import time
-from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from ipc.decoding.jsontext import json_value
+from ipc.decoding.jsontext import json_object
+from supervisor.chronicle import to_json
 from supervisor.events import LinesLost, LineWritten
 
 if TYPE_CHECKING:
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 
 MAX_FILE = 10 * 1024 * 1024
 """The size at which a file becomes the older one, bytes; there are two for each group."""
+OWN = "supervisor"
+"""The file of what happens to the service; no group has this name."""
 RETRY = 1.0
 """How long a file that could not be written is left alone, seconds."""
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -30,13 +35,10 @@ _encode = msgspec.json.encode
 
 def entry(worker: str, stream: Stream, text: str, now: datetime) -> bytes:
     """One line of the file. A line that is an event in JSON keeps its fields; who wrote it is ours to say."""
-    fields: dict[str, Any] = {"time": now, "text": text}
-    if stream == "stderr" and text.startswith("{"):
-        with suppress(msgspec.DecodeError):
-            said = json_value(text.encode())
-            if isinstance(said, dict) and "event" in said:
-                fields = {"time": now, **said}
-    return _encode({**fields, "worker": worker, "stream": stream}) + b"\n"
+    said = (json_object(text) if stream == "stderr" else None) or {}
+    if "event" not in said:
+        said = {"text": text}
+    return _encode({"time": now, **said, "worker": worker, "stream": stream}) + b"\n"
 
 
 class Logbook:
@@ -49,17 +51,21 @@ class Logbook:
         self._files: dict[str, _File] = {}
 
     def hear(self, event: Event) -> None:
-        """Keep the lines that workers write; as a hook."""
+        """Keep the lines that workers write and the events beside them; as a hook."""
         if isinstance(event, LineWritten):
             self.write(event.worker, event.stream, event.text)
+        else:
+            self._append(OWN, f"{to_json(event, datetime.now(UTC))}\n".encode())
 
     def write(self, worker: str, stream: Stream, text: str) -> None:
         """Append a line to the file of the worker's group."""
-        group = worker.partition("-")[0]
+        self._append(worker.partition("-")[0], entry(worker, stream, text, datetime.now(UTC)))
+
+    def _append(self, group: str, line: bytes) -> None:
         file = self._files.get(group)
         if file is None:
             file = self._files[group] = _File(self._directory / f"{group}.log", self._max_file)
-        why = file.append(entry(worker, stream, text, datetime.now(UTC)))
+        why = file.append(line)
         if why:
             self._tell(LinesLost(group, why))
 

@@ -51,6 +51,17 @@ def json_value(data: bytes | bytearray | memoryview | msgspec.Raw) -> Any:
     return value
 
 
+def json_object(text: str) -> dict[str, Any] | None:
+    """What one line of a log says, or None if it is no JSON object: then something other than a logger wrote it."""
+    if not text.startswith("{"):
+        return None
+    try:
+        found = json_value(text.encode())
+    except (msgspec.DecodeError, UnicodeEncodeError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
 def weigh_json(data: bytes, elements: int = MAX_ELEMENTS) -> None:
     """OverLimit if the document has more elements than that. Costs nothing for a short one, memory for none."""
     if len(data) <= elements:

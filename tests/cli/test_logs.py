@@ -15,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import cli.logs
-from cli.lines import clock, fields, moment, pretty
+from cli.lines import clock, moment, pretty
 from cli.logs import logs
 from cli.tail import BLOCK, Tail
+from ipc.decoding.jsontext import json_object
 from ipc.messages.control import GroupStatus, Status, SupervisorStatus
 
 if TYPE_CHECKING:
@@ -70,9 +71,9 @@ def test_the_last_lines_of_all_and_of_one(folder: Path, capsys: pytest.CaptureFi
     write(folder / "web.log", *[line(n, "web-0#1") for n in range(5, 8)])
     write(folder / "cpu.log", line(6.5, "cpu-0#2"))
     logs(folder.parent, "", lines=3, follow=False)
-    assert [fields(raw)["time"] for raw in capsys.readouterr().out.splitlines()] == [6, 6.5, 7]
+    assert [json_object(raw)["time"] for raw in capsys.readouterr().out.splitlines()] == [6, 6.5, 7]
     logs(folder.parent, "web", lines=5, follow=False)
-    assert [fields(raw)["time"] for raw in capsys.readouterr().out.splitlines()] == [3, 4, 5, 6, 7]
+    assert [json_object(raw)["time"] for raw in capsys.readouterr().out.splitlines()] == [3, 4, 5, 6, 7]
     logs(folder.parent, "web", lines=0, follow=False)
     assert not capsys.readouterr().out
 
@@ -138,13 +139,13 @@ def test_follow_goes_on_with_new_lines_new_files_and_new_groups(folder: Path) ->
     told = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=told) as follower:  # noqa: PLW1509 - it calls no Python of ours
         assert follower.stdout is not None
-        assert fields(follower.stdout.readline().strip())["time"] == 1
+        assert json_object(follower.stdout.readline().strip())["time"] == 1
         write(folder / "web.log", line(2, "web-0#1"))
         (folder / "web.log").rename(folder / "web.log.1")
         write(folder / "web.log", line(3, "web-0#1"))
-        assert [fields(follower.stdout.readline().strip())["time"] for _ in range(2)] == [2, 3]
+        assert [json_object(follower.stdout.readline().strip())["time"] for _ in range(2)] == [2, 3]
         write(folder / "cpu.log", line(4, "cpu-0#2"))
-        assert fields(follower.stdout.readline().strip())["worker"] == "cpu-0#2"
+        assert json_object(follower.stdout.readline().strip())["worker"] == "cpu-0#2"
         time.sleep(0.05)
         follower.send_signal(2)
         assert follower.wait(10) == 0
@@ -176,7 +177,7 @@ def test_a_terminal_obeys_nothing_that_was_logged(text: str) -> None:
 
 @pytest.mark.parametrize("nonsense", ["{", "[]", "{}", '{"time": true}', '{"time": "noon"}', '{"time": null}', ""])
 def test_nonsense_has_no_time(nonsense: str) -> None:
-    assert moment(fields(nonsense) or {}) is None
+    assert moment(json_object(nonsense) or {}) is None
     assert pretty(nonsense) is not None
 
 

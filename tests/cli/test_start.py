@@ -17,8 +17,9 @@ import cli.detach
 import cli.show
 from cli.detach import detached
 from cli.outlet import Outlet
-from cli.show import JsonLines, Terminal, from_json, level, to_json
+from cli.show import JsonLines, Terminal
 from supervisor import events
+from supervisor.chronicle import from_json, level, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,6 +93,7 @@ def test_names_are_words() -> None:
     assert json.loads(to_json(DIED, NOON)) == {
         "time": "2026-03-01T12:00:00Z",
         "level": "error",
+        "group": "cpu_sync",
         "worker": "cpu_sync-0#1",
         "event": "worker_exited",
         "reason": "killed: SIGKILL",
@@ -106,20 +108,12 @@ def test_programs_learn_the_url() -> None:
 
 
 def test_programs_get_workers_lines_as_they_stand_in_their_files(capsys: pytest.CaptureFixture[str]) -> None:
-    hear = JsonLines(workers_too=True)
+    hear = JsonLines()
     hear(events.LineWritten("web-0#1", "stderr", LINE))
     hear(events.LineWritten("web-0#1", "stdout", "hello"))
     own, wrapped = map(json.loads, capsys.readouterr().out.splitlines())
     assert own == {**json.loads(LINE), "stream": "stderr"}
     assert (wrapped["worker"], wrapped["stream"], wrapped["text"]) == ("web-0#1", "stdout", "hello")
-
-
-def test_in_the_background_they_are_left_to_their_files(capsys: pytest.CaptureFixture[str]) -> None:
-    hear = JsonLines(workers_too=False)
-    hear(events.LineWritten("web-0#1", "stderr", LINE))
-    hear(events.Stopped())
-    (only,) = capsys.readouterr().out.splitlines()
-    assert json.loads(only)["event"] == "stopped"
 
 
 @pytest.mark.parametrize("event", HAPPENED, ids=lambda event: type(event).__name__)
@@ -194,7 +188,7 @@ def test_detached_it_is_left_alone_once_it_serves(
     assert f"shunter stop --state-dir {state}" in shown
     argv = ["start", "--background", "--config", "x.yaml", "--state-dir", str(state), "--set", "a=1", "--set", "b=2"]
     assert arguments.read_text() == repr(([str(stub.file), *argv], True))
-    assert (state / "logs/supervisor.log").stat().st_mode & 0o077 == 0
+    assert (state / "logs/supervisor.out").stat().st_mode & 0o077 == 0
 
 
 def test_detached_it_fails_with_its_reason_and_its_code(
@@ -228,7 +222,7 @@ def test_a_full_log_is_put_aside(stub: Stub, tmp_path: Path, monkeypatch: pytest
     for _ in range(2):
         detached(Path("x.yaml"), [], tmp_path / "state")
     logs = tmp_path / "state/logs"
-    assert {path.name for path in logs.iterdir()} == {"supervisor.log", "supervisor.log.1"}
+    assert {path.name for path in logs.iterdir()} == {"supervisor.out", "supervisor.out.1"}
 
 
 def test_an_unwritable_place_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -285,10 +279,9 @@ def test_a_reader_that_leaves_is_no_fault() -> None:
     look = """
 import sys
 from cli.outlet import Outlet
-from cli.outlet import Outlet
 from cli.show import JsonLines
 from supervisor.events import Stopped
-outlet = Outlet(JsonLines(workers_too=True))
+outlet = Outlet(JsonLines())
 sys.stdin.read()
 for _ in range(3):
     outlet(Stopped())

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.events import Event, LinesLost, LineWritten
+from supervisor.events import Event, GroupUp, LinesLost, LineWritten, WorkerExited
 from supervisor.logbook import Logbook, entry
 
 if TYPE_CHECKING:
@@ -120,3 +120,18 @@ def test_a_place_that_cannot_be_written_is_survived(tmp_path: Path) -> None:
     for _ in range(10):
         book.write("cpu-0#1", "stdout", "lost")
     assert len(told) == 1
+
+
+def test_what_happens_to_the_service_has_a_file_of_its_own(tmp_path: Path) -> None:
+    book = Logbook(tmp_path, list[Event]().append)
+    book.hear(WorkerExited("cpu-0#1", "killed by SIGKILL", expected=False))
+    book.hear(LineWritten("cpu-0#1", "stdout", "a line"))
+    book.hear(GroupUp("cpu", 0.25))
+    book.close()
+    exited, up = kept(tmp_path / "supervisor.log")
+    assert exited.pop("time")
+    assert exited == {
+        "level": "error", "group": "cpu", "worker": "cpu-0#1", "event": "worker_exited",
+        "reason": "killed by SIGKILL", "expected": False,
+    }  # fmt: skip
+    assert (up["event"], up["group"], up["seconds"]) == ("group_up", "cpu", 0.25)
