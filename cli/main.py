@@ -92,6 +92,19 @@ def restart(
     raise typer.Exit(command.restart(_state(config, state_dir), group))
 
 
+@app.command(context_settings={"ignore_unknown_options": True})  # -1 is a number that the supervisor refuses
+def scale(
+    group: Annotated[str, typer.Argument(metavar="GROUP", help="Of which group.", show_default=False)],
+    workers: Annotated[int, typer.Argument(metavar="N", help="How many workers.", show_default=False)],
+    config: ConfigFile = DEFAULT,
+    state_dir: StateDir = None,
+) -> None:
+    """Have N workers in a group: new ones serve when this is done, those that leave have finished what they had."""
+    from cli import scale as command  # noqa: PLC0415
+
+    raise typer.Exit(command.scale(_state(config, state_dir), group, workers))
+
+
 @keys.command()
 def rotate(config: ConfigFile = DEFAULT, state_dir: StateDir = None) -> None:
     """Give every worker new keys and forget the old ones; no call is lost."""

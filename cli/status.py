@@ -58,6 +58,8 @@ def as_data(answer: Status) -> dict[str, Any]:
                 del worker["reason"]
         if group["template"] is None:
             del group["template"]
+        if group["figures"] is None:
+            del group["figures"]
     return data
 
 

@@ -67,6 +67,21 @@ class WorkerStatus(Struct, frozen=True):
     """Messages on its links that it refused in this life: forged, replayed, broken. Its log names the reasons."""
 
 
+class Figures(Struct, frozen=True):
+    """What those who call a group saw of it in the last ten seconds or so; of `web`, what it saw of its requests."""
+
+    calls_per_second: float
+    """Calls (or requests) that were answered, failed ones too."""
+    wait_p50_ms: float
+    """How long calls waited for a worker that was free, milliseconds: the median; and what one of a hundred exceeds."""
+    wait_p99_ms: float
+    latency_p50_ms: float
+    """How long it took until their answer was there, the wait included, milliseconds."""
+    latency_p99_ms: float
+    waiting: int
+    """Calls that wait for a worker now."""
+
+
 class GroupStatus(Struct, frozen=True):
     """One group. `state` is `up`, `starting`, `degraded`, `failed`, `draining` or `down`."""
 
@@ -75,6 +90,8 @@ class GroupStatus(Struct, frozen=True):
     workers: tuple[WorkerStatus, ...]
     template: WorkerStatus | None = None
     """The warm process that its workers are forked from (`preload`); it serves nobody."""
+    figures: Figures | None = None
+    """None if nothing is known: nobody has called it for a while."""
 
 
 class SupervisorStatus(Struct, frozen=True):

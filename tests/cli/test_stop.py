@@ -8,9 +8,10 @@ import pytest
 
 import cli.orders
 from cli.restart import restart
+from cli.scale import scale
 from cli.stop import stop
 from ipc.control import NoAnswer, NotRunning
-from ipc.messages.control import Done, Order, Refused, Restart, Stop
+from ipc.messages.control import Done, Order, Refused, Restart, Scale, Stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,6 +57,11 @@ def test_force_is_handed_on(supervisor: Supervisor, tmp_path: Path) -> None:
 def test_a_restart_names_its_group(supervisor: Supervisor, tmp_path: Path, group: str) -> None:
     assert restart(tmp_path, group) == 0
     assert supervisor.orders == [Restart(group)]
+
+
+def test_a_scale_names_its_group_and_how_many(supervisor: Supervisor, tmp_path: Path) -> None:
+    assert scale(tmp_path, "cpu_sync", 4) == 0
+    assert supervisor.orders == [Scale("cpu_sync", 4)]
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ def test_it_says_its_version(capsys: pytest.CaptureFixture[str], monkeypatch: py
     assert capsys.readouterr().out == f"shunter {VERSION}\n"
 
 
-@pytest.mark.parametrize("command", ["version", "status", "stop", "restart", "logs"])
+@pytest.mark.parametrize("command", ["version", "status", "stop", "restart", "scale", "logs"])
 def test_what_asks_imports_nothing_that_serves(command: str) -> None:
     look = f"""
 import sys
