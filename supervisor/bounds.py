@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec import UNSET
 
 from ipc.messages.settings import ResourceLimits
+from supervisor.policy import RestartPolicy
 from supervisor.recycling import KILL_AT, Recycling
 from supervisor.sizes import in_bytes
 
@@ -24,6 +25,19 @@ def recycling_of(group: ProcessGroup) -> Recycling:
         group.max_requests_jitter,
         memory,
         kill if group.max_memory_kill is UNSET else in_bytes(group.max_memory_kill),
+    )
+
+
+def policy_of(group: ProcessGroup) -> RestartPolicy:
+    """When a worker of its that died is started again, and who with it."""
+    asked = group.restart
+    return RestartPolicy(
+        asked.limit,
+        asked.stable_seconds,
+        asked.backoff_seconds,
+        asked.backoff_max_seconds,
+        asked.jitter,
+        asked.strategy,
     )
 
 

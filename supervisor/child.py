@@ -98,6 +98,10 @@ class Worker:
         """It does not do what it is for."""
         self._happen(life.Lost(why))
 
+    def take_along(self, why: str, until: float | None, row: int) -> None:
+        """Have it end when it has finished, and start again with another without which it does not go on."""
+        self._happen(life.TakenAlong(why, until, row))
+
     def condemn(self, why: str) -> None:
         """Have it end at once, for what it has taken."""
         self._happen(life.Condemned(why))
@@ -183,6 +187,9 @@ class Worker:
                 self._tether.process.dump()
             case life.Kill() if self._tether is not None:
                 self._tether.kill()
+            case life.TakeAlong(until, row):
+                # It is told of this one's end before anything is of theirs.
+                self._loop.call_soon(self._home.take_along, self, until, row)
             case life.SetTimer(seconds):
                 self._set_timer(seconds)
 
@@ -191,17 +198,17 @@ class Worker:
         if isinstance(event, life.Exited) and before.state in RUNNING:
             self.reason, words = now.reason, tuple(self._heard_last)
             self.last_words = now.traceback or "\n".join(words)
-            expected = not before.wanted or before.state is State.DRAINING
+            expected = not before.wanted or before.state is State.DRAINING or before.along != ""
             self._home.tell(events.WorkerExited(name, now.reason, expected, now.traceback, words))
         match now.state, event:
             case State.UP, life.Ready() if before.state is State.STARTING:
                 self.start_took = self._loop.time() - self._spawned
                 self._home.tell(events.WorkerReady(name, self.start_took))
             case State.DRAINING, _ if before.state is State.UP or (before.state is State.OVERRUN and not now.leaving):
-                self._home.tell(events.WorkerDraining(name))
+                self._home.tell(events.WorkerDraining(name, now.along))
             case State.WAITING, life.Exited() if self._timer is not None:
                 self._home.tell(events.WorkerRestarting(name, self._timer.when() - self._loop.time()))
-            case State.FAILED, life.Exited():
+            case State.FAILED, life.Exited() | life.TakenAlong() if before.state is not State.FAILED:
                 self._home.tell(events.WorkerFailed(name, now.reason))
 
     def _set_timer(self, seconds: float | None) -> None:
@@ -214,7 +221,7 @@ class Worker:
     def _ring(self) -> None:
         self._timer = None
         recovered = self.state is State.OVERRUN and not self._still_due()
-        self._happen(life.TimerRang(recovered, self._calls_left()))
+        self._happen(life.TimerRang(recovered, self._home.holds(), self._calls_left()))
 
     def _spawn(self) -> None:
         self.name = name = self._seat.next_name()

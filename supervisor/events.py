@@ -70,12 +70,13 @@ class WorkerRecycled:
 
 @dataclass(frozen=True, slots=True)
 class WorkerDraining:
-    """A worker finishes what it has and takes nothing new."""
+    """A worker finishes what it has and takes nothing new; `reason` if that is for another's sake."""
 
     worker: str
+    reason: str = ""
 
     def __str__(self) -> str:
-        return f"{self.worker}: draining"
+        return f"{self.worker}: draining ({self.reason})" if self.reason else f"{self.worker}: draining"
 
 
 @dataclass(frozen=True, slots=True)

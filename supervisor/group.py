@@ -59,7 +59,7 @@ class Group:
         self.heard = heard
         self.buried = buried
         self._refresh = refresh
-        self._spec = Spec(plan.start_timeout, plan.drain_timeout, policy or RestartPolicy())
+        self._spec = Spec(plan.start_timeout, plan.drain_timeout, policy or plan.policy)
         self._on_trial = replace(self._spec, policy=RestartPolicy(limit=0))
         self._seats = [Seat(plan.name, slot) for slot in range(plan.workers)]
         self._size = plan.workers
@@ -108,7 +108,7 @@ class Group:
             worker.start()
         await self._until(lambda: self._stopping or is_settled(worker.life for worker in self._workers))
         self._started = True
-        if self._stopping or any(worker.state is State.UP for worker in self._workers):
+        if self._stopping or self._spec.policy.suffices([worker.state is State.UP for worker in self._workers]):
             self._announce()
             return None
         worst = next(worker for worker in self._workers if is_hopeless(worker.life))
@@ -244,6 +244,24 @@ class Group:
         await self._until(lambda: predecessor.state not in RUNNING)
         self._others.remove(predecessor)
         return None
+
+    def take_along(self, worker: Worker, until: float | None, row: int) -> None:
+        """Have those end who do not go on without a worker that crashed, the last to start first.
+
+        A group that starts has nobody who relied on it yet; one that is being restarted replaces everybody anyway, and
+        the successors are not to end for what the predecessors do.
+        """
+        if worker not in self._workers or self._restarting or not self.serves:
+            return
+        why = f"ended with {worker.name} ({worker.reason})"
+        slots = self._spec.policy.taken_along(self._workers.index(worker), len(self._workers))
+        for other in [self._workers[slot] for slot in reversed(slots)]:
+            if other is not worker:
+                other.take_along(why, until, row)
+
+    def holds(self) -> bool:
+        """Whether nobody is to start for now: somebody who was taken along has not ended yet."""
+        return any(worker.life.along and worker.state in RUNNING for worker in self._workers)
 
     def fork(self, name: WorkerName) -> Process | None:
         """A process from the template, if there is one that is warm."""

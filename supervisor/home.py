@@ -30,6 +30,12 @@ class Home(Protocol):
     def changed(self, worker: Worker) -> None:
         """Take note of its new state; called before anything is done about it."""
 
+    def take_along(self, worker: Worker, until: float | None, row: int) -> None:
+        """It crashed: have those end who do not go on without it."""
+
+    def holds(self) -> bool:
+        """Whether nobody is to start for now: somebody who was taken along has not ended yet."""
+
     def heard(self, worker: Worker, message: FromChild) -> None:
         """Take note of something it said that is not about its own life."""
 

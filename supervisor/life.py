@@ -81,6 +81,18 @@ class Condemned:
 
 
 @dataclass(frozen=True, slots=True)
+class TakenAlong:
+    """It does not go on without another of its group that died, `why` in words, with so many crashes in a `row`.
+
+    It ends as if told to, and starts again with the other: not before `until`; not by itself if that is None.
+    """
+
+    why: str
+    until: float | None
+    row: int
+
+
+@dataclass(frozen=True, slots=True)
 class Overran:
     """A call does not end, though its time is over or its caller gone: only force helps. `why` in words."""
 
@@ -102,11 +114,15 @@ class TimerRang:
     """The time it was given is over. `recovered`: what it was to be ended for is over, too."""
 
     recovered: bool = False
+    held: bool = False
+    """Whether another that was taken along has not ended yet: nobody starts before all have."""
     calls: float = 0.0
     """How long calls of its may still run, seconds."""
 
 
-Event: TypeAlias = Start | Stop | Hardened | Ready | Broke | Drained | Lost | Condemned | Overran | Exited | TimerRang
+Event: TypeAlias = (
+    Start | Stop | Hardened | Ready | Broke | Drained | Lost | Condemned | TakenAlong | Overran | Exited | TimerRang
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,13 +153,21 @@ class Kill:
 
 
 @dataclass(frozen=True, slots=True)
+class TakeAlong:
+    """It crashed: have those end who do not go on without it. `until` and `row` are for them as they are for it."""
+
+    until: float | None
+    row: int
+
+
+@dataclass(frozen=True, slots=True)
 class SetTimer:
     """Ring in so many seconds instead of whenever was asked for before; None: not at all."""
 
     seconds: float | None
 
 
-Action: TypeAlias = Spawn | Greet | Drain | Dump | Kill | SetTimer
+Action: TypeAlias = Spawn | Greet | Drain | Dump | Kill | TakeAlong | SetTimer
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +195,10 @@ class Child:
     """Whether it is ended for the sake of a call that did not end, for which it is not to blame."""
     leaving: bool = False
     """Whether it was draining, or said that it leaves, when that call was found."""
+    along: str = ""
+    """Why it ends although nothing is wrong with it: another did, without which it does not go on."""
+    until: float | None = 0.0
+    """If it was taken along: before when it is not started again; None: not by itself."""
     verdict: str = ""
     """Why this life is over although its process is not; it counts more than how the process then ends."""
     reason: str = ""

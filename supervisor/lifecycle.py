@@ -34,6 +34,8 @@ from supervisor.life import (
     Start,
     State,
     Stop,
+    TakeAlong,
+    TakenAlong,
     TimerRang,
 )
 from supervisor.policy import GiveUp, Restart
@@ -50,6 +52,8 @@ DRAIN_MARGIN = 0.5
 MAX_PATIENCE = 2 * 3600.0
 """How long a process may drain at most for the sake of its calls, seconds, whatever its ledger says: the most that
 may be configured for a call, and for what comes after its deadline."""
+HELD = 0.1
+"""How long until it is looked again whether all have ended that do not start without each other, seconds."""
 DUMP_TIME = 0.1
 """How long a worker has to print its stacks before it is killed, seconds."""
 
@@ -63,20 +67,28 @@ def step(child: Child, event: Event, now: float) -> Step:
 
 def _resting(child: Child, event: Event, now: float) -> Step:
     """DOWN, WAITING, FAILED: there is no process."""
-    del now
     match event:
         case Start() if child.state is not State.WAITING:
             return _spawn(replace(child, wanted=True, row=0))
-        case TimerRang() if child.state is State.WAITING:
-            return _spawn(child)
+        case TimerRang(held=held) if child.state is State.WAITING:
+            return (child, (SetTimer(HELD),)) if held else _spawn(child)
+        case TakenAlong(why, until, row) if child.state is State.WAITING:
+            return _along(replace(child, until=until, row=row, reason=why), now)
         case Stop():
             return replace(child, state=State.DOWN, wanted=False), (SetTimer(None),)
     return child, ()
 
 
 def _spawn(child: Child) -> Step:
-    born = replace(child, state=State.STARTING, hardened=False, up_since=None, patience=0.0, overran=False, verdict="")
-    return born, (Spawn(), SetTimer(child.spec.start_timeout))
+    fresh = replace(child, hardened=False, up_since=None, patience=0.0, overran=False, along="", verdict="")
+    return replace(fresh, state=State.STARTING), (Spawn(), SetTimer(child.spec.start_timeout))
+
+
+def _along(child: Child, now: float) -> Step:
+    """Another died, and it has ended as well: they start together, or not by themselves."""
+    if child.until is None:
+        return replace(child, state=State.FAILED), (SetTimer(None),)
+    return replace(child, state=State.WAITING), (SetTimer(max(0.0, child.until - now)),)
 
 
 def _starting(child: Child, event: Event, now: float) -> Step:
@@ -91,8 +103,8 @@ def _starting(child: Child, event: Event, now: float) -> Step:
             return broken, (SetTimer(LEAVE_TIMEOUT),)
         case TimerRang():
             return _kill(child, f"killed: did not become ready in {child.spec.start_timeout:g} s")
-        case Stop():  # it serves nobody yet, so there is nothing to wait for
-            return _kill(replace(child, wanted=False), "stopped before it was ready")
+        case Stop() | TakenAlong():  # it serves nobody yet, so there is nothing to wait for
+            return _kill(_taken(child, event), "stopped before it was ready")
     return _running(child, event, now)
 
 
@@ -110,9 +122,21 @@ def _up(child: Child, event: Event, now: float) -> Step:
             return replace(child, state=State.DRAINING), (SetTimer(LEAVE_TIMEOUT),)
         case Broke(what, traceback):
             return _kill(replace(child, traceback=traceback), f"broke after it was ready: {what}")
+        case TakenAlong():
+            return _drain(_taken(child, event))
         case Overran(why):
             return _overrun(child, why)
     return _running(child, event, now)
+
+
+def _taken(child: Child, event: Event) -> Child:
+    """It is to end, for good or because another did."""
+    match event:
+        case Stop():
+            return replace(child, wanted=False)
+        case TakenAlong(why, until, row) if child.wanted:
+            return replace(child, along=why, until=until, row=row)
+    return child
 
 
 def _patient(child: Child, stop: Stop, now: float) -> Child:
@@ -168,8 +192,8 @@ def _overrunning(child: Child, event: Event, now: float) -> Step:
             return replace(child, wanted=True), ()
         case Stop(force=False):
             return _patient(child, event, now), ()
-        case Drained():
-            return replace(child, leaving=True), ()
+        case Drained() | TakenAlong():
+            return replace(_taken(child, event), leaving=True), ()
         case TimerRang(recovered=True):
             return _recovered(replace(child, overran=False, verdict=""))
         case TimerRang() | Lost():
@@ -190,6 +214,8 @@ def _killing(child: Child, event: Event, now: float) -> Step:
     match event:
         case Start() | Stop():
             return replace(child, wanted=isinstance(event, Start)), ()
+        case TakenAlong():
+            return _taken(child, event), ()
         case Exited():
             return _exited(child, event, now)
     return child, ()
@@ -202,6 +228,8 @@ def _running(child: Child, event: Event, now: float) -> Step:
             return _kill(replace(child, wanted=False), "killed: told to stop at once")
         case Lost(why) | Condemned(why):
             return _kill(child, f"killed: {why}")
+        case TakenAlong():
+            return _taken(child, event), ()
         case Exited():
             return _exited(child, event, now)
     return child, ()
@@ -219,23 +247,28 @@ def _exited(child: Child, event: Exited, now: float) -> Step:
         child,
         up_since=None,
         verdict="",
-        reason=child.verdict or event.how,
+        reason="; ".join(filter(None, (child.along, child.verdict))) or event.how,
         traceback="" if fresh else child.traceback,
         incurable=child.incurable and not fresh,
     )
     if not child.wanted:
         return replace(dead, state=State.DOWN), (SetTimer(None),)
+    if child.along:
+        return _along(dead, now)
     if was is State.DRAINING:  # it left as announced, which is no crash
         return replace(dead, state=State.WAITING), (SetTimer(child.spec.policy.base),)
     if child.overran:  # we did it, and the next call is waiting
         return replace(dead, state=State.WAITING), (SetTimer(0.0),)
     if event.busy and fresh:  # not counted: else whoever may call could have the whole group given up
         return replace(dead, state=State.WAITING), (SetTimer(child.spec.policy.base),)
-    match child.spec.policy.decide(child.row, lived, event.dice):
+    policy = child.spec.policy
+    match policy.decide(child.row, lived, event.dice):
         case Restart(after, row):
-            return replace(dead, state=State.WAITING, row=row), (SetTimer(after),)
+            state, timer, others = State.WAITING, SetTimer(after), TakeAlong(now + after, row)
         case GiveUp(row):
-            return replace(dead, state=State.FAILED, row=row), (SetTimer(None),)
+            state, timer, others = State.FAILED, SetTimer(None), TakeAlong(None, row)
+    alone = policy.strategy == "one_for_one"
+    return replace(dead, state=state, row=row), (timer,) if alone else (timer, others)
 
 
 _PLAYS: Mapping[State, Callable[[Child, Event, float], Step]] = {

@@ -11,10 +11,11 @@ from msgspec import UNSET, structs
 from ipc.confinement import Confinement
 from ipc.messages.settings import EmbeddedGroup, ExecSettings, Limits, LogSettings, WebSettings
 from ipc.pipeline import hops
-from supervisor.bounds import cores_of, limits_of, recycling_of
+from supervisor.bounds import cores_of, limits_of, policy_of, recycling_of
 from supervisor.checks import check_groups, check_links, check_web
 from supervisor.endpoints import bind
 from supervisor.errors import ConfigError, ConfigFaults
+from supervisor.policy import RestartPolicy
 from supervisor.process_group import WEB, ProcessGroup
 from supervisor.recycling import Recycling
 from supervisor.worker_checks import check_hooks, check_workers
@@ -64,6 +65,8 @@ class GroupPlan:
     """Whom its workers become, as it was written; empty if they stay who the supervisor is."""
     recycling: Recycling = field(default_factory=Recycling)
     """When its workers are replaced for what they have used up."""
+    policy: RestartPolicy = field(default_factory=RestartPolicy)
+    """When its workers are started again after they died."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +190,7 @@ def _confined(
     debug = config.runtime.platform.hardening.allow_debug
     named = "" if identity is None or group.user is UNSET else group.user
     confinement = Confinement(int(group.umask, 8), uid, gid, debug)
-    return replace(plan, confinement=confinement, user=named, recycling=recycling_of(group))
+    return replace(plan, confinement=confinement, user=named, recycling=recycling_of(group), policy=policy_of(group))
 
 
 def _named(config: Config) -> dict[str, str]:

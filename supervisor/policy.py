@@ -1,8 +1,14 @@
-"""When a child that died is started again. Pure: no clock, no process, no dice of its own."""
+"""When a child that died is started again, and who with it. Pure: no clock, no process, no dice of its own."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Strategy: TypeAlias = Literal["one_for_one", "one_for_all", "rest_for_one"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +40,21 @@ class RestartPolicy:
     cap: float = 30.0
     jitter: float = 0.2
     """By how much of itself a wait may be shorter or longer, so that a whole group does not start at once."""
+    strategy: Strategy = "one_for_one"
+
+    def taken_along(self, slot: int, seats: int) -> range:
+        """Who of so many seats does not go on without the one in `slot`, as OTP has it. May name that one, too."""
+        match self.strategy:
+            case "one_for_one":
+                return range(0)
+            case "one_for_all":
+                return range(seats)
+            case "rest_for_one":
+                return range(slot + 1, seats)
+
+    def suffices(self, up: Sequence[bool]) -> bool:
+        """Whether a first start is one, if these of the seats are up: none depends on another, or all do."""
+        return all(up) if self.strategy == "one_for_all" else any(up)
 
     def decide(self, row: int, lived: float, dice: float) -> Restart | GiveUp:
         """Judge a crash after `row` others, of a child that was up for `lived`; `dice` is in [0, 1)."""

@@ -42,6 +42,28 @@ class WorkerLimits(Section, frozen=True):
     """The longest file it can write: beyond it, a write fails with OSError (RLIMIT_FSIZE)."""
 
 
+class Restarts(Section, frozen=True):
+    """`restart` of a group: what follows when one of its workers dies without having been told to.
+
+    A worker that is killed because a call of its does not end, or dies while it runs one, is no crash in this sense:
+    it is started again and nothing else follows.
+    """
+
+    strategy: Literal["one_for_one", "one_for_all", "rest_for_one"] = "one_for_one"
+    """Who is started again: `one_for_one` the one that died; `one_for_all` all workers of the group; `rest_for_one`
+    it and those with later seats. The others finish the calls they have, as long as `drain_timeout_seconds` allows."""
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 10
+    """After how many crashes in a row the next one is the last: then it waits for `shunter restart`; 1 to 1000."""
+    stable_seconds: Seconds = 60.0
+    """How long a worker must have been up for its crash to begin a new row, seconds."""
+    backoff_seconds: Seconds = 0.1
+    """How long it is waited after the first crash of a row; twice as long after each that follows, seconds."""
+    backoff_max_seconds: Seconds = 30.0
+    """How long it is waited at most, seconds; not less than `backoff_seconds`."""
+    jitter: Annotated[float, Meta(ge=0, le=0.5, extra={"says": "a fraction from 0 to 0.5"})] = 0.2
+    """By which fraction of itself a wait may be shorter or longer, so that not all start at once; 0 to 0.5."""
+
+
 class ProcessGroup(Section, frozen=True):
     """An item of `runtime.platform.process_groups`: workers that are interchangeable."""
 
@@ -74,6 +96,8 @@ class ProcessGroup(Section, frozen=True):
     preload: bool = False
     """Whether the application is imported once, in a process of its own that all workers are then forked from: a
     replacement is ready in a moment, and workers share memory. Imports must not start threads or connect anywhere."""
+    restart: Restarts = Restarts()
+    """What follows when a worker dies."""
     max_requests: Annotated[int, Meta(ge=1, le=1_000_000_000)] | UnsetType = UNSET
     """After so many requests (`web`) or calls a worker is replaced: its successor is ready before it drains.
 

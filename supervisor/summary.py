@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
@@ -62,6 +63,7 @@ def _group(group: GroupPlan) -> dict[str, Any]:
         **(_calls(group.settings) if isinstance(group.settings, ExecSettings) else {}),
         "user": group.user or None,
         "umask": f"{group.confinement.umask:03o}",
+        "restart": asdict(group.policy),
         "recycling": _recycling(group.recycling),
         "kernel": _kernel(group.settings) if isinstance(group.settings, ExecSettings) else {},
     }

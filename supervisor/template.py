@@ -123,6 +123,13 @@ class Template:
         del worker
         self._changed()
 
+    def take_along(self, worker: Worker, until: float | None, row: int) -> None:
+        """Workers go on without it."""
+
+    def holds(self) -> bool:
+        """Nor does it wait for any."""
+        return False
+
     def heard(self, worker: Worker, message: FromChild) -> None:
         """It says nothing but how its own life stands."""
 

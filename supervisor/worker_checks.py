@@ -24,7 +24,7 @@ LEAST_FILE = 4096
 MOST = 2**62
 """More than this the kernel does not count."""
 _GROUPS = "runtime.platform.process_groups"
-_OF_PROCESSES: tuple[str, ...] = ("max_requests", "max_requests_jitter", "max_memory", "max_memory_kill")
+_OF_PROCESSES: tuple[str, ...] = ("restart", "max_requests", "max_requests_jitter", "max_memory", "max_memory_kill")
 _OF_EXEC_WORKERS: tuple[str, ...] = ("nice", "cpu_affinity", "limits")
 
 
@@ -33,6 +33,7 @@ def check_workers(groups: Sequence[ProcessGroup], transport: str, machine: Machi
     for n, group in enumerate(groups):
         key = f"{_GROUPS}.{n}"
         yield from _misplaced(group, transport, key)
+        yield from _restart(group, key)
         yield from _memory(group, key)
         yield from _limits(group, machine, key)
         yield from _cores(group, machine, key)
@@ -70,6 +71,17 @@ def _misplaced(group: ProcessGroup, transport: str, key: str) -> Iterator[Config
     for name in names:
         if getattr(group, name) != getattr(usual, name):
             yield ConfigError(f"{name} means nothing to '{group.name}': {why}", key=f"{key}.{name}", hint=hint)
+
+
+def _restart(group: ProcessGroup, key: str) -> Iterator[ConfigError]:
+    restart = group.restart
+    if restart.backoff_max_seconds < restart.backoff_seconds:
+        yield ConfigError(
+            f"backoff_max_seconds ({restart.backoff_max_seconds:g}) is less than"
+            f" backoff_seconds ({restart.backoff_seconds:g})",
+            key=f"{key}.restart.backoff_max_seconds",
+            hint="waits grow from the one to the other",
+        )
 
 
 def _memory(group: ProcessGroup, key: str) -> Iterator[ConfigError]:

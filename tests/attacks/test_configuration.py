@@ -168,6 +168,7 @@ MEANT = {
     ("runtime.web.interfaces.0.prefix", '""'),
     ("runtime.platform.process_groups.0.nice", "0"),
     *(("runtime.platform.process_groups.0.max_requests_jitter", zero) for zero in ("0", "-0.0")),
+    *(("runtime.platform.process_groups.0.restart.jitter", zero) for zero in ("0", "-0.0")),
     ("runtime.web.app", '""'),
     *(("runtime.platform.process_groups.0.preload", no) for no in ("false", "off")),
     ("runtime.web.docs", "false"),

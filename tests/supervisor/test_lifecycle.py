@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from supervisor.life import (
     RUNNING,
     TIMED,
+    Action,
     Broke,
     Child,
     Condemned,
@@ -32,13 +33,17 @@ from supervisor.life import (
     Start,
     State,
     Stop,
+    TakeAlong,
+    TakenAlong,
     TimerRang,
 )
-from supervisor.lifecycle import DUMP_TIME, LEAVE_TIMEOUT, MAX_PATIENCE, step
+from supervisor.lifecycle import DUMP_TIME, HELD, LEAVE_TIMEOUT, MAX_PATIENCE, step
 from supervisor.policy import RestartPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from supervisor.policy import Strategy
 
 
 class World:
@@ -51,39 +56,48 @@ class World:
         self.rings: float | None = None
         self.spawned = self.killed = 0
         self.grace = 0.0
+        self.along: list[TakeAlong] = []
 
     def happen(self, event: Event) -> None:
+        before = self.child.state
         if isinstance(event, Exited):
             self.alive = self.greeted = False
         if isinstance(event, TimerRang):
             self.rings = None
         self.child, actions = step(self.child, event, self.now)
         for action in actions:
-            match action:
-                case Spawn():
-                    assert not self.alive, "two processes under one name"
-                    self.alive = True
-                    self.spawned += 1
-                case Greet():
-                    assert self.alive
-                    assert not self.greeted, "secrets were sent twice"
-                    self.greeted = True
-                case Kill():
-                    assert self.alive
-                    self.killed += 1
-                case Drain(grace):
-                    assert self.alive
-                    self.grace = grace
-                case Dump():
-                    assert self.alive
-                case SetTimer(seconds):
-                    self.rings = None if seconds is None else self.now + seconds
+            self.act(action, event)
         state = self.child.state
         assert self.alive == (state in RUNNING)
+        assert before is not State.KILLING or (state is State.KILLING) == (not isinstance(event, Exited))
         assert (self.rings is not None) == (state in TIMED)
         assert self.greeted <= self.child.hardened
         assert (self.child.up_since is not None) <= (state in RUNNING - {State.STARTING})
         assert self.child.wanted or state not in {State.WAITING, State.FAILED, State.UP, State.STARTING}
+
+    def act(self, action: Action, event: Event) -> None:
+        match action:
+            case Spawn():
+                assert not self.alive, "two processes under one name"
+                self.alive = True
+                self.spawned += 1
+            case Greet():
+                assert self.alive
+                assert not self.greeted, "secrets were sent twice"
+                self.greeted = True
+            case Kill():
+                assert self.alive
+                self.killed += 1
+            case Drain(grace):
+                assert self.alive
+                self.grace = grace
+            case Dump():
+                assert self.alive
+            case TakeAlong():
+                assert isinstance(event, Exited)
+                self.along.append(action)
+            case SetTimer(seconds):
+                self.rings = None if seconds is None else self.now + seconds
 
     def ring(self, calls: float = 0.0) -> None:
         """Let time pass until the timer rings."""
@@ -98,13 +112,19 @@ class World:
 
     def possible(self) -> Iterator[Event]:
         yield from (Start(), Stop(), Stop(calls=5.0), Stop(force=True))
+        yield from (TakenAlong("ended with cpu-1#1", self.now + 5.0, 2), TakenAlong("ended with cpu-1#1", None, 4))
         if self.alive:
             yield from (Hardened(), Ready(), Broke("no"), Drained(), Lost("hung up"), Exited("died"))
             yield from (Overran("a call does not end"), Condemned("too fat"), Exited("died", busy=True))
         if self.rings is not None:
-            yield from (TimerRang(), TimerRang(recovered=True), TimerRang(calls=9.0))
+            yield from (TimerRang(), TimerRang(recovered=True), TimerRang(calls=9.0), TimerRang(held=True))
 
 
+ALL = (
+    *(Start(), Stop(), Stop(calls=5.0), Stop(force=True), Hardened(), Ready(), Broke("no"), Drained(), Lost("hung up")),
+    *(Condemned("too fat"), Overran("a call"), Exited("died"), Exited("died", busy=True), TakenAlong("x", 9.0, 2)),
+    *(TakenAlong("x", None, 4), TimerRang(), TimerRang(recovered=True), TimerRang(calls=9.0), TimerRang(held=True)),
+)
 STORIES = st.lists(st.integers(0, 99), max_size=80)
 
 
@@ -116,6 +136,26 @@ def told(story: list[int]) -> World:
         world.now = world.rings if isinstance(event, TimerRang) and world.rings else world.now + 1.0
         world.happen(event)
     return world
+
+
+@given(st.sampled_from(["one_for_one", "one_for_all"]), st.lists(st.sampled_from(ALL), max_size=60))
+def test_whatever_comes_in_whatever_order_stop_and_its_end_leave_nothing(
+    strategy: Strategy, events: list[Event]
+) -> None:
+    """Also what cannot come, for whoever tells it may err: of a process or a timer that is gone."""
+    world = World(Spec(policy=RestartPolicy(limit=3, strategy=strategy)))
+    for event in events:
+        world.now += 1.0
+        if isinstance(event, Exited) and not world.alive:
+            assert step(world.child, event, world.now) == (world.child, ())
+        else:
+            world.happen(event)
+            if world.rings is None and world.child.state in TIMED:
+                raise AssertionError("nothing would ever end this")
+    world.happen(Stop())
+    if world.alive:
+        world.happen(Exited("exited with code 0"))
+    assert (world.child.state, world.rings, world.alive) == (State.DOWN, None, False)
 
 
 @given(STORIES)
@@ -132,8 +172,10 @@ def test_whatever_happened_stop_ends_it(story: list[int]) -> None:
 @given(STORIES)
 def test_whatever_happened_force_needs_no_timer(story: list[int]) -> None:
     world = told(story)
+    alive, killed, was = world.alive, world.killed, world.child.state
     world.happen(Stop(force=True))
-    assert world.child.state in {State.DOWN, State.KILLING}
+    assert world.child.state is (State.KILLING if alive else State.DOWN)
+    assert world.killed - killed == (alive and was is not State.KILLING)
     assert world.rings is None
 
 
@@ -400,6 +442,82 @@ def test_a_child_that_is_ended_for_its_own_sake_is_to_blame_also_while_a_call_ru
     world.happen(end)
     world.happen(Exited("killed by SIGKILL", busy=True))
     assert world.child.state is State.FAILED
+
+
+def shared(limit: int = 3) -> World:
+    """One that does not stand for itself alone."""
+    return World(Spec(drain_timeout=7.0, policy=RestartPolicy(limit=limit, jitter=0.0, strategy="one_for_all")))
+
+
+def test_who_crashes_takes_others_along_until_it_is_given_up() -> None:
+    world = shared(limit=2)
+    world.come_up()
+    for _ in range(3):
+        world.happen(Exited("killed by SIGSEGV"))
+        if world.rings is not None:
+            assert world.along[-1] == TakeAlong(world.rings, world.child.row), "they are to start together"
+            world.ring()
+    assert (world.child.state, world.along[-1]) == (State.FAILED, TakeAlong(None, 3))
+
+
+@pytest.mark.parametrize("end", [(Stop(),), (Drained(),), (Overran("a call"), TimerRang()), ()])
+def test_who_does_not_crash_takes_nobody_along(end: tuple[Event, ...]) -> None:
+    world = shared()
+    world.come_up()
+    for event in (*end, Exited("exited with code 0", busy=not end)):
+        world.happen(event)
+    assert not world.along
+
+
+@pytest.mark.parametrize("end", [Exited("exited with code 0"), Exited("killed by SIGSEGV")])
+def test_who_is_taken_along_finishes_and_starts_with_the_other(end: Exited) -> None:
+    world = shared()
+    world.come_up()
+    world.happen(TakenAlong("ended with cpu-1#1 (x)", world.now + 60.0, 2))
+    assert (world.child.state, world.grace, world.child.wanted) == (State.DRAINING, 7.0, True)
+    world.now += 5.0
+    world.happen(end)
+    assert (world.child.state, world.rings, world.child.row) == (State.WAITING, 60.0, 2)
+    assert world.child.reason == "ended with cpu-1#1 (x)"
+    assert not world.along, "it has not crashed"
+    world.now = 60.0
+    world.happen(TimerRang(held=True))
+    assert (world.child.state, world.rings) == (State.WAITING, 60.0 + HELD), "another has not ended yet"
+    world.ring()
+    assert (world.child.state, world.child.along) == (State.STARTING, "")
+
+
+def test_who_is_taken_along_tells_if_it_was_not_finished_in_time() -> None:
+    world = shared()
+    world.come_up()
+    world.happen(TakenAlong("ended with cpu-1#1", None, 4))
+    world.ring()
+    world.happen(Exited("killed by SIGKILL"))
+    assert world.child.reason == "ended with cpu-1#1; killed: had not finished after 7 s"
+    assert (world.child.state, world.child.row) == (State.FAILED, 4)
+
+
+@pytest.mark.parametrize("until", [50.0, None])
+@pytest.mark.parametrize("before", [(Start(),), (Start(), Exited("x", busy=True)), (Start(), Lost("x"))])
+def test_nobody_who_is_not_up_serves_before_the_one_it_was_taken_along_with(
+    before: tuple[Event, ...], until: float | None
+) -> None:
+    world = shared()
+    for event in (*before, TakenAlong("ended with cpu-1#1", until, 1)):
+        world.happen(event)
+    if world.alive:
+        assert world.child.state is State.KILLING, "it serves nobody, so there is nothing to wait for"
+        world.happen(Exited("killed by SIGKILL"))
+    assert (world.child.state, world.rings) == (State.FAILED if until is None else State.WAITING, until)
+
+
+def test_who_is_to_end_for_good_is_not_taken_along() -> None:
+    world = shared()
+    world.come_up()
+    world.happen(Stop())
+    world.happen(TakenAlong("ended with cpu-1#1", 50.0, 1))
+    world.happen(Exited("exited with code 0"))
+    assert (world.child.state, world.child.reason) == (State.DOWN, "exited with code 0")
 
 
 @pytest.mark.parametrize("state", State)

@@ -14,6 +14,7 @@ from supervisor.document import parse
 from supervisor.errors import ConfigError
 from supervisor.machine import Machine, look_around
 from supervisor.plan import Plan, make_plan
+from supervisor.policy import RestartPolicy
 from supervisor.process_group import ProcessGroup
 from supervisor.recycling import Recycling
 from supervisor.summary import summary
@@ -136,12 +137,34 @@ def test_the_kernel_is_told_of_exec_workers_alone(key: str) -> None:
         plan(web=key)
 
 
-@pytest.mark.parametrize("key", ["nice: 1", "limits: {open_files: 256}", "max_requests: 5", "max_memory: 1GiB"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "nice: 1",
+        "limits: {open_files: 256}",
+        "max_requests: 5",
+        "max_memory: 1GiB",
+        "restart: {strategy: one_for_all}",
+    ],
+)
 def test_threads_have_no_life_or_limits_of_their_own(key: str) -> None:
     with pytest.raises(ConfigError, match=f"{key.partition(':')[0]} means nothing to 'cpu': 'memory' makes threads"):
         plan(key, transport="memory")
-    if key.startswith("max"):
+    if key.startswith(("max", "restart")):
         assert plan(web=key, transport="memory")
+
+
+def test_what_is_said_of_restarts_is_kept_to() -> None:
+    assert plan().groups[0].policy == RestartPolicy()
+    keys = "strategy: rest_for_one, limit: 3, stable_seconds: 5, backoff_seconds: 1, backoff_max_seconds: 8, jitter: 0"
+    (cpu, web) = plan(f"restart: {{{keys}}}").groups
+    assert cpu.policy == RestartPolicy(3, 5.0, 1.0, 8.0, 0.0, "rest_for_one")
+    assert web.policy == RestartPolicy()
+
+
+def test_waits_do_not_grow_to_less_than_they_were() -> None:
+    with pytest.raises(ConfigError, match=r"backoff_max_seconds \(1\) is less than backoff_seconds \(2\)"):
+        plan("restart: {backoff_seconds: 2, backoff_max_seconds: 1}")
 
 
 def test_a_limit_that_root_does_not_keep_to_is_noted() -> None:
