@@ -160,6 +160,20 @@ def logs(
 
 
 @app.command()
+def events(
+    config: ConfigFile = DEFAULT,
+    state_dir: StateDir = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as they come.")] = False,
+    last: Annotated[int, typer.Option("--last", "-n", min=0, help="How many of the last events.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Show what happened to the service: starts, ends, restarts, reloads, trouble."""
+    from cli import events as command  # noqa: PLC0415
+
+    raise typer.Exit(command.events(_state(config, state_dir), last=last, follow=follow, as_json=as_json))
+
+
+@app.command()
 def init(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where to; made if it is not there.")] = Path(),
 ) -> None:

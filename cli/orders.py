@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from ipc.control import ControlError, NotRunning, ask
+from ipc.control import ControlError, NotRunning, Unwilling, ask
 from ipc.messages.control import Refused, Status
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ def complain(reason: ControlError | Refused) -> int:
         case NotRunning():
             sys.stderr.write(f"shunter: {reason}\n")
             return NOT_RUNNING
+        case Unwilling():
+            return complain(reason.answer)
         case Refused():
             sys.stderr.write(f"shunter: {reason.why}\n")
             return USAGE if reason.usage else FAILED

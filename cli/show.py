@@ -72,20 +72,28 @@ class Terminal:
                 out.print(self._told(event), soft_wrap=True)
 
     def _told(self, event: Event) -> Text:
-        colour = "green" if isinstance(event, events.WorkerReady) else _COLOURS[level(event)]
-        who = getattr(event, "worker", "") or getattr(event, "group", "")
-        line = _line(str(event).removeprefix(f"{who}: "), colour, who)
-        if isinstance(event, events.WorkerExited) and not event.expected:
-            below = event.traceback.rstrip().splitlines() or (() if self._attached else event.last_words)
-            for text in below:
-                line.append(f"\n    {printable(text)}", "dim")
-        return line
+        return told(event, time.time(), last_words=not self._attached)
 
 
-def _line(what: str, colour: str, who: str = "") -> Text:
+def told(event: Event, when: float, *, last_words: bool = True) -> Text:
+    """A line for a person, and below it what a worker that died said of it."""
+    colour = "green" if isinstance(event, events.WorkerReady) else _COLOURS[level(event)]
+    who = getattr(event, "worker", "") or getattr(event, "group", "")
+    line = _line(str(event).removeprefix(f"{who}: "), colour, who, when)
+    if isinstance(event, events.WorkerExited) and not event.expected:
+        below = event.traceback.rstrip().splitlines() or (event.last_words if last_words else ())
+        for text in below:
+            line.append(f"\n    {printable(text)}", "dim")
+    return line
+
+
+def _line(what: str, colour: str, who: str = "", when: float | None = None) -> Text:
     # As wide as a worker's own line with its level, so that the columns stand below each other.
     return Text.assemble(
-        (clock(time.time()), "dim"), " " * 9, (f"{who:<14} ", worker_colour(who)), (printable(what), colour)
+        (clock(time.time() if when is None else when), "dim"),
+        " " * 9,
+        (f"{who:<14} ", worker_colour(who)),
+        (printable(what), colour),
     )
 
 

@@ -5,19 +5,30 @@ from __future__ import annotations
 import os
 import select
 import socket
-from contextlib import AbstractContextManager, ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from ipc.messages.control import AskStatus, Done, Progress, Refused, Status, Stop, decode_answer, encode
+from ipc.messages.control import (
+    AskStatus,
+    Done,
+    Happened,
+    Missed,
+    Progress,
+    Refused,
+    Status,
+    Stop,
+    decode_answer,
+    encode,
+)
 from ipc.sockname import credentials, fitting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from ipc.messages.control import Order
+    from ipc.messages.control import Answer, Order, Watch
 
 SOCKET = "control.sock"
 LOCK = "lock"
@@ -25,6 +36,7 @@ LOCK = "lock"
 PATIENCE = 5.0
 """How long a supervisor may take to listen, and to answer what it knows at once; seconds."""
 MAX_ANSWER = 16 * 1024 * 1024
+_LEFT = "the supervisor left before it had answered"
 
 
 class ControlError(Exception):
@@ -39,9 +51,49 @@ class NoAnswer(ControlError):
     """A supervisor is there, but did not answer as it should; the order may have been carried out or not."""
 
 
+class Unwilling(ControlError):
+    """The supervisor refused to tell."""
+
+    def __init__(self, answer: Refused) -> None:
+        super().__init__(answer.why)
+        self.answer = answer
+
+
 def address(state_dir: Path) -> AbstractContextManager[str]:
     """A name of the control socket that fits into a socket address, however long the directory's name is."""
     return fitting(str((state_dir / SOCKET).absolute()))
+
+
+@contextmanager
+def watching(state_dir: Path, order: Watch) -> Iterator[Iterator[Status | Happened | Missed]]:
+    """What the supervisor of `state_dir` tells, as it comes; ends when nothing more is to come.
+
+    Raises NotRunning or NoAnswer, when it is made and while it is read, and Unwilling if it is refused. To leave the
+    context ends it.
+    """
+    with _connect(state_dir) as connection:
+        supervisor = _peer(connection, state_dir)
+        try:
+            connection.sendall(encode(order))
+            # One that is to speak every so often and does not is not well. Events come when they come.
+            connection.settimeout(PATIENCE + order.interval if order.interval else None)
+        except OSError as error:
+            raise NoAnswer(f"the supervisor (pid {supervisor}) does not answer: {error}") from error
+        yield _told(connection, supervisor)
+
+
+def _told(connection: socket.socket, supervisor: int) -> Iterator[Status | Happened | Missed]:
+    try:
+        for answer in _answers(connection):
+            match answer:
+                case Done():
+                    return
+                case Refused():
+                    raise Unwilling(answer)
+                case Status() | Happened() | Missed():
+                    yield answer
+    except OSError as error:
+        raise NoAnswer(f"the supervisor (pid {supervisor}) does not answer: {error}") from error
 
 
 def ask(state_dir: Path, order: Order, on_progress: Callable[[str], None] | None = None) -> Status | Done | Refused:
@@ -103,22 +155,30 @@ def _pidfd(pid: int) -> int:
 
 
 def _last_answer(connection: socket.socket, on_progress: Callable[[str], None]) -> Status | Done | Refused:
+    for answer in _answers(connection):
+        match answer:
+            case Progress(text):
+                on_progress(text)
+            case Status() | Done() | Refused():
+                return answer
+    raise NoAnswer(_LEFT)
+
+
+def _answers(connection: socket.socket) -> Iterator[Answer]:
+    """Each line that comes; NoAnswer at its end, for that is not how a conversation ends."""
     buffer = bytearray()
     while data := connection.recv(65_536):
         buffer += data
         if len(buffer) > MAX_ANSWER:
             raise NoAnswer(f"the supervisor's answer is longer than {MAX_ANSWER} bytes")
-        while (end := buffer.find(b"\n")) >= 0:
-            line = bytes(buffer[:end])
-            del buffer[: end + 1]
+        *lines, rest = buffer.split(b"\n")
+        buffer = rest
+        for line in lines:
             try:
-                answer = decode_answer(line)
+                yield decode_answer(bytes(line))
             except msgspec.MsgspecError as error:
                 raise NoAnswer("the supervisor answers in words of another version of Shunter") from error
-            if not isinstance(answer, Progress):
-                return answer
-            on_progress(answer.text)
-    raise NoAnswer("the supervisor left before it had answered")
+    raise NoAnswer(_LEFT)
 
 
 def _ignore(_text: str) -> None:

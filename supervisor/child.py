@@ -17,7 +17,7 @@ from supervisor import events, life
 from supervisor.errors import SpawnError
 from supervisor.life import RUNNING, Child, Spec, State
 from supervisor.lifecycle import step
-from supervisor.scoreboard import own_bytes, rss_bytes
+from supervisor.scoreboard import cpu_seconds, own_bytes, rss_bytes
 from supervisor.tether import Tether
 
 if TYPE_CHECKING:
@@ -140,6 +140,7 @@ class Worker:
             reason=self.reason,
             longest=self._longest(),
             refused=refused,
+            cpu_seconds=cpu_seconds(self.pid) if self.pid is not None else 0.0,
         )
 
     def failure(self) -> SpawnError:

@@ -15,6 +15,7 @@ from ipc.messages.control import (
     MAX_LINE,
     Answer,
     AskStatus,
+    Command,
     Done,
     Order,
     Progress,
@@ -24,11 +25,14 @@ from ipc.messages.control import (
     Scale,
     Status,
     Stop,
+    Watch,
     decode_order,
     encode,
 )
+from supervisor.audience import Audience
 from supervisor.callers import refusal
 from supervisor.events import Trouble
+from supervisor.recent import Recent
 
 if TYPE_CHECKING:
     import socket
@@ -72,9 +76,10 @@ class Service(Protocol):
 class Control:
     """Answers one order on each connection, a bounded number at a time."""
 
-    def __init__(self, service: Service, tell: Callable[[Event], None]) -> None:
+    def __init__(self, service: Service, tell: Callable[[Event], None], recent: Recent | None = None) -> None:
         self._service = service
         self._tell = tell
+        self._audience = Audience(recent or Recent(), service.status)
         self._clients = 0
         self._idle = anyio.Event()
 
@@ -94,7 +99,8 @@ class Control:
                     tasks.start_soon(self._answer, client)
 
     async def finish(self) -> None:
-        """Wait a moment for answers that are under way."""
+        """Wait a moment for answers that are under way, and a shorter one for those who only watch."""
+        await self._audience.finish()
         with anyio.move_on_after(DEADLINE):
             while self._clients:
                 self._idle = anyio.Event()
@@ -119,6 +125,8 @@ class Control:
             answer = Refused(why)
         elif isinstance(order := await _hear(client), Refused):
             answer = order
+        elif isinstance(order, Watch):
+            answer = await self._watched(order, client)
         else:
             answer = await self._obey(order, client)
         with anyio.fail_after(DEADLINE):
@@ -126,7 +134,18 @@ class Control:
         if isinstance(answer, Refused):
             await _hear_out(client)
 
-    async def _obey(self, order: Order, client: SocketStream) -> Answer:
+    async def _watched(self, order: Watch, client: SocketStream) -> Answer:
+        """Who watches stays for long, and takes nobody's place who has an order to give."""
+        self._clients -= 1
+        self._idle.set()
+        try:
+            return await self._audience.serve(order, client)
+        except Exception as error:  # noqa: BLE001 -- as below
+            return self._failed(error)
+        finally:
+            self._clients += 1
+
+    async def _obey(self, order: Command, client: SocketStream) -> Answer:
         said, to_say = anyio.create_memory_object_stream[str](_MAX_UNSAID)
         with to_say:
             async with anyio.create_task_group() as tasks:
@@ -135,7 +154,7 @@ class Control:
                     answer = await self._carry_out(order, partial(_say, said))
         return answer
 
-    async def _carry_out(self, order: Order, progress: Callable[[str], None]) -> Answer:
+    async def _carry_out(self, order: Command, progress: Callable[[str], None]) -> Answer:
         try:
             match order:
                 case AskStatus():
@@ -150,8 +169,11 @@ class Control:
                 case RotateKeys():
                     return await self._service.rotate_keys()
         except Exception as error:  # noqa: BLE001 -- a fault in an answer must not end the service
-            self._tell(Trouble(f"an order could not be carried out: {error!r}"))
-            return Refused("this failed inside the supervisor, whose log says more")
+            return self._failed(error)
+
+    def _failed(self, error: Exception) -> Refused:
+        self._tell(Trouble(f"an order could not be carried out: {error!r}"))
+        return Refused("this failed inside the supervisor, whose log says more")
 
 
 async def _hear(client: SocketStream) -> Order | Refused:

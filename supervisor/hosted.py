@@ -26,6 +26,7 @@ def hosted(plans: Iterable[GroupPlan], state: str, hosts: Iterable[Worker]) -> I
             for number in range(plan.workers):
                 calls, running, _ = host.counts(slot + number)  # refusals are counted for the whole process
                 name = f"{plan.name}-{number}@{seat}#{whole.incarnation}"
-                told.append(msgspec.structs.replace(whole, name=name, calls=calls, running=running, refused=0))
+                own = {"name": name, "calls": calls, "running": running, "refused": 0, "cpu_seconds": 0.0}
+                told.append(msgspec.structs.replace(whole, **own))
         slot += plan.workers
         yield GroupStatus(plan.name, state, tuple(told))

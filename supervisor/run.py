@@ -12,6 +12,7 @@ from supervisor import control, orphans, signals, sockets, spawn, statedir
 from supervisor.events import Hub, Trouble
 from supervisor.logbook import Logbook
 from supervisor.plan import LINKS
+from supervisor.recent import Recent
 from supervisor.service import Service
 from supervisor.trust import TRUST, trusting
 
@@ -52,6 +53,8 @@ async def run(
         logbook = Logbook(plan.state_dir / "logs", hub.tell)
         stack.callback(logbook.close)
         stack.enter_context(hub.heard_by(logbook.hear))
+        recent = Recent()
+        stack.enter_context(hub.heard_by(recent.hear))
         stack.enter_context(orphans.adopted())
         service = Service(plan, hub, listener, programs, policy, version)
         if trusting():
@@ -59,14 +62,14 @@ async def run(
         left_behind = orphans.Orphans(service.pids)
         stack.callback(left_behind.end)
         stack.enter_context(signals.heard(service.asked_to_stop, left_behind.reap, last=last))
-        why = await _life(service, asked, began)
+        why = await _life(service, asked, recent, began)
     if why is not None:
         raise why
 
 
-async def _life(service: Service, asked: socket.socket, began: float) -> Exception | None:
+async def _life(service: Service, asked: socket.socket, recent: Recent, began: float) -> Exception | None:
     """From the first process to the last; returns what kept it from starting."""
-    tree, clients = service.tree, control.Control(service, service.hub.tell)
+    tree, clients = service.tree, control.Control(service, service.hub.tell, recent)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(clients.serve, asked)
         tasks.start_soon(service.renewal.every, service.rotate_every)

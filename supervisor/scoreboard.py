@@ -8,6 +8,7 @@ from pathlib import Path
 
 _OWN = (b"RssAnon:", b"RssShmem:", b"VmSwap:")
 _PAGE_SIZE = os.sysconf("SC_PAGESIZE")
+_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def rss_bytes(pid: int) -> int:
@@ -15,6 +16,15 @@ def rss_bytes(pid: int) -> int:
     with suppress(OSError, ValueError, IndexError):
         return int(Path(f"/proc/{pid}/statm").read_bytes().split()[1]) * _PAGE_SIZE
     return 0
+
+
+def cpu_seconds(pid: int) -> float:
+    """The processor time that process `pid` has used; 0 if it cannot be told."""
+    with suppress(OSError, ValueError, IndexError):
+        # Its name stands in brackets, and may have blanks and brackets of its own.
+        after_name = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        return sum(map(int, after_name[11:13])) / _TICKS
+    return 0.0
 
 
 def own_bytes(pid: int) -> int:

@@ -1,13 +1,16 @@
 """What a person's command line and the supervisor say to each other over the control socket.
 
 One JSON object a line. The client sends one order; the supervisor answers with any number of `Progress` lines and
-then exactly one of `Status`, `Done` or `Refused`, and closes.
+then exactly one of `Status`, `Done` or `Refused`, and closes. After `Watch` it answers with any number of `Happened`,
+`Missed` and `Status` lines first.
 """
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from ipc.decoding.jsontext import json_value
 
@@ -42,7 +45,20 @@ class RotateKeys(Struct, frozen=True, tag="rotate_keys"):
     """Give every worker new keys, without a lost call, and forget the old ones."""
 
 
-Order = AskStatus | Stop | Restart | Scale | RotateKeys
+class Watch(Struct, frozen=True, tag="watch"):
+    """What happens? Told until who asks hangs up, or the service has stopped."""
+
+    last: Annotated[int, Meta(ge=0)] = 0
+    """How many of the last events come first."""
+    follow: bool = True
+    """Whether those to come are told too."""
+    interval: Annotated[float, Meta(ge=0, le=3600)] = 0.0
+    """Every how many seconds a `Status` is told too; 0 for none."""
+
+
+Command = AskStatus | Stop | Restart | Scale | RotateKeys
+"""What is carried out and then answered."""
+Order = Command | Watch
 
 
 class WorkerStatus(Struct, frozen=True):
@@ -65,6 +81,8 @@ class WorkerStatus(Struct, frozen=True):
     """For how long the oldest of the calls it runs has been running, seconds; 0 if it runs none, or is a web worker."""
     refused: int = 0
     """Messages on its links that it refused in this life: forged, replayed, broken. Its log names the reasons."""
+    cpu_seconds: float = 0.0
+    """Processor time of its process in this life; 0 if it has none of its own, or it cannot be told."""
 
 
 class Figures(Struct, frozen=True):
@@ -131,7 +149,19 @@ class Refused(Struct, frozen=True, tag="refused", tag_field="answer"):
     usage: bool = False
 
 
-Answer = Status | Progress | Done | Refused
+class Happened(Struct, frozen=True, tag="happened", tag_field="answer"):
+    """An event, as the line of JSON that the supervisor keeps of it (`supervisor.chronicle`)."""
+
+    line: str
+
+
+class Missed(Struct, frozen=True, tag="missed", tag_field="answer"):
+    """So many events were left out here: who asks reads slower than they come."""
+
+    count: int
+
+
+Answer = Status | Progress | Done | Refused | Happened | Missed
 
 _order: msgspec.json.Decoder[Order] = msgspec.json.Decoder(Order)
 _answer: msgspec.json.Decoder[Answer] = msgspec.json.Decoder(Answer)

@@ -87,7 +87,11 @@ READERS: dict[str, Reader] = {
     "order": Reader(
         control.decode_order,
         (msgspec.DecodeError,),
-        (control.encode(control.Stop(force=True)), control.encode(control.Scale("cpu", 4))),
+        (
+            control.encode(control.Stop(force=True)),
+            control.encode(control.Scale("cpu", 4)),
+            control.encode(control.Watch(9)),
+        ),
     ),
     "answer": Reader(control.decode_answer, (msgspec.DecodeError,), (control.encode(STATUS),)),
     "from a child": Reader(

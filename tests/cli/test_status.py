@@ -72,8 +72,8 @@ def test_json_is_exactly_what_is_promised(tmp_path: Path, says: Says, capsys: py
     web, cpu = said["groups"]
     assert list(web) == ["name", "state", "workers"]
     fields = ["name", "pid", "state", "incarnation", "restarts", "since", "calls", "running", "rss_bytes"]
-    assert list(web["workers"][0]) == [*fields, "longest", "refused"]
-    assert list(cpu["workers"][0]) == [*fields, "reason", "longest", "refused"]
+    assert list(web["workers"][0]) == [*fields, "longest", "refused", "cpu_seconds"]
+    assert list(cpu["workers"][0]) == [*fields, "reason", "longest", "refused", "cpu_seconds"]
 
 
 def test_people_get_a_table(tmp_path: Path, says: Says, capsys: pytest.CaptureFixture[str]) -> None:
