@@ -13,11 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cli.lines import fields
 from exec_worker.binding import JSON, MSGPACK, NONE, Binding
 from exec_worker.signature import contract_of
 from ipc import contract
-from ipc.decoding.jsontext import json_value
+from ipc.decoding.jsontext import json_object, json_value
 from ipc.decoding.limits import UNREADABLE
 from ipc.decoding.msgpacked import msgpack_value
 from ipc.errors import InvalidRequest
@@ -117,7 +116,9 @@ READERS: dict[str, Reader] = {
         (),
         (b'{"event": "started", "port": 80, "more": {"a": [1, 2]}}',),
     ),
-    "shown line": Reader(lambda data: fields(data.decode(errors="replace")), (), (b'{"time": 1.5, "event": "x"}',)),
+    "shown line": Reader(
+        lambda data: json_object(data.decode(errors="replace")), (), (b'{"time": 1.5, "event": "x"}',)
+    ),
     "configuration": Reader(
         lambda data: parse(data[:4000].decode(errors="replace"), "shunter.yaml"),
         (ConfigError,),
