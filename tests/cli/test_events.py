@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import cli.events
-import cli.output  # noqa: F401 - it looks at standard output when it is imported: not when a test plays a terminal
+import cli.output  # it looks at standard output when imported: not when a test plays a terminal
 from cli.events import events
 from ipc.control import NoAnswer, Unwilling
 from ipc.messages.control import Answer, Happened, Missed, Refused, Watch
