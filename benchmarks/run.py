@@ -23,6 +23,7 @@ import preload
 import primitives
 import requests
 import rotation
+import start
 from load import have_wrk
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "benchmarks.md"
@@ -44,6 +45,7 @@ def main() -> None:
     crowd = overload.measure(1, 2.0) if given.quick else overload.measure()
     many = batching.measure(rounds, seconds)
     warm = preload.measure(2 if given.quick else preload.DEATHS)
+    began = start.measure(1 if given.quick else start.ROUNDS)
     spread = dispatch.measure(1, 1.0, 5_000) if given.quick else dispatch.measure()
     killed = kill.measure(1 if given.quick else kill.ROUNDS)
     sealing = primitives.measure()
@@ -58,6 +60,7 @@ def main() -> None:
         *dispatch.goals(spread),
         *batching.goals(many),
         *preload.goals(warm),
+        *start.goals(began),
         *kill.goals(killed),
     ]
     lines = [
@@ -116,6 +119,10 @@ def main() -> None:
         "## Preload",
         "",
         *preload.table(warm),
+        "",
+        "## Start",
+        "",
+        *start.table(began),
         "",
         "## Jobs that never end, workers that die",
         "",

@@ -8,17 +8,15 @@ import sys
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
-from cli.outlet import Outlet
-from cli.output import out, show_error
-from cli.show import JsonLines, Terminal
+from ipc import collector
 from ipc.hardening import seal
 from shunter import VERSION
 from supervisor.errors import EXIT_CODE, StartError
 from supervisor.planning import load_plan
-from supervisor.run import run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from supervisor.events import Hook
@@ -32,23 +30,51 @@ def start(config: Path, overrides: Sequence[str], state_dir: Path, *, background
 
     In the background nobody looks: what happens is in the log files.
     """
+    collector.rest()
     seal()  # it will hold the root of all keys
     watched = sys.stdout.isatty() and not background
     try:
-        # It takes a while, and somebody who looks wants to know what is waited for.
-        with out.status("importing the application") if watched else nullcontext():
-            plan = load_plan(config, overrides, os.environ, state_dir)
-        with nullcontext() if background else _shown(_terminal(plan) if watched else JsonLines()) as hear:
+        with _status() if watched else nullcontext():
+            plan = load_plan(config, overrides, os.environ, state_dir, meanwhile=_import_the_rest)
+        from supervisor.run import run  # noqa: PLC0415 -- imported meanwhile
+
+        collector.resume()
+
+        with nullcontext() if background else _shown(_terminal(plan) if watched else _json_lines()) as hear:
             asyncio.run(run(plan, on_event=hear, version=VERSION))
     except StartError as error:
+        from cli.output import show_error  # noqa: PLC0415 -- rich is slow to import, and hardly anybody errs
+
         show_error(error)
         return EXIT_CODE
     return 0
 
 
+def _import_the_rest() -> None:
+    """What is needed only once there is a plan: this process has nothing else to do while another one makes it."""
+    import cli.outlet  # noqa: PLC0415 -- that is the point; so with the others
+    import cli.show  # noqa: F401, PLC0415
+    import supervisor.run  # noqa: F401, PLC0415
+
+
+def _status() -> AbstractContextManager[object]:
+    """It takes a while, and somebody who looks wants to know what is waited for."""
+    from cli.output import out  # noqa: PLC0415 -- only somebody who looks needs it
+
+    return out.status("importing the application")
+
+
+def _json_lines() -> Hook:
+    from cli.show import JsonLines  # noqa: PLC0415 -- imported meanwhile
+
+    return JsonLines()
+
+
 @contextmanager
 def _shown(show: Hook) -> Iterator[Hook]:
     """A hook that never waits for `show`, until everything it heard was shown."""
+    from cli.outlet import Outlet  # noqa: PLC0415 -- imported meanwhile
+
     outlet = Outlet(show)
     try:
         yield outlet
@@ -58,7 +84,8 @@ def _shown(show: Hook) -> Iterator[Hook]:
             os._exit(FAILED if sys.exc_info()[0] else 0)
 
 
-def _terminal(plan: Plan) -> Terminal:
+def _terminal(plan: Plan) -> Hook:
     from cli.banner import banner  # noqa: PLC0415 -- only somebody who looks needs it
+    from cli.show import Terminal  # noqa: PLC0415 -- imported meanwhile
 
     return Terminal(attached=True, title=banner(plan, VERSION))

@@ -18,6 +18,7 @@ from exec_worker.components import Components
 from exec_worker.hooks import registered
 from exec_worker.loader import Found, LoadError, contract_at, discover, find, import_module, put_first
 from exec_worker.reader import source_of
+from ipc import collector
 from ipc.confinement import Confinement
 from ipc.contract import Describe, Described, Fault, HookContract, NodeContract, decode_request, encode
 from ipc.hardening import Unfit, harden, require_reach
@@ -112,6 +113,7 @@ def main() -> None:
     parser.add_argument("--gid", type=int, help="the group that goes with it")
     given = parser.parse_args()
     descriptor = given.fd
+    collector.rest()
     request = decode_request(sys.stdin.buffer.read())
     try:
         # Before any user code.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import sys
 import threading
@@ -21,6 +20,7 @@ from exec_worker.onward import Onward
 from exec_worker.rows import Rows
 from exec_worker.service import Service
 from exec_worker.tasks import lanes_of
+from ipc import collector
 from ipc.errors import Misuse
 from ipc.ledger import Ledger
 from ipc.link import terms_of
@@ -82,8 +82,7 @@ def run(parent: Parent, page: int, termination: Termination, nodes: dict[str, Bi
     for limit in limits.without_effect(settings.limits):
         log.warning("limit_without_effect", limit=limit)
     sys.setswitchinterval(SWITCH_INTERVAL)
-    gc.collect()  # in a forked worker that is next to nothing: its template's objects are frozen already
-    gc.freeze()
+    collector.resume()  # in a forked worker that is next to nothing: its template's objects are frozen already
     scoreboard = Scoreboard(page)
     report_to(log, scoreboard)
     rows = Rows(engine, settings.rows)

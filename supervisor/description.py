@@ -24,7 +24,7 @@ from supervisor.environment import without_us
 from supervisor.errors import ConfigError, SpawnError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from ipc.contract import Describe, Described
     from supervisor.users import Identity
@@ -52,16 +52,19 @@ def describe(
     identity: Identity | None = None,
     time_limit: float = TIME_LIMIT,
     command: Sequence[str] = COMMAND,
+    meanwhile: Callable[[], object] | None = None,
 ) -> Described:
     """What the application consists of, as a process with the environment `environ` finds it.
 
     What is wrong with the application stands in the description's faults; ConfigError if there is no description.
-    It becomes `identity` before it imports anything.
+    It becomes `identity` before it imports anything. `meanwhile` is called once it runs.
     """
     if identity is not None:
         command = [*command, "--uid", str(identity.uid), "--gid", str(identity.gid)]
         environ = without_us(environ, os.environ)
     with _started(command, request, environ) as run:
+        if meanwhile is not None:
+            meanwhile()
         if not run.listen(time_limit):
             run.process.send_signal(signal.SIGABRT)  # faulthandler: it prints its stack, and ends
             run.listen(DUMP_TIME)

@@ -33,9 +33,16 @@ STATE_VARIABLE = "SHUNTER_STATE_DIR"
 
 
 def load_plan(
-    config_file: Path | None, overrides: Sequence[str], environ: Mapping[str, str], state_dir: Path | None
+    config_file: Path | None,
+    overrides: Sequence[str],
+    environ: Mapping[str, str],
+    state_dir: Path | None,
+    meanwhile: Callable[[], object] | None = None,
 ) -> Plan:
-    """Read the configuration, have the application described and decide what will run; ConfigError otherwise."""
+    """Read the configuration, have the application described and decide what will run; ConfigError otherwise.
+
+    `meanwhile` is called while another process imports the application, which takes most of the time.
+    """
     path = find_file(config_file)
     loaded = load(path, environ, overrides)
     secret = _secret(loaded)
@@ -45,7 +52,7 @@ def load_plan(
     variables = loaded.config.runtime.platform.environment
     # As the workers will see it: with other variables it might be another application.
     environment = scrub(environ, variables.passed, variables.set.items())
-    described = describe(asked, environment, identity=of_everybody(loaded.config, users))
+    described = describe(asked, environment, identity=of_everybody(loaded.config, users), meanwhile=meanwhile)
     found = find_state_dir(path, environ, state_dir)
     where = {"config_path": path, "state_dir": found}
     plan = _placed(loaded, lambda: make_plan(loaded.config, described, **where, users=users, machine=look_around()))

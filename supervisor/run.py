@@ -78,6 +78,7 @@ async def _life(service: Service, asked: socket.socket, recent: Recent, began: f
         tasks.start_soon(service.watchdog.watch)
         tasks.start_soon(service.pulse.take)
         try:
+            service.prepare()
             why = await tree.start()
             if tree.started:
                 service.hub.tell(service.serving(time.monotonic() - began))
@@ -88,6 +89,7 @@ async def _life(service: Service, asked: socket.socket, recent: Recent, began: f
             raise
         finally:
             with anyio.CancelScope(shield=True):
+                service.discard()
                 await tree.stop()
                 await clients.finish()
         tasks.cancel_scope.cancel()

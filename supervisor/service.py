@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ipc.messages.control import Done, Refused, Status, SupervisorStatus
 from ipc.messages.lifeline import Abandoned, Bootstrap, Ended, Pong, Quarantined, Suspected
-from ipc.names import TEMPLATE
+from ipc.names import TEMPLATE, WorkerName
 from supervisor import sockets, spawn, statedir
 from supervisor.decode import nearest
 from supervisor.environment import scrub
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
     from ipc.ledger import Begun
     from ipc.messages.lifeline import FromChild, FromSupervisor
-    from ipc.names import WorkerName
     from supervisor.child import Worker
     from supervisor.events import Event, Hook
     from supervisor.life import Spec
@@ -83,6 +82,20 @@ class Service:
         self._groups += [self._group(group, policy) for group in processes]
         self.recyclers = [Recycler(group, of.recycling) for group, of in zip(self._groups, processes, strict=True)]
         self.tree = Tree(self._groups, hub.tell)
+
+    def prepare(self) -> None:
+        """Make the processes of all first lives at once: while those of one group start, the next one's import.
+
+        Workers that are to be forked are left to their template. None is told who it is before its group's turn.
+        """
+        for group in self._plan.groups:
+            for slot in range(0 if group.embedded or group.preload else group.workers):
+                name = WorkerName(group.name, slot, 1)
+                self._launcher.prepare(name, group.role, group.confinement, group.calls_at_once)
+
+    def discard(self) -> None:
+        """End what was prepared and never started."""
+        self._launcher.discard()
 
     def asked_to_stop(self, force: bool) -> None:
         """A signal came."""
@@ -155,7 +168,7 @@ class Service:
 
     def pids(self) -> Collection[int]:
         """The processes of the workers."""
-        return set(self.tree.pids)
+        return {*self.tree.pids, *self._launcher.prepared}
 
     def _of(self, role: Role) -> Iterator[Worker]:
         for group in self._groups:

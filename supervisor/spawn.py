@@ -127,11 +127,37 @@ class Launcher:
         self._listener = listener
         self._out_of_memory = OutOfMemory()
         self._pipe_size = max(_LEAST_PIPE, min(PIPE_SIZE, PIPE_BUDGET // (2 * max(1, workers))))
+        self._prepared: dict[WorkerName, Process] = {}
+
+    @property
+    def prepared(self) -> list[int]:
+        """The processes that were made ahead and are nobody's yet."""
+        return [process.pid for process in self._prepared.values() if process.pid is not None]
+
+    def prepare(self, name: WorkerName, role: Role, confinement: Confinement = _USUAL, calls_at_once: int = 1) -> None:
+        """Make a process ahead of its time. Until it is told who it is it imports nothing but Shunter, and waits.
+
+        The next `launch` of this name takes it. A fault is met there again, and told.
+        """
+        with suppress(SpawnError):
+            self._prepared[name] = self.launch(name, role, confinement, calls_at_once)
+
+    def discard(self) -> None:
+        """End those that nobody took."""
+        while self._prepared:
+            _name, process = self._prepared.popitem()
+            process.kill()
+            process.lifeline.close()
+            for stream in (process.stdout, process.stderr):
+                os.close(stream)
+            process.end()
 
     def launch(
         self, name: WorkerName, role: Role, confinement: Confinement = _USUAL, calls_at_once: int = 1
     ) -> Process:
-        """Make a process, by exec; it is neither hardened nor ready. Raises SpawnError."""
+        """Make a process, by exec; nobody knows yet whether it is hardened or ready. Raises SpawnError."""
+        if (ahead := self._prepared.pop(name, None)) is not None:
+            return ahead
         if threading.current_thread() is not threading.main_thread():
             raise Misuse("children are made in the main thread, or the kernel ends them with another")
         try:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import socket
 import traceback
 from typing import TYPE_CHECKING
 
 import uvloop
 
+from ipc import collector
 from ipc.caller import Caller
 from ipc.link import terms_of
 from ipc.log import Log
@@ -85,8 +85,7 @@ async def _serve(
         return 1
 
     def started() -> None:
-        gc.collect()
-        gc.freeze()
+        collector.resume()
         parent.say(Ready())
         log.debug("ready", endpoints=len(settings.endpoints))
 

@@ -101,6 +101,34 @@ def test_a_process_leads_a_session_of_its_own(process: Process) -> None:
 
 
 @pytest.mark.fault
+def test_a_process_that_was_made_ahead_is_the_one_its_worker_has(stage: Stage) -> None:
+    launcher = Launcher(scrub(os.environ, (), stage.plan().environment_set), programs=PROGRAMS)
+    other = WorkerName("cpu", 1, 1)
+    for name in (NAME, other):
+        launcher.prepare(name, "exec")
+    ahead = launcher.prepared
+    taken = launcher.launch(NAME, "exec")
+    assert [taken.pid, *launcher.prepared] == ahead
+    launcher.discard()
+    assert not launcher.prepared
+    assert not Path(f"/proc/{ahead[1]}").exists()
+    taken.kill()
+    assert taken.end() == "killed by SIGKILL"
+    taken.lifeline.close()
+    for stream in (taken.stdout, taken.stderr):
+        os.close(stream)
+
+
+@pytest.mark.fault
+def test_what_cannot_be_made_ahead_is_told_when_its_time_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    launcher = Launcher({}, programs=PROGRAMS)
+    monkeypatch.setattr("sys.executable", "/no/such/python")
+    launcher.prepare(NAME, "exec")
+    with pytest.raises(SpawnError, match="No such file"):
+        launcher.launch(NAME, "exec")
+
+
+@pytest.mark.fault
 def test_no_process_is_made_outside_the_main_thread(stage: Stage) -> None:
     launcher = Launcher({}, programs=PROGRAMS)
     raised: list[BaseException] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 import anyio
+import psutil
 import pytest
 from stage import Stage, groups
 
@@ -35,6 +36,33 @@ def test_groups_start_in_order_and_stop_in_reverse(stage: Stage) -> None:
         assert live.failure is None
 
     anyio.run(story)
+
+
+def test_processes_of_a_later_group_are_there_early_and_are_told_nothing_before_its_turn(stage: Stage) -> None:
+    stage.behave("cpu", "slow 1")
+
+    async def story() -> None:
+        async with stage.running(stage.plan()) as live:
+            await live.until(lambda: stage.notes(name="cpu-0#1"))
+            assert not stage.notes(name="web-0#1")
+            early = {child.pid for child in psutil.Process().children()}
+            await live.sees(events.Serving)
+            assert live.seen(events.WorkerSpawned, worker="web-0#1")[0].pid in early
+
+    anyio.run(story)
+
+
+def test_a_start_that_fails_leaves_none_of_the_processes_made_for_later_groups(stage: Stage) -> None:
+    stage.behave("cpu", "broken")
+    before = psutil.Process().children()
+
+    async def story() -> None:
+        async with stage.running(stage.plan(groups(cpu=1, web=3))) as live:
+            await live.over.wait()
+            assert live.failure is not None
+
+    anyio.run(story)
+    assert psutil.Process().children() == before
 
 
 def test_a_group_that_cannot_start_at_all_fails_the_start_with_its_reason(stage: Stage) -> None:
