@@ -21,6 +21,7 @@ from exec_worker.rows import Rows
 from exec_worker.service import Service
 from exec_worker.tasks import lanes_of
 from ipc import collector
+from ipc.beat import beat
 from ipc.errors import Misuse
 from ipc.ledger import Ledger
 from ipc.link import terms_of
@@ -94,7 +95,7 @@ def run(parent: Parent, page: int, termination: Termination, nodes: dict[str, Bi
         service.drain()
 
     loop = uvloop.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, name="io", daemon=True)
+    thread = threading.Thread(target=_turn, args=(loop, scoreboard), name="io", daemon=True)
     thread.start()
     responder = asyncio.run_coroutine_threadsafe(_open(parent, bootstrap, settings, service, drain), loop).result()
     del bootstrap  # it has the secret in it, and a child that a node forks can look through this frame
@@ -117,6 +118,11 @@ def run(parent: Parent, page: int, termination: Termination, nodes: dict[str, Bi
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
     return 0
+
+
+def _turn(loop: asyncio.AbstractEventLoop, scoreboard: Scoreboard) -> None:
+    beat(loop, scoreboard)
+    loop.run_forever()
 
 
 def _give_up(departure: hooks.Departure, parent: Parent, log: Log) -> None:

@@ -26,8 +26,6 @@ from ipc.messages.lifeline import (
     Hardened,
     Install,
     Peers,
-    Ping,
-    Pong,
     Preload,
     Quarantined,
     Retire,
@@ -238,8 +236,6 @@ class Parent:
                 self._on_keys(message)
             case Ended() | Quarantined():
                 self._on_fate(message)
-            case Ping():
-                self.say(Pong())
             case Bootstrap() | Preload() | Fork():
                 pass  # a life has one; a second says nothing new
 

@@ -11,9 +11,12 @@ import fcntl
 import mmap
 import os
 
+from ipc.clock import now
+
 PAGE = 4096
 _WORD = 8
-_CALLS, _RUNNING, _REFUSED = 0, 1, 2
+_CALLS, _RUNNING, _REFUSED, _BEAT = 0, 1, 2, 3
+_NANO = 1e9
 _SLOT = 64
 SLOTS = PAGE // _SLOT
 """Workers that one page has room for: the process itself, and those that are threads of it."""
@@ -58,6 +61,14 @@ class Scoreboard:
         """One message broke the protocol."""
         self._refused += 1
         self._words[self._at + _REFUSED] = self._refused
+
+    def beat(self) -> None:
+        """Its event loop turns."""
+        self._words[self._at + _BEAT] = int(now() * _NANO)
+
+    def last_beat(self) -> float:
+        """When the event loop of this slot's writer last turned, monotonic seconds; 0 if it has not yet."""
+        return self._words[self._at + _BEAT] / _NANO
 
     def read(self, slot: int = 0) -> tuple[int, int, int]:
         """Finished, running, refused: what the writer of `slot`, counted from this one, last wrote."""

@@ -17,8 +17,9 @@ from supervisor import events, life
 from supervisor.errors import SpawnError
 from supervisor.life import RUNNING, Child, Spec, State
 from supervisor.lifecycle import step
-from supervisor.scoreboard import cpu_seconds, own_bytes, rss_bytes
+from supervisor.scoreboard import cpu_seconds, is_stopped, own_bytes, rss_bytes
 from supervisor.tether import Tether
+from supervisor.timer import Timer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,11 +55,11 @@ class Worker:
         self._home = home
         self._loop = asyncio.get_running_loop()
         self._tether: Tether | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Timer | None = None
         self._spawned = 0.0
         self.start_took = 0.0
         """How long its last start took until it was ready, seconds."""
-        self._still_due: Callable[[], bool] = lambda: True
+        self._still_due: Callable[[], bool] = _always
         self._since = time.time()
         self._heard_last: deque[str] = deque(maxlen=LAST_WORDS)
 
@@ -111,13 +112,19 @@ class Worker:
         """Calls it has finished in this life, and bytes of memory that nobody has back before it ends."""
         return self.counts()[0], own_bytes(self.pid) if self.pid is not None else 0
 
-    def overrun(self, why: str, still: Callable[[], bool] = lambda: True) -> None:
-        """A call of its does not end by itself, or it hears nobody: have it print its stacks and die.
+    def overrun(self, why: str, still: Callable[[], bool], *, hung: bool = False) -> None:
+        """A call of its does not end by itself, or it is `hung`: have it print its stacks and die.
 
         `still` is asked once they are printed; if it is so no longer, the worker goes on.
         """
         self._still_due = still
-        self._happen(life.Overran(why))
+        self._happen(life.Overran(why, hung))
+
+    @property
+    def turned(self) -> float:
+        """When its event loop last turned, as far as that can be seen; monotonic seconds."""
+        beat = self._tether.process.page.last_beat() if self._tether is not None else 0.0
+        return max(beat, self.life.up_since or 0.0)
 
     def settle(self, spec: Spec, reason: str) -> None:
         """It was on trial and has the seat now: from here on `spec` holds."""
@@ -185,7 +192,7 @@ class Worker:
             case life.Drain(grace) if self._tether is not None:
                 self._tether.lifeline.send(said.Drain(grace))
             case life.Dump() if self._tether is not None:
-                self._tether.process.dump()
+                self._dump(self._tether.process)
             case life.Kill() if self._tether is not None:
                 self._tether.kill()
             case life.TakeAlong(until, row):
@@ -208,16 +215,21 @@ class Worker:
             case State.DRAINING, _ if before.state is State.UP or (before.state is State.OVERRUN and not now.leaving):
                 self._home.tell(events.WorkerDraining(name, now.along))
             case State.WAITING, life.Exited() if self._timer is not None:
-                self._home.tell(events.WorkerRestarting(name, self._timer.when() - self._loop.time()))
+                self._home.tell(events.WorkerRestarting(name, self._timer.left))
             case State.FAILED, life.Exited() | life.TakenAlong() if before.state is not State.FAILED:
                 self._home.tell(events.WorkerFailed(name, now.reason))
+
+    def _dump(self, process: Process) -> None:
+        if process.pid is not None and is_stopped(process.pid):
+            self._home.tell(events.Trouble(f"{process.name}: is stopped, so it cannot print where it stands"))
+        process.dump()
 
     def _set_timer(self, seconds: float | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         if seconds is not None:
-            self._timer = self._loop.call_later(seconds, self._ring)
+            self._timer = Timer(self._loop, seconds, self._ring)
 
     def _ring(self) -> None:
         self._timer = None
@@ -272,7 +284,7 @@ class Worker:
                 self._happen(life.Broke(what, traceback))
             case said.Drained():
                 self._happen(life.Drained())
-            case said.Installed() | said.Moved() | said.Abandoned() | said.Suspected() | said.Pong():
+            case said.Installed() | said.Moved() | said.Abandoned() | said.Suspected():
                 self._home.heard(self, message)
 
     def wrote(self, process: Process, stream: Stream, text: str) -> None:
@@ -309,3 +321,7 @@ class Worker:
 
     def _ended(self, how: str, *, busy: bool = False) -> None:
         self._happen(life.Exited(how, _dice.random(), busy))
+
+
+def _always() -> bool:
+    return True

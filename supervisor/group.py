@@ -59,7 +59,7 @@ class Group:
         self.heard = heard
         self.buried = buried
         self._refresh = refresh
-        self._spec = Spec(plan.start_timeout, plan.drain_timeout, policy or plan.policy)
+        self._spec = Spec(plan.start_timeout, plan.drain_timeout, policy or plan.policy, plan.hung_timeout)
         self._on_trial = replace(self._spec, policy=RestartPolicy(limit=0))
         self._seats = [Seat(plan.name, slot) for slot in range(plan.workers)]
         self._size = plan.workers

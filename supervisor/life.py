@@ -94,9 +94,11 @@ class TakenAlong:
 
 @dataclass(frozen=True, slots=True)
 class Overran:
-    """A call does not end, though its time is over or its caller gone: only force helps. `why` in words."""
+    """Something does not end, though its time is over or nobody waits for it: only force helps. `why` in words."""
 
     why: str
+    hung: bool = False
+    """Whether it is no call, but the whole worker that goes no further."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +179,8 @@ class Spec:
     start_timeout: float = 120.0
     drain_timeout: float = 30.0
     policy: RestartPolicy = field(default_factory=RestartPolicy)
+    hung_timeout: float = 10.0
+    """How long its event loop may stand still while it runs no call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +203,8 @@ class Child:
     """Why it ends although nothing is wrong with it: another did, without which it does not go on."""
     until: float | None = 0.0
     """If it was taken along: before when it is not started again; None: not by itself."""
+    dumped: bool = False
+    """Whether it has been made to print its stacks for being late: the next time it is ended."""
     verdict: str = ""
     """Why this life is over although its process is not; it counts more than how the process then ends."""
     reason: str = ""

@@ -55,7 +55,9 @@ may be configured for a call, and for what comes after its deadline."""
 HELD = 0.1
 """How long until it is looked again whether all have ended that do not start without each other, seconds."""
 DUMP_TIME = 0.1
-"""How long a worker has to print its stacks before it is killed, seconds."""
+"""How long a worker has to print its stacks before it is killed for a call, seconds: others wait for its place."""
+LATE_DUMP_TIME = 1.0
+"""The same where nobody waits for it."""
 
 Step: TypeAlias = "tuple[Child, tuple[Action, ...]]"
 
@@ -80,8 +82,9 @@ def _resting(child: Child, event: Event, now: float) -> Step:
 
 
 def _spawn(child: Child) -> Step:
-    fresh = replace(child, hardened=False, up_since=None, patience=0.0, overran=False, along="", verdict="")
-    return replace(fresh, state=State.STARTING), (Spawn(), SetTimer(child.spec.start_timeout))
+    fresh = Child(child.spec, wanted=child.wanted, row=child.row, reason=child.reason, traceback=child.traceback)
+    born = replace(fresh, state=State.STARTING, incurable=child.incurable)
+    return born, (Spawn(), SetTimer(child.spec.start_timeout))
 
 
 def _along(child: Child, now: float) -> Step:
@@ -102,7 +105,7 @@ def _starting(child: Child, event: Event, now: float) -> Step:
             broken = replace(child, verdict=verdict, traceback=traceback, incurable=True)
             return broken, (SetTimer(LEAVE_TIMEOUT),)
         case TimerRang():
-            return _kill(child, f"killed: did not become ready in {child.spec.start_timeout:g} s")
+            return _too_late(child, f"killed: did not become ready in {child.spec.start_timeout:g} s")
         case Stop() | TakenAlong():  # it serves nobody yet, so there is nothing to wait for
             return _kill(_taken(child, event), "stopped before it was ready")
     return _running(child, event, now)
@@ -124,8 +127,8 @@ def _up(child: Child, event: Event, now: float) -> Step:
             return _kill(replace(child, traceback=traceback), f"broke after it was ready: {what}")
         case TakenAlong():
             return _drain(_taken(child, event))
-        case Overran(why):
-            return _overrun(child, why)
+        case Overran(why, hung):
+            return _overrun(child, why, hung=hung)
     return _running(child, event, now)
 
 
@@ -154,13 +157,13 @@ def _draining(child: Child, event: Event, now: float) -> Step:
         case Start() | Stop(force=False):
             return _told_again(child, event)
         case Drained():
-            return replace(child, patience=0.0), (SetTimer(LEAVE_TIMEOUT),)
+            return replace(child, patience=0.0, verdict=""), (SetTimer(LEAVE_TIMEOUT),)
         case TimerRang(calls=calls):
             return _late(child, calls, now)
         case Lost():  # on its way out it hangs up first
             return child, ()
-        case Overran(why):
-            return _overrun(child, why)
+        case Overran(why, hung):
+            return _overrun(child, why, hung=hung)
     return _running(child, event, now)
 
 
@@ -175,15 +178,22 @@ def _told_again(child: Child, event: Start | Stop) -> Step:
 def _late(child: Child, calls: float, now: float) -> Step:
     """It has not drained in time. A call may have begun after it was told to."""
     if (left := min(calls, child.patience - now)) > 0:
-        return child, (SetTimer(left + DRAIN_MARGIN),)
+        return replace(child, dumped=False, verdict=""), (SetTimer(left + DRAIN_MARGIN),)
     verdict = f"killed: had not finished after {child.spec.drain_timeout:g} s"
-    return _kill(child, f"{verdict}, nor when the time of its calls was over" if child.patience else verdict)
+    return _too_late(child, f"{verdict}, nor when the time of its calls was over" if child.patience else verdict)
 
 
-def _overrun(child: Child, why: str) -> Step:
+def _too_late(child: Child, verdict: str) -> Step:
+    """It starts or drains for too long, and is ended once it has told where it stands."""
+    if child.dumped or not child.hardened:  # before, it would end of being asked
+        return _kill(child, verdict)
+    return replace(child, dumped=True, verdict=child.verdict or verdict), (Dump(), SetTimer(LATE_DUMP_TIME))
+
+
+def _overrun(child: Child, why: str, *, hung: bool) -> Step:
     leaving = child.state is State.DRAINING
     doomed = replace(child, state=State.OVERRUN, overran=True, leaving=leaving, verdict=f"killed: {why}")
-    return doomed, (Dump(), SetTimer(DUMP_TIME))
+    return doomed, (Dump(), SetTimer(LATE_DUMP_TIME if hung else DUMP_TIME))
 
 
 def _overrunning(child: Child, event: Event, now: float) -> Step:

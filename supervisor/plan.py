@@ -67,6 +67,8 @@ class GroupPlan:
     """When its workers are replaced for what they have used up."""
     policy: RestartPolicy = field(default_factory=RestartPolicy)
     """When its workers are started again after they died."""
+    hung_timeout: float = 10.0
+    """How long the event loop of one may stand still."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +259,7 @@ def _exec_group(
         calls_at_once=slots
         * max((node.batch.max_size for node in settings.nodes if node.batch is not None), default=1),
         preload=group.preload,
+        hung_timeout=group.hung_timeout_seconds,
     )
 
 
@@ -300,4 +303,5 @@ def _web_group(
         keep_alive=web.keep_alive_seconds,
         embedded=embedded,
     )
-    return GroupPlan(group.name, "web", group.workers, (), settings, group.start_timeout_seconds, drain)
+    start, hung = group.start_timeout_seconds, group.hung_timeout_seconds
+    return GroupPlan(group.name, "web", group.workers, (), settings, start, drain, hung_timeout=hung)

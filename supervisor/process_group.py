@@ -77,6 +77,9 @@ class ProcessGroup(Section, frozen=True):
     """How long a worker may take from its start until it is ready, imports included, seconds."""
     drain_timeout_seconds: Seconds | UnsetType = UNSET
     """How long a worker may take to finish what it has, seconds; 30, or for `web` what `runtime.web` says."""
+    hung_timeout_seconds: Annotated[float, Meta(ge=1, le=3600)] = 10.0
+    """How long a worker's event loop may stand still before the worker is killed, its stacks in the log, seconds; 1 to
+    3600. A call that is within its deadline may keep an exec worker's loop waiting for as long as it takes."""
     kill_grace_seconds: Seconds = 0.25
     """How long after its deadline a call may go on before its worker is killed, seconds. Its caller is not waiting."""
     cancel_grace_seconds: Seconds = 0.1

@@ -1,17 +1,19 @@
-"""Ends workers that run nothing and hear nobody: one that is stopped, or stuck outside of any call.
+"""Ends workers whose event loop stands still: stopped, or stuck in what should have been quick.
 
-What runs a call may be silent for as long as the call may take; the watchdog sees to it.
+A worker's loop notes in its page that it turns, so nobody is asked and nothing is waited for. What runs a call may keep
+the interpreter for as long as the call may take: then nothing is noted, and the watchdog sees to it.
 """
 
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
 
+from ipc.beat import BEAT
 from ipc.clock import now
-from ipc.messages.lifeline import Ping
 from supervisor.life import State
 
 if TYPE_CHECKING:
@@ -20,46 +22,43 @@ if TYPE_CHECKING:
     from ipc.names import WorkerName
     from supervisor.child import Worker
 
-BEAT = 2.0
-"""How often workers are asked whether they hear, seconds."""
-SILENCE = 10.0
-"""How long a worker may leave that unanswered, seconds."""
+LOOK = 0.5
+"""How often workers are looked at, seconds."""
+AWAY = 4 * LOOK
+"""What more than this between two looks means: this process was stopped, and perhaps all others with it; seconds."""
 
 
 class Pulse:
-    """Asks, and waits for answers. `workers` yields those there are."""
+    """Looks at the workers that `workers` yields."""
 
     def __init__(self, workers: Callable[[], Iterable[Worker]]) -> None:
         self._workers = workers
-        self._silent: dict[WorkerName, float] = {}
-        """Who was asked and has not answered, and since when that means something."""
+        self._excused: dict[WorkerName, float] = {}
+        """Who had a reason to be silent, and when last."""
         self._looked = -math.inf
 
-    def heard(self, worker: Worker) -> None:
-        """It answers."""
-        if worker.name is not None:
-            self._silent.pop(worker.name, None)
-
     async def take(self) -> None:
-        """Ask again and again, until cancelled."""
+        """Look again and again, until cancelled."""
         while True:
             self.look(now())
-            await anyio.sleep(BEAT)
+            await anyio.sleep(LOOK)
 
     def look(self, time: float) -> None:
-        """Ask who has answered, and end who has not for too long."""
-        away = time - self._looked > 2 * BEAT  # it was this process that heard nothing
+        """End who has stood still for too long."""
+        away = time - self._looked > AWAY
         self._looked = time
-        before, self._silent = self._silent, {}
+        before, self._excused = self._excused, {}
         for worker in self._workers():
-            name, ledger = worker.name, worker.ledger
-            if worker.state is not State.UP or name is None or ledger is None:
+            name, ledger, turned = worker.name, worker.ledger, worker.turned
+            if worker.state is not State.UP or name is None or ledger is None or time - turned <= 2 * BEAT:
                 continue
-            since = before.get(name)
-            if since is None:
-                worker.say(Ping())
-            if since is None or away or ledger.due() < math.inf:
-                since = time
-            self._silent[name] = since
-            if time - since > SILENCE:
-                worker.overrun(f"it ran nothing and heard nothing for {time - since:.1f} s")
+            excused = time if away or ledger.due() < math.inf else before.get(name, turned)
+            self._excused[name] = excused
+            since = max(turned, excused)
+            if time - since > worker.life.spec.hung_timeout + BEAT:  # the last beat may have been so long before
+                why = f"its event loop stood still for {time - since:.1f} s"
+                worker.overrun(why, partial(_stands_still, worker, turned), hung=True)
+
+
+def _stands_still(worker: Worker, turned: float) -> bool:
+    return worker.turned <= turned

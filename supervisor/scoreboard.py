@@ -39,6 +39,13 @@ def own_bytes(pid: int) -> int:
     return 0
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether process `pid` was stopped by a signal or a debugger, so that it can do nothing at all."""
+    with suppress(OSError, IndexError):
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] in {b"T", b"t"}
+    return False
+
+
 class OutOfMemory:
     """Tells whether the kernel killed somebody in this control group for want of memory."""
 

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ipc.messages.control import Done, Refused, Status, SupervisorStatus
-from ipc.messages.lifeline import Abandoned, Bootstrap, Ended, Pong, Quarantined, Suspected
+from ipc.messages.lifeline import Abandoned, Bootstrap, Ended, Quarantined, Suspected
 from ipc.names import TEMPLATE, WorkerName
 from supervisor import sockets, spawn, statedir
 from supervisor.decode import nearest
@@ -76,7 +76,7 @@ class Service:
         self._directory = Directory(self._keys, rotation, lambda: self._of("exec"), self._callers, reach)
         self.renewal.announce = self._directory.refresh
         self.watchdog = Watchdog(lambda: self._of("exec"))
-        self.pulse = Pulse(lambda: self._of("exec"))
+        self.pulse = Pulse(self._everybody)
         self._quarantine = Quarantine()
         processes = [group for group in plan.groups if not group.embedded]
         self._groups += [self._group(group, policy) for group in processes]
@@ -170,6 +170,10 @@ class Service:
         """The processes of the workers."""
         return {*self.tree.pids, *self._launcher.prepared}
 
+    def _everybody(self) -> Iterator[Worker]:
+        for group in self._groups:
+            yield from group.everybody()
+
     def _of(self, role: Role) -> Iterator[Worker]:
         for group in self._groups:
             if group.role == role:
@@ -217,8 +221,6 @@ class Service:
                 pass  # it could have others' calls refused or ended
             case Abandoned(server, call_id):
                 self.watchdog.abandon(server, call_id)
-            case Pong():
-                self.pulse.heard(worker)
             case Suspected(node, mark):
                 if self._quarantine.suspect(node, mark, time.monotonic()):
                     self._tell_callers(Quarantined(node, mark, SECONDS))

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 LOOK = 0.2
 """The longest pause between two looks at all ledgers, seconds. No call can be due earlier than its grace after that."""
 LEAST_PAUSE = 0.01
+AWAY = 2.0
+"""What a longer pause means, seconds: this process was stopped, and perhaps its workers with it, whose calls then have
+a moment to end by themselves."""
 MAX_ABANDONED = 4096
 """Calls that are remembered as abandoned at once; beyond it the oldest has its deadline, as ever."""
 FORGOTTEN = 5.0
@@ -57,8 +60,11 @@ class Watchdog:
         """Look again and again, until cancelled."""
         while True:
             pause = self.look(now()) - now()
+            looked = now()
             with anyio.move_on_after(min(max(pause, LEAST_PAUSE), LOOK)):
                 await self._bell.wait()
+            if now() - looked > AWAY:
+                await anyio.sleep(LOOK)
 
     def look(self, time: float) -> float:
         """End who is overdue; returns when somebody will be next, as far as is known now."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import uvloop
 
 from ipc import collector
+from ipc.beat import beat
 from ipc.caller import Caller
 from ipc.link import terms_of
 from ipc.log import Log
@@ -86,6 +87,7 @@ async def _serve(
 
     def started() -> None:
         collector.resume()
+        beat(loop, scoreboard)
         parent.say(Ready())
         log.debug("ready", endpoints=len(settings.endpoints))
 

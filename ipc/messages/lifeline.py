@@ -1,7 +1,7 @@
 """What a supervisor and its child say to each other over the inherited socket pair.
 
-    child       -> supervisor   Hardened, Ready | Broken, Installed, Moved, Abandoned, Suspected, Pong, Drained
-    supervisor  -> child        Bootstrap, Peers, Install, Retire, Ended, Quarantined, Ping, Drain
+    child       -> supervisor   Hardened, Ready | Broken, Installed, Moved, Abandoned, Suspected, Drained
+    supervisor  -> child        Bootstrap, Peers, Install, Retire, Ended, Quarantined, Drain
     supervisor  -> template     Preload, Fork
 
 Possession of the descriptor is the authentication: nobody else can connect to it. A child says HARDENED before any
@@ -78,15 +78,11 @@ class Suspected(Struct, frozen=True, tag="suspected"):
     mark: bytes
 
 
-class Pong(Struct, frozen=True, tag="pong"):
-    """The answer to Ping."""
-
-
 class Drained(Struct, frozen=True, tag="drained"):
     """The child has finished what it had and leaves."""
 
 
-FromChild = Hardened | Ready | Broken | Installed | Moved | Abandoned | Suspected | Pong | Drained
+FromChild = Hardened | Ready | Broken | Installed | Moved | Abandoned | Suspected | Drained
 
 
 class Bootstrap(Struct, frozen=True, tag="bootstrap"):
@@ -187,17 +183,13 @@ class Quarantined(Struct, frozen=True, tag="quarantined"):
     seconds: float
 
 
-class Ping(Struct, frozen=True, tag="ping"):
-    """Say Pong: the thread that hears this is the one that takes calls."""
-
-
 class Drain(Struct, frozen=True, tag="drain"):
     """Finish what you have, take nothing new, leave within `grace` seconds."""
 
     grace: float
 
 
-FromSupervisor = Bootstrap | Preload | Fork | Peers | Install | Retire | Ended | Quarantined | Ping | Drain
+FromSupervisor = Bootstrap | Preload | Fork | Peers | Install | Retire | Ended | Quarantined | Drain
 
 _encoder = msgspec.msgpack.Encoder()
 _from_child: msgspec.msgpack.Decoder[FromChild] = msgspec.msgpack.Decoder(FromChild)

@@ -87,10 +87,11 @@ async def test_a_worker_that_is_stopped_within_a_call_is_replaced(scene: Scene) 
 
 
 async def test_a_worker_that_is_stopped_between_calls_is_replaced(serve: Serve) -> None:
-    scene = serve(silence=1.0)
+    scene = serve("runtime.platform.process_groups.cpu.hung_timeout_seconds=1")
     stopped = scene.pid_of("cpu")
     os.kill(stopped, signal.SIGSTOP)
     await eventually(lambda: not runs(stopped))
+    assert "is stopped" in scene.sees("Trouble")["what"]
     await scene.until_full()
     crowd = scene.crowd()
     assert {call.code for call in await crowd.load(["/quick"], 50, 0.5)} == {"done"}

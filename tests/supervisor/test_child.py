@@ -52,6 +52,11 @@ def test_every_bad_end_has_its_words_and_is_followed_by_a_new_life(
     assert not end.expected
 
 
+def test_before_it_is_ended_for_its_start_it_says_where_it_stands(stage: Stage) -> None:
+    end = anyio.run(lambda: first_end(stage, "hang", start_timeout=1.0))
+    assert any("standin.py" in line for line in end.last_words)
+
+
 def test_an_end_brings_what_it_said_last(stage: Stage) -> None:
     end = anyio.run(first_end, stage, "exit 3")
     assert end.last_words == ("last words",)
@@ -71,6 +76,7 @@ def test_a_worker_that_does_not_drain_is_ended(stage: Stage) -> None:
     (end,) = live.seen(events.WorkerExited)
     assert end.reason == "killed: had not finished after 0.3 s"
     assert stage.notes(said="drain")[0]["grace"] == 0.3
+    assert any("standin.py" in line for line in end.last_words), "first it said where it stood"
 
 
 def test_a_worker_that_leaves_by_its_own_word_is_replaced_without_blame(stage: Stage) -> None:

@@ -37,7 +37,7 @@ from supervisor.life import (
     TakenAlong,
     TimerRang,
 )
-from supervisor.lifecycle import DUMP_TIME, HELD, LEAVE_TIMEOUT, MAX_PATIENCE, step
+from supervisor.lifecycle import DUMP_TIME, HELD, LATE_DUMP_TIME, LEAVE_TIMEOUT, MAX_PATIENCE, step
 from supervisor.policy import RestartPolicy
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class World:
         self.now = 0.0
         self.alive = self.greeted = False
         self.rings: float | None = None
-        self.spawned = self.killed = 0
+        self.spawned = self.killed = self.dumped = 0
         self.grace = 0.0
         self.along: list[TakeAlong] = []
 
@@ -93,6 +93,7 @@ class World:
                 self.grace = grace
             case Dump():
                 assert self.alive
+                self.dumped += 1
             case TakeAlong():
                 assert isinstance(event, Exited)
                 self.along.append(action)
@@ -293,6 +294,47 @@ def test_a_drain_that_takes_too_long_is_ended() -> None:
     assert "7 s" in world.child.reason
 
 
+def test_who_starts_or_drains_for_too_long_tells_where_it_stands_before_it_is_killed() -> None:
+    for events, verdict in (
+        ((Start(), Hardened()), "killed: did not become ready in 120 s"),
+        ((Start(), Hardened(), Ready(), Stop()), "killed: had not finished after 30 s"),
+    ):
+        world = World()
+        for event in events:
+            world.happen(event)
+        world.ring()
+        assert (world.dumped, world.killed, world.rings) == (1, 0, world.now + LATE_DUMP_TIME)
+        world.happen(Ready())
+        assert world.child.state is not State.UP, "that is too late"
+        world.ring()
+        assert (world.dumped, world.killed) == (1, 1)
+        assert world.child.verdict == verdict
+
+
+def test_who_leaves_while_it_tells_why_it_is_late_was_not_killed() -> None:
+    world = World()
+    world.come_up()
+    world.happen(Stop())
+    world.ring()
+    world.happen(Drained())
+    world.happen(Exited("exited with code 0"))
+    assert (world.killed, world.child.reason) == (0, "exited with code 0")
+
+
+def test_who_is_not_hardened_yet_is_killed_unasked() -> None:
+    world = World()
+    world.happen(Start())
+    world.ring()
+    assert (world.dumped, world.killed) == (0, 1)
+
+
+def test_who_hangs_has_more_time_to_tell_where_than_a_call_that_others_wait_for() -> None:
+    world = World()
+    world.come_up()
+    world.happen(Overran("its event loop stood still for 11.0 s", hung=True))
+    assert world.rings == world.now + LATE_DUMP_TIME
+
+
 def test_a_draining_child_that_hangs_up_first_is_left_alone() -> None:
     world = World()
     world.come_up()
@@ -346,6 +388,7 @@ def test_a_stop_of_all_has_a_replaced_worker_end_in_its_time_to_drain() -> None:
     world.happen(Stop())
     assert world.rings == rings, "to be told again is no more time"
     world.ring(calls=400.0)
+    world.ring(calls=400.0)
     assert world.child.state is State.KILLING
 
 
@@ -364,6 +407,7 @@ def test_who_leaves_is_not_waited_for_whatever_its_ledger_says() -> None:
         world.come_up()
         world.happen(stop)
         world.happen(Drained())
+        world.ring(calls=60.0)
         world.ring(calls=60.0)
         assert world.child.state is State.KILLING
 

@@ -18,8 +18,6 @@ from askers import Crowd
 from history import Effect, Violation, effects_in, violations
 from watched import PATIENCE, Watched, runs
 
-from supervisor.pulse import SILENCE
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -46,7 +44,6 @@ class Scene(Watched):
         *settings: str,
         workers: int = 2,
         policy: dict[str, float] = PATIENT,
-        silence: float = SILENCE,
         application: str = "hazards",
     ) -> None:
         config = HERE / f"{application}.yaml"
@@ -59,7 +56,7 @@ class Scene(Watched):
             f"runtime.platform.process_groups.cpu.workers={workers}",
             f"runtime.platform.environment.set.EFFECT_LOG={self.effect_log}",
         )
-        options = json.dumps({"settings": settings, "policy": policy, "silence": silence})
+        options = json.dumps({"settings": settings, "policy": policy})
         super().__init__(path, path / "state", str(HERE / "serving.py"), str(path / "state"), str(config), options)
         self.until(lambda: self.process.poll() is not None or self.events("Serving"))
         self.port: int = self.sees("Serving")["port"]

@@ -1,7 +1,7 @@
 """A whole service in a process of its own: `serving.py STATE_DIR CONFIG JSON`, one event a line on standard output.
 
 It is what `shunter start` starts, but for the patience with workers: tests kill more of them than any service would be
-asked to replace, and wait for those that hear nothing.
+asked to replace.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from supervisor import pulse
 from supervisor.errors import StartError
 from supervisor.planning import load_plan
 from supervisor.policy import RestartPolicy
@@ -33,7 +32,6 @@ def tell(event: Event) -> None:
 
 def main() -> None:
     options = json.loads(sys.argv[3])
-    pulse.SILENCE = options["silence"]
     plan = load_plan(Path(sys.argv[2]), options["settings"], os.environ, Path(sys.argv[1]))
     asyncio.run(run(plan, on_event=tell, policy=RestartPolicy(**options["policy"])))
 

@@ -17,6 +17,7 @@ import sys
 import time
 from pathlib import Path
 
+from ipc.beat import beat
 from ipc.control import ask
 from ipc.ledger import Ledger
 from ipc.messages.control import Stop
@@ -212,6 +213,7 @@ async def serve(  # noqa: C901, PLR0912, PLR0915 -- a table of behaviours
         case ["chatter"]:
             sys.stdout.write("x" * 100_000 + "\n")
             sys.stderr.write("bell \a\n")
+    beat(loop, page)
     parent.say(Ready(address))
     note(name, said="ready")
     await gone.wait()
