@@ -1,0 +1,61 @@
+"""An application that blocks the loop it is served from, and nodes that leave processes behind."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+
+from fastapi import FastAPI
+
+from exec_worker import node
+
+app = FastAPI()
+SLEEP = [sys.executable, "-S", "-c", "import time; time.sleep(600)"]
+FLEE = """
+import os, sys
+if os.fork(): os._exit(0)
+os.setsid()
+if os.fork(): os._exit(0)
+print(os.getpid(), flush=True)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+DAEMON = [sys.executable, "-S", "-c", FLEE, *SLEEP]
+
+
+@app.get("/hang")
+async def hang(seconds: float) -> str:
+    """What should not be done in an event loop."""
+    time.sleep(seconds)  # noqa: ASYNC251 - that is the point
+    return "done"
+
+
+@app.get("/wait")
+async def wait() -> int:
+    """Who serves."""
+    return os.getpid()
+
+
+@node
+def quick(ticket: str) -> str:
+    return ticket
+
+
+@node
+def family(ticket: str) -> list[int]:
+    """One child in the worker's process group, one in a session of its own, one that has no parent here any more."""
+    with subprocess.Popen(DAEMON, stdout=subprocess.PIPE) as fled:
+        assert fled.stdout is not None
+        away = int(fled.stdout.readline())
+    tame = subprocess.Popen(SLEEP)
+    wild = subprocess.Popen(SLEEP, start_new_session=True)
+    return [tame.pid, wild.pid, away]
+
+
+@node
+def zombies(ticket: str) -> list[int]:
+    """Children of children that end when nobody who made them is there any more."""
+    code = "import os, time\nfor _ in range(20):\n if os.fork() == 0: time.sleep(0.2); os._exit(7)\n"
+    subprocess.run([sys.executable, "-S", "-c", code], check=True)
+    return []
