@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -103,7 +104,7 @@ def _watch(process: subprocess.Popen[bytes], tails: Iterable[Tail], state_dir: P
                 if (event := from_json(raw)) is None:
                     err.print(raw, soft_wrap=True)
                     continue
-                show(event)
+                show(event, datetime.now(UTC))
                 if isinstance(event, Serving):
                     console.print(_how_to_go_on(process.pid, state_dir), soft_wrap=True)
                     _let_go(process)

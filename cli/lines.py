@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from datetime import datetime
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
@@ -24,7 +25,7 @@ _LEVELS = {
     "critical": "bold red",
 }
 _WORKER_COLOURS = ("cyan", "magenta", "blue", "green")
-_LEADING = ("time", "level", "worker", "event", "stream")
+_LEADING = ("time", "level", "group", "worker", "event", "stream")
 _BELOW = ("traceback", "stack")
 """Fields of several lines: they stand below, with a margin."""
 
@@ -55,21 +56,21 @@ def pretty(raw: str) -> Text:
     if said is None:
         return Text(printable(raw), style="dim")
     level = str(said.get("level") or said.get("stream", ""))
-    worker = str(said.get("worker", ""))
+    worker = str(said.get("worker") or said.get("group", ""))
     what = "event" if "event" in said else "text"
+    first, *rest = str(said.get(what, "")).split("\n")
     line = Text.assemble(
         (clock(moment(said)), "dim"),
         (f" {level:<7} ", _LEVELS.get(level, "")),
         (f"{worker:<14} ", worker_colour(worker)),
-        (printable(str(said.get(what, ""))), "red" if level in {"error", "critical"} else ""),
+        (printable(first), "red" if level in {"error", "critical"} else ""),
     )
     for name, value in said.items():
         if name not in _LEADING and name != what and name not in _BELOW and value not in (None, ""):
             shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
             line.append(f" {name}=", "dim").append(printable(shown))
-    for name in _BELOW:
-        for below in str(said.get(name) or "").rstrip().splitlines():
-            line.append(f"\n    {printable(below)}", "dim")
+    for below in chain(rest, *(str(said.get(name) or "").rstrip().splitlines() for name in _BELOW)):
+        line.append(f"\n    {printable(below)}", "dim")
     return line
 
 

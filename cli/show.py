@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from rich.text import Text
@@ -18,6 +16,8 @@ from supervisor.errors import printable
 from supervisor.logbook import entry
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from rich.console import RenderableType
 
     from supervisor.events import Event
@@ -32,16 +32,11 @@ _COLOURS = {"info": "", "warning": "yellow", "error": "bold red"}
 class JsonLines:
     """One JSON object for each event, in the form in which they are kept."""
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: Event, when: datetime) -> None:
         """Write it."""
-        kept = _kept(event) if isinstance(event, events.LineWritten) else f"{to_json(event, datetime.now(UTC))}\n"
+        kept = entry(event, when).decode() if isinstance(event, events.LineWritten) else f"{to_json(event, when)}\n"
         sys.stdout.write(kept)
         sys.stdout.flush()
-
-
-def _kept(event: events.LineWritten) -> str:
-    """What a worker wrote, as it stands in its group's file."""
-    return entry(event.worker, event.stream, event.text, datetime.now(UTC)).decode()
 
 
 class Terminal:
@@ -53,7 +48,7 @@ class Terminal:
         self._title = title
         """What stands above the first event: nothing does if there is none, for then nothing was started."""
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: Event, when: datetime) -> None:
         """Print it."""
         if self._title is not None:
             out.print(self._title)
@@ -61,25 +56,25 @@ class Terminal:
         match event:
             case events.LineWritten():
                 if (json_object(event.text) or {}).get("event") not in _SAID_BY_US:
-                    out.print(pretty(_kept(event)), soft_wrap=True)
+                    out.print(pretty(entry(event, when).decode()), soft_wrap=True)
             case events.Serving():
                 out.print(_serving(event, attached=self._attached), soft_wrap=True)
             case events.Draining(forced):
                 what = "stopping at once" if forced else "draining: calls under way are finished; Ctrl-C now ends them"
                 # On a line of its own: the terminal has just written ^C.
-                out.print("\n", _line(what, "yellow"), sep="", soft_wrap=True)
+                out.print("\n", _line(when.timestamp(), what, "yellow"), sep="", soft_wrap=True)
             case _ if not isinstance(event, _QUIET):
-                out.print(self._told(event), soft_wrap=True)
+                out.print(self._told(event, when), soft_wrap=True)
 
-    def _told(self, event: Event) -> Text:
-        return told(event, time.time(), last_words=not self._attached)
+    def _told(self, event: Event, when: datetime) -> Text:
+        return told(event, when.timestamp(), last_words=not self._attached)
 
 
 def told(event: Event, when: float, *, last_words: bool = True) -> Text:
     """A line for a person, and below it what a worker that died said of it."""
     colour = "green" if isinstance(event, events.WorkerReady) else _COLOURS[level(event)]
     who = getattr(event, "worker", "") or getattr(event, "group", "")
-    line = _line(str(event).removeprefix(f"{who}: "), colour, who, when)
+    line = _line(when, str(event).removeprefix(f"{who}: "), colour, who)
     if isinstance(event, events.WorkerExited) and not event.expected:
         below = event.traceback.rstrip().splitlines() or (event.last_words if last_words else ())
         for text in below:
@@ -87,14 +82,9 @@ def told(event: Event, when: float, *, last_words: bool = True) -> Text:
     return line
 
 
-def _line(what: str, colour: str, who: str = "", when: float | None = None) -> Text:
+def _line(when: float, what: str, colour: str, who: str = "") -> Text:
     # As wide as a worker's own line with its level, so that the columns stand below each other.
-    return Text.assemble(
-        (clock(time.time() if when is None else when), "dim"),
-        " " * 9,
-        (f"{who:<14} ", worker_colour(who)),
-        (printable(what), colour),
-    )
+    return Text.assemble((clock(when), "dim"), " " * 9, (f"{who:<14} ", worker_colour(who)), (printable(what), colour))
 
 
 def _serving(event: events.Serving, *, attached: bool) -> Text:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from supervisor.events import Hook
+    from supervisor.outlet import Show
     from supervisor.plan import Plan
 
 FAILED = 1
@@ -52,8 +53,7 @@ def start(config: Path, overrides: Sequence[str], state_dir: Path, *, background
 
 def _import_the_rest() -> None:
     """What is needed only once there is a plan: this process has nothing else to do while another one makes it."""
-    import cli.outlet  # noqa: PLC0415 -- that is the point; so with the others
-    import cli.show  # noqa: F401, PLC0415
+    import cli.show  # noqa: PLC0415 -- that is the point; so with the other
     import supervisor.run  # noqa: F401, PLC0415
 
 
@@ -64,16 +64,16 @@ def _status() -> AbstractContextManager[object]:
     return out.status("importing the application")
 
 
-def _json_lines() -> Hook:
+def _json_lines() -> Show:
     from cli.show import JsonLines  # noqa: PLC0415 -- imported meanwhile
 
     return JsonLines()
 
 
 @contextmanager
-def _shown(show: Hook) -> Iterator[Hook]:
+def _shown(show: Show) -> Iterator[Hook]:
     """A hook that never waits for `show`, until everything it heard was shown."""
-    from cli.outlet import Outlet  # noqa: PLC0415 -- imported meanwhile
+    from supervisor.outlet import Outlet  # noqa: PLC0415 -- imported meanwhile
 
     outlet = Outlet(show)
     try:
@@ -84,7 +84,7 @@ def _shown(show: Hook) -> Iterator[Hook]:
             os._exit(FAILED if sys.exc_info()[0] else 0)
 
 
-def _terminal(plan: Plan) -> Hook:
+def _terminal(plan: Plan) -> Show:
     from cli.banner import banner  # noqa: PLC0415 -- only somebody who looks needs it
     from cli.show import Terminal  # noqa: PLC0415 -- imported meanwhile
 

@@ -30,6 +30,7 @@ from ipc.logbridge import install, nothing
 from ipc.messages.lifeline import Broken, Drained, Install, Installed, Ready, Retire
 from ipc.messages.settings import ExecSettings
 from ipc.names import parse_worker
+from ipc.printed import stamp
 from ipc.responder import Responder
 from ipc.scoreboard import Scoreboard
 from ipc.stats import report_to
@@ -65,8 +66,7 @@ def run(parent: Parent, page: int, termination: Termination, nodes: dict[str, Bi
     bootstrap = parent.bootstrap()
     settings = bootstrap.settings
     assert isinstance(settings, ExecSettings)  # noqa: S101 - the supervisor starts the right program
-    log = Log(bootstrap.name, bootstrap.log)
-    install(log, bootstrap.log.level, context)
+    log = _begin_log(bootstrap)
     try:
         limits.apply(settings, parse_worker(bootstrap.name).slot)
         if nodes is None:
@@ -123,6 +123,13 @@ def run(parent: Parent, page: int, termination: Termination, nodes: dict[str, Bi
 def _turn(loop: asyncio.AbstractEventLoop, scoreboard: Scoreboard) -> None:
     beat(loop, scoreboard)
     loop.run_forever()
+
+
+def _begin_log(bootstrap: Bootstrap) -> Log:
+    log = Log(bootstrap.name, bootstrap.log)
+    install(log, bootstrap.log.level, context)
+    stamp(context)
+    return log
 
 
 def _give_up(departure: hooks.Departure, parent: Parent, log: Log) -> None:

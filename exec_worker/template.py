@@ -21,9 +21,10 @@ from exec_worker.loader import LoadError, load
 from ipc.birth import fork_twice, move_in, wait_for_adoption
 from ipc.hardening import open_descriptors
 from ipc.log import Log
-from ipc.logbridge import install
+from ipc.logbridge import install, nothing
 from ipc.messages.lifeline import Broken, Preload, Ready
 from ipc.parent import Inherited, Parent
+from ipc.printed import stamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -58,6 +59,7 @@ def serve(parent: Parent, given: Inherited) -> Newborn:
     os.close(given.page)
     log = Log(told.name, told.log)
     bridge = install(log, told.log.level)
+    stamp(nothing)
     try:
         warm = _warm_up(told)
     except LoadError as error:

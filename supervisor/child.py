@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ipc.messages.lifeline import FromChild, FromSupervisor
     from supervisor.events import Stream
     from supervisor.home import Home
+    from supervisor.output import Line
     from supervisor.seat import Seat
     from supervisor.spawn import Process
 
@@ -287,11 +288,11 @@ class Worker:
             case said.Installed() | said.Moved() | said.Abandoned() | said.Suspected():
                 self._home.heard(self, message)
 
-    def wrote(self, process: Process, stream: Stream, text: str) -> None:
+    def wrote(self, process: Process, stream: Stream, line: Line) -> None:
         """Its process wrote a line."""
         if stream == "stderr":
-            self._heard_last.append(text)
-        self._home.tell(events.LineWritten(str(process.name), stream, text))
+            self._heard_last.extend(line.text.split("\n"))
+        self._home.tell(events.LineWritten(str(process.name), stream, line.text, line.requests))
 
     def lost(self, process: Process, why: str) -> None:
         """Its process can no longer be spoken to. If it was not there yet, that is its template's death."""

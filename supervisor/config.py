@@ -125,6 +125,10 @@ class Log(Section, frozen=True):
     """The least severe message that is written."""
     requests: bool = False
     """Whether every answered request gets a line of its own."""
+    max_bytes: Annotated[int, Meta(ge=65_536, le=2**40)] = 10 * MiB
+    """The size at which a log file is put aside for a new one, bytes; 64 KiB to 1 TiB."""
+    files: Annotated[int, Meta(ge=2, le=100)] = 2
+    """How many files each group has, and the supervisor too: the current one and the older ones; 2 to 100."""
 
 
 class Endpoint(Section, frozen=True):

@@ -183,11 +183,13 @@ class Stopped:
 
 @dataclass(frozen=True, slots=True)
 class LineWritten:
-    """A worker wrote a line. Control characters are shown, not kept: it is safe to print."""
+    """A worker wrote a line, or a traceback of several. Control characters are shown, not kept: it is safe to print."""
 
     worker: str
     stream: Stream
     text: str
+    requests: tuple[str, ...] = ()
+    """Those for which it was printed, if that is known: several of a batch."""
 
     def __str__(self) -> str:
         return f"{self.worker}: {self.text}"

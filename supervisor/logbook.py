@@ -8,8 +8,9 @@ from __future__ import annotations
 import errno
 import os
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -21,50 +22,51 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from supervisor.events import Event, Stream
+    from supervisor.events import Event
 
-MAX_FILE = 10 * 1024 * 1024
-"""The size at which a file becomes the older one, bytes; there are two for each group."""
 OWN = "supervisor"
 """The file of what happens to the service; no group has this name."""
 RETRY = 1.0
 """How long a file that could not be written is left alone, seconds."""
+GLANCE = 1.0
+"""How long a file may be somewhere else until that is noticed, seconds."""
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
 _encode = msgspec.json.encode
 
 
-def entry(worker: str, stream: Stream, text: str, now: datetime) -> bytes:
+def entry(event: LineWritten, when: datetime) -> bytes:
     """One line of the file. A line that is an event in JSON keeps its fields; who wrote it is ours to say."""
-    said = (json_object(text) if stream == "stderr" else None) or {}
+    said = (json_object(event.text) if event.stream == "stderr" else None) or {}
     if "event" not in said:
-        said = {"text": text}
-    return _encode({"time": now, **said, "worker": worker, "stream": stream}) + b"\n"
+        said = {"text": event.text}
+    whose: dict[str, Any] = {}
+    if len(event.requests) == 1:
+        whose["request_id"] = event.requests[0]
+    elif event.requests:
+        whose["request_ids"] = event.requests
+    who = {"group": event.worker.partition("-")[0], "worker": event.worker, "stream": event.stream}
+    return _encode({"time": when, **whose, **said, **who}) + b"\n"
 
 
 class Logbook:
-    """Appends to the files in one directory, and tells when it cannot."""
+    """Appends to the files in one directory, and tells when it cannot. Not for a thread that must not wait."""
 
-    def __init__(self, directory: Path, tell: Callable[[Event], None], max_file: int = MAX_FILE) -> None:
+    def __init__(self, directory: Path, tell: Callable[[Event], None], max_bytes: int, files: int) -> None:
+        """Of each file there are so many, of so many bytes at most: `x.log`, and older ones `x.log.1` and so on."""
         self._directory = directory
         self._tell = tell
-        self._max_file = max_file
+        self._bounds = max_bytes, files
         self._files: dict[str, _File] = {}
 
-    def hear(self, event: Event) -> None:
-        """Keep the lines that workers write and the events beside them; as a hook."""
+    def hear(self, event: Event, when: datetime) -> None:
+        """Keep the line that a worker wrote, or what happened beside that."""
         if isinstance(event, LineWritten):
-            self.write(event.worker, event.stream, event.text)
+            group, line = event.worker.partition("-")[0], entry(event, when)
         else:
-            self._append(OWN, f"{to_json(event, datetime.now(UTC))}\n".encode())
-
-    def write(self, worker: str, stream: Stream, text: str) -> None:
-        """Append a line to the file of the worker's group."""
-        self._append(worker.partition("-")[0], entry(worker, stream, text, datetime.now(UTC)))
-
-    def _append(self, group: str, line: bytes) -> None:
+            group, line = OWN, f"{to_json(event, when)}\n".encode()
         file = self._files.get(group)
         if file is None:
-            file = self._files[group] = _File(self._directory / f"{group}.log", self._max_file)
+            file = self._files[group] = _File(self._directory / f"{group}.log", *self._bounds)
         why = file.append(line)
         if why:
             self._tell(LinesLost(group, why))
@@ -77,13 +79,15 @@ class Logbook:
 
 
 class _File:
-    def __init__(self, path: Path, max_file: int) -> None:
+    def __init__(self, path: Path, max_bytes: int, files: int) -> None:
         self._path = path
-        self._max_file = max_file
+        self._max_bytes = max_bytes
+        self._older = [path.with_name(f"{path.name}.{age}") for age in range(1, files)]
         self._fd = -1
         self._size = 0
         self._lost = 0
         self._not_before = 0.0
+        self._look_again = 0.0
 
     def append(self, line: bytes) -> str:
         """Why lines are being lost, at the first that is; else empty."""
@@ -92,7 +96,8 @@ class _File:
             return ""
         try:
             if self._lost:
-                self._push(_encode({"time": datetime.now(UTC), "event": "lines_lost", "count": self._lost}) + b"\n")
+                confession = {"time": datetime.now(UTC), "level": "warning", "event": "lines_lost", "count": self._lost}
+                self._push(_encode(confession) + b"\n")
                 self._lost = 0
             self._push(line)
         except OSError as error:
@@ -103,9 +108,14 @@ class _File:
         return ""
 
     def _push(self, line: bytes) -> None:
-        if self._fd >= 0 and self._size + len(line) > self._max_file:
+        now = time.monotonic()
+        if now > self._look_again:
+            self._look_again = now + GLANCE
+            if self._fd >= 0 and not self._is_there():
+                self.close()
+        if self._fd >= 0 and self._size + len(line) > self._max_bytes:
             self.close()
-            self._path.replace(self._path.with_name(self._path.name + ".1"))
+            self._age()
         if self._fd < 0:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._fd = os.open(self._path, _FLAGS, 0o600)
@@ -115,6 +125,19 @@ class _File:
             os.ftruncate(self._fd, self._size)
             raise OSError(errno.ENOSPC, "")
         self._size += written
+
+    def _is_there(self) -> bool:
+        """Whether the open file still has its name: somebody may have deleted or moved it."""
+        try:
+            return os.path.samestat(self._path.stat(), os.fstat(self._fd))
+        except FileNotFoundError:
+            return False
+
+    def _age(self) -> None:
+        """Have each file take the name of the next older one."""
+        for younger, older in reversed(list(zip([self._path, *self._older], self._older, strict=False))):
+            with suppress(FileNotFoundError):
+                younger.replace(older)
 
     def close(self) -> None:
         if self._fd >= 0:

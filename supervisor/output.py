@@ -1,22 +1,44 @@
-"""What a child writes, line by line: bounded, and safe to show."""
+"""What a child writes, line by line: bounded, safe to show, and no more at a time than its share."""
 
 from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING
+from collections import deque
+from typing import TYPE_CHECKING, NamedTuple
+
+from ipc.printed import BEGIN, BETWEEN, END
+from supervisor.blocks import Blocks
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
+    from supervisor.events import Stream
+
 MAX_LINE = 32_768
 """A longer line is told in pieces of so many bytes."""
-_CHUNK = 65_536
-_MOST_AT_THE_END = 64
-"""Chunks that are still read once the process has ended: a grandchild may hold the pipe and go on writing."""
+SHARE = 64
+"""So many lines of one pipe are told in one turn; then all others have theirs."""
+PAUSE = 0.005
+"""How long a pipe with more than its share is left alone, seconds. It fills, and whoever writes to it waits."""
+HOLD = 0.1
+"""How long a traceback waits for its next lines, seconds."""
+LAST_LINES = 2_048
+"""So many of the lines that an ended process has left in its pipe are told: the last ones."""
+_CHUNK = 16_384
+_AT_THE_END = 1024 * 1024
+"""As many bytes are still read once the process has ended: a grandchild may hold the pipe and go on writing."""
 # Tab is harmless. The others move a terminal's cursor, or end a line where there is none.
 _CONTROLS = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
+_BEGIN, _END = BEGIN.encode(), END.encode()
+
+
+class Line(NamedTuple):
+    """One line, and the requests for which it was written if it says so."""
+
+    text: str
+    requests: tuple[str, ...] = ()
 
 
 class Lines:
@@ -26,20 +48,28 @@ class Lines:
         self._limit = limit
         self._rest = b""
 
-    def feed(self, data: bytes) -> list[str]:
+    def feed(self, data: bytes) -> list[Line]:
         """Take what was written; returns the lines it completes."""
         *whole, rest = (self._rest + data).split(b"\n")
         pieces = [piece for line in whole for piece in self._cut(line)]
         *long, self._rest = self._cut(rest)
-        return [_readable(piece) for piece in pieces + long]
+        return [_read(piece) for piece in pieces + long]
 
-    def end(self) -> list[str]:
+    def end(self) -> list[Line]:
         """Nothing more comes; returns the last line if it had no end."""
         rest, self._rest = self._rest, b""
-        return [_readable(rest)] if rest else []
+        return [_read(rest)] if rest else []
 
     def _cut(self, line: bytes) -> list[bytes]:
         return [line[at : at + self._limit] for at in range(0, len(line), self._limit)] or [line]
+
+
+def _read(line: bytes) -> Line:
+    if line.startswith(_BEGIN):
+        mark, found, rest = line[1:].partition(_END)
+        if found:
+            return Line(_readable(rest), tuple(map(_readable, mark.split(BETWEEN.encode()))))
+    return Line(_readable(line))
 
 
 def _readable(line: bytes) -> str:
@@ -48,39 +78,108 @@ def _readable(line: bytes) -> str:
 
 
 class Output:
-    """One pipe of one child, read as long as there is something; the child never waits for more than that."""
+    """One pipe of one child, read as long as there is something; who writes more than its share waits for that.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, fd: int, on_line: Callable[[str], None]) -> None:
+    A traceback on standard error is told as one text of several lines.
+    """
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, fd: int, stream: Stream, on_line: Callable[[Stream, Line], None]
+    ) -> None:
         os.set_blocking(fd, False)
         self._loop = loop
         self._fd = fd
+        self._stream: Stream = stream
         self._on_line = on_line
         self._lines = Lines()
-        loop.add_reader(fd, self._read)
+        self._untold: deque[Line] = deque()  # what is left of a chunk
+        self._blocks = Blocks()
+        self._requests: tuple[str, ...] = ()  # of the block
+        self._pausing: asyncio.TimerHandle | None = None
+        self._holding: asyncio.TimerHandle | None = None
+        loop.add_reader(fd, self._turn)
 
     def finish(self) -> None:
-        """The process has ended: read what it left behind, and close."""
-        for _ in range(_MOST_AT_THE_END):
-            if self._fd < 0 or not self._read():
-                break
+        """The process has ended: tell the last of what it left behind, and close."""
+        left, size = [], 0
+        while size < _AT_THE_END and (data := self._take(_AT_THE_END - size)):
+            left.append(data)
+            size += len(data)
+        missed, kept = last_lines(b"".join(left), LAST_LINES)
+        if missed:
+            missed += len(self._untold)
+            self._untold.clear()
+            self._lines.end()
+            self._untold.append(Line(f"({missed} lines were left out here: their writer ended before they were read)"))
+        self._untold.extend(self._lines.feed(kept))
         self._close()
 
-    def _read(self) -> bool:
-        """Whether there may be more."""
+    def _turn(self) -> None:
+        """Tell no more than its share; if there is more, have it wait."""
+        data = b""
+        if not self._untold:
+            found = self._take(_CHUNK)
+            if found is None:
+                return
+            if not found:
+                self._close()
+                return
+            data = found
+            self._untold.extend(self._lines.feed(data))
+        self._tell(SHARE)
+        if self._untold or len(data) == _CHUNK:
+            self._loop.remove_reader(self._fd)
+            self._pausing = self._loop.call_later(PAUSE, self._go_on)
+
+    def _go_on(self) -> None:
+        self._pausing = None
+        self._loop.add_reader(self._fd, self._turn)
+        self._turn()
+
+    def _take(self, most: int) -> bytes | None:
+        """What is in the pipe; empty if nobody can write to it any more, None if there is nothing now."""
+        if self._fd < 0:
+            return b""
         try:
-            data = os.read(self._fd, _CHUNK)
+            return os.read(self._fd, most)
         except BlockingIOError:
-            return False
-        for line in self._lines.feed(data):
-            self._on_line(line)
-        if not data:
-            self._close()
-        return bool(data)
+            return None
+
+    def _tell(self, most: int) -> None:
+        for _ in range(min(most, len(self._untold))):
+            line = self._untold.popleft()
+            if self._stream == "stdout":
+                self._on_line("stdout", line)
+                continue
+            if line.requests != self._requests:
+                self._tell_block()
+            self._requests = line.requests
+            for text in self._blocks.feed(line.text):
+                self._on_line("stderr", Line(text, line.requests))
+        if self._blocks.holds and self._holding is None:
+            self._holding = self._loop.call_later(HOLD, self._tell_block)
+
+    def _tell_block(self) -> None:
+        if self._holding is not None:
+            self._holding.cancel()
+            self._holding = None
+        for text in self._blocks.end():
+            self._on_line("stderr", Line(text, self._requests))
 
     def _close(self) -> None:
-        if self._fd >= 0:
-            self._loop.remove_reader(self._fd)
-            os.close(self._fd)
-            self._fd = -1
-            for line in self._lines.end():
-                self._on_line(line)
+        if self._fd < 0:
+            return
+        if self._pausing is not None:
+            self._pausing.cancel()
+        self._loop.remove_reader(self._fd)
+        os.close(self._fd)
+        self._fd = -1
+        self._untold.extend(self._lines.end())
+        self._tell(len(self._untold))
+        self._tell_block()
+
+
+def last_lines(data: bytes, most: int) -> tuple[int, bytes]:
+    """How many lines stand before the last ones, and those, with what is left of one without an end."""
+    early, *late = data.rsplit(b"\n", most + 1)
+    return (early.count(b"\n") + 1, b"\n".join(late)) if len(late) > most else (0, data)

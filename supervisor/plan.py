@@ -16,7 +16,7 @@ from supervisor.checks import check_groups, check_links, check_web
 from supervisor.endpoints import bind
 from supervisor.errors import ConfigError, ConfigFaults
 from supervisor.policy import RestartPolicy
-from supervisor.process_group import WEB, ProcessGroup
+from supervisor.process_group import WEB, MiB, ProcessGroup
 from supervisor.recycling import Recycling
 from supervisor.worker_checks import check_hooks, check_workers
 
@@ -91,6 +91,10 @@ class Plan:
     environment_pass: tuple[str, ...] = ()
     """Names (with `*` wildcards) of variables that children inherit beside the built-in ones."""
     environment_set: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    log_bytes: int = 10 * MiB
+    """The longest log file."""
+    log_files: int = 2
+    """How many there are of each, with the older ones."""
     secret: bytes | None = field(default=None, repr=False)
     """The root secret if the operator gave one (`secret_file`); None: a fresh one for each start."""
     allow_debug: bool = False
@@ -165,6 +169,8 @@ def make_plan(
         ),
         rotate_every=ipc.auth.rotate_seconds,
         log=LogSettings(level=config.runtime.log.level, requests=config.runtime.log.requests),
+        log_bytes=config.runtime.log.max_bytes,
+        log_files=config.runtime.log.files,
         # Exec workers first: when the listener is served, somebody is there to do the work.
         groups=(
             *map(confined, exec_groups),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import anyio
@@ -11,6 +12,7 @@ import anyio
 from supervisor import control, orphans, signals, sockets, spawn, statedir
 from supervisor.events import Hub, Trouble
 from supervisor.logbook import Logbook
+from supervisor.outlet import Outlet
 from supervisor.plan import LINKS
 from supervisor.recent import Recent
 from supervisor.service import Service
@@ -18,9 +20,9 @@ from supervisor.trust import TRUST, trusting
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
-    from supervisor.events import Hook
+    from supervisor.events import Event, Hook
     from supervisor.plan import Plan, Role
     from supervisor.policy import RestartPolicy
 
@@ -50,9 +52,7 @@ async def run(
         asked = stack.enter_context(statedir.bound(plan.state_dir))
         if plan.transport == "unix":
             stack.enter_context(statedir.links(plan.state_dir / LINKS))
-        logbook = Logbook(plan.state_dir / "logs", hub.tell)
-        stack.callback(logbook.close)
-        stack.enter_context(hub.heard_by(logbook.hear))
+        stack.enter_context(_kept(plan, hub))
         recent = Recent()
         stack.enter_context(hub.heard_by(recent.hear))
         stack.enter_context(orphans.adopted())
@@ -65,6 +65,24 @@ async def run(
         why = await _life(service, asked, recent, began)
     if why is not None:
         raise why
+
+
+@contextmanager
+def _kept(plan: Plan, hub: Hub) -> Iterator[None]:
+    """What happens meanwhile stands in the log files."""
+    loop = asyncio.get_running_loop()
+
+    def tell(event: Event) -> None:
+        loop.call_soon_threadsafe(hub.tell, event)
+
+    logbook = Logbook(plan.state_dir / "logs", tell, plan.log_bytes, plan.log_files)
+    outlet = Outlet(logbook.hear, lost="kept: the disk took them too slowly")
+    try:
+        with hub.heard_by(outlet):
+            yield
+    finally:
+        if outlet.close():
+            logbook.close()
 
 
 async def _life(service: Service, asked: socket.socket, recent: Recent, began: float) -> Exception | None:

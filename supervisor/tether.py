@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from ipc.messages.lifeline import FromChild
     from supervisor.events import Stream
+    from supervisor.output import Line
     from supervisor.spawn import Process
 
 
@@ -28,7 +29,7 @@ class Holder(Protocol):
     def heard(self, process: Process, message: FromChild) -> None:
         """It said something."""
 
-    def wrote(self, process: Process, stream: Stream, text: str) -> None:
+    def wrote(self, process: Process, stream: Stream, line: Line) -> None:
         """It wrote a line."""
 
     def lost(self, process: Process, why: str) -> None:
@@ -54,8 +55,8 @@ class Tether:
             self._is_it,
         )
         self._outputs = (
-            Output(loop, process.stdout, partial(holder.wrote, process, "stdout")),
-            Output(loop, process.stderr, partial(holder.wrote, process, "stderr")),
+            Output(loop, process.stdout, "stdout", partial(holder.wrote, process)),
+            Output(loop, process.stderr, "stderr", partial(holder.wrote, process)),
         )
 
     def watch(self) -> None:

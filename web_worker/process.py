@@ -18,6 +18,7 @@ from ipc.logbridge import install
 from ipc.messages.lifeline import Broken, Drained, Ready
 from ipc.messages.settings import WebSettings
 from ipc.names import parse_worker
+from ipc.printed import stamp
 from ipc.scoreboard import Scoreboard
 from ipc.stats import report_to
 from ipc.transport import tcp, unix
@@ -43,6 +44,7 @@ def run(parent: Parent, given: Inherited, termination: Termination) -> int:
     assert given.listener is not None  # noqa: S101 - as above
     log = Log(bootstrap.name, bootstrap.log)
     install(log, bootstrap.log.level, context)
+    stamp(context)
     try:
         app = base_app(settings)
     except BaseException as error:  # noqa: BLE001 - a user's module may raise anything, SystemExit too

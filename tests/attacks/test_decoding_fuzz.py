@@ -23,6 +23,7 @@ from ipc.errors import InvalidRequest
 from ipc.messages import calls, control, lifeline
 from supervisor.document import parse
 from supervisor.errors import ConfigError
+from supervisor.events import LineWritten
 from supervisor.logbook import entry
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ READERS: dict[str, Reader] = {
         (contract.encode(contract.Described((contract_of(buy, name="shop.buy"),), {"a": {"b": [1]}})),),
     ),
     "log line": Reader(
-        lambda data: entry("cpu-0#1", "stderr", data.decode(errors="backslashreplace"), NOON),
+        lambda data: entry(LineWritten("cpu-0#1", "stderr", data.decode(errors="backslashreplace")), NOON),
         (),
         (b'{"event": "started", "port": 80, "more": {"a": [1, 2]}}',),
     ),

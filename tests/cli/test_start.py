@@ -16,10 +16,10 @@ from rich.console import Console
 import cli.detach
 import cli.show
 from cli.detach import detached
-from cli.outlet import Outlet
 from cli.show import JsonLines, Terminal
 from supervisor import events
 from supervisor.chronicle import from_json, level, to_json
+from supervisor.outlet import Outlet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,7 +63,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
         terminal = Terminal(attached=attached)
         with console.capture() as captured:
             for event in happened:
-                terminal(event)
+                terminal(event, datetime.now(UTC))
         return captured.get()
 
     return show
@@ -109,10 +109,10 @@ def test_programs_learn_the_url() -> None:
 
 def test_programs_get_workers_lines_as_they_stand_in_their_files(capsys: pytest.CaptureFixture[str]) -> None:
     hear = JsonLines()
-    hear(events.LineWritten("web-0#1", "stderr", LINE))
-    hear(events.LineWritten("web-0#1", "stdout", "hello"))
+    hear(events.LineWritten("web-0#1", "stderr", LINE), NOON)
+    hear(events.LineWritten("web-0#1", "stdout", "hello"), NOON)
     own, wrapped = map(json.loads, capsys.readouterr().out.splitlines())
-    assert own == {**json.loads(LINE), "stream": "stderr"}
+    assert own == {**json.loads(LINE), "group": "web", "stream": "stderr"}
     assert (wrapped["worker"], wrapped["stream"], wrapped["text"]) == ("web-0#1", "stdout", "hello")
 
 
@@ -245,7 +245,7 @@ def test_a_second_one_is_told_the_pid_of_the_first(
 def test_who_does_not_read_holds_up_nothing() -> None:
     goes_on, shown = threading.Event(), []
 
-    def slow(event: events.Event) -> None:
+    def slow(event: events.Event, _when: datetime) -> None:
         goes_on.wait(10)
         shown.append(event)
 
@@ -263,7 +263,7 @@ def test_who_does_not_read_holds_up_nothing() -> None:
 def test_what_cannot_be_shown_keeps_nothing_else_back() -> None:
     shown: list[events.Event] = []
 
-    def show(event: events.Event) -> None:
+    def show(event: events.Event, _when: datetime) -> None:
         if isinstance(event, events.Trouble):
             raise OSError("not this one")
         shown.append(event)
@@ -278,7 +278,7 @@ def test_what_cannot_be_shown_keeps_nothing_else_back() -> None:
 def test_a_reader_that_leaves_is_no_fault() -> None:
     look = """
 import sys
-from cli.outlet import Outlet
+from supervisor.outlet import Outlet
 from cli.show import JsonLines
 from supervisor.events import Stopped
 outlet = Outlet(JsonLines())
