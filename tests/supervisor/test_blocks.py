@@ -9,7 +9,7 @@ import sys
 import tempfile
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from supervisor.blocks import MAX_BLOCK, Blocks
@@ -60,6 +60,7 @@ def test_a_traceback_without_end_is_cut() -> None:
     assert "\n".join(found) == "\n".join(lines)
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.sampled_from(

@@ -6,7 +6,7 @@ import asyncio
 import os
 from typing import TYPE_CHECKING
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import supervisor.output
@@ -167,6 +167,7 @@ def test_a_grandchild_that_goes_on_writing_is_not_listened_to_for_ever(monkeypat
     assert len(reads) < 100
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.binary(max_size=3).map(lambda each: each.replace(b"\n", b""))), st.binary(max_size=3), st.integers(0, 9)
 )
