@@ -13,14 +13,16 @@ from ipc.control import ControlError, ask
 from ipc.messages.control import AskStatus, Refused, Status
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from rich.table import Table
 
-    from ipc.messages.control import WorkerStatus
+    from ipc.messages.control import GroupStatus, WorkerStatus
 
 _COLOURS = {"up": "green", "ready": "green", "failed": "bold red", "down": "red"}
 """States that are not named here are on their way to another one: yellow."""
+_GIVEN_UP = "failed"
 DEBUG = "hardening.allow_debug is on: every process of this user can read the workers' memory, and their keys"
 NOTICEABLE = 1.0
 """How long a call has to run until people are told of it, seconds."""
@@ -54,8 +56,9 @@ def as_data(answer: Status) -> dict[str, Any]:
     del data["answer"]
     for group in data["groups"]:
         for worker in group["workers"]:
-            if not worker["reason"]:
-                del worker["reason"]
+            for name in ("reason", "last_words"):
+                if not worker[name]:
+                    del worker[name]
         if group["template"] is None:
             del group["template"]
         if group["figures"] is None:
@@ -72,10 +75,25 @@ def _print_table(answer: Status) -> None:
         out.print(f"WARNING: {DEBUG}\n", style="bold red", soft_wrap=True)
     out.print(f"Shunter {one.version}, pid {one.pid}, up {age(now - one.since)}, {one.config}\n", soft_wrap=True)
     out.print(rows(answer, now))
-    ended = [worker for group in answer.groups for worker in group.workers if worker.reason]
-    for n, worker in enumerate(ended):
-        lead = "" if n else "\n"
-        out.print(f"{lead}{worker.name}: the one before: {printable(worker.reason)}", style="yellow", soft_wrap=True)
+    for n, (style, line) in enumerate(line for group in answer.groups for line in ends(group)):
+        out.print("" if n else "\n", printable(line), sep="", style=style, soft_wrap=True)
+
+
+def ends(group: GroupStatus) -> Iterator[tuple[str, str]]:
+    """Why workers of the group ended, and what to do about those that do not start again; each line with a style."""
+    for worker in group.workers:
+        if worker.reason and worker.state != _GIVEN_UP:
+            yield "yellow", f"{worker.name}: the one before: {worker.reason}"
+    given_up = [worker for worker in group.workers if worker.state == _GIVEN_UP]
+    told: set[str] = set()
+    for worker in given_up:
+        after = f" after {worker.crashes} crashes in a row" if worker.crashes > 1 else ""
+        yield _COLOURS[_GIVEN_UP], f"{worker.name}: given up{after}: {worker.reason}"
+        if worker.last_words not in told:
+            yield from (("dim", f"    {line}") for line in worker.last_words.splitlines())
+        told.add(worker.last_words)
+    if given_up:
+        yield "bold", f"When that is mended: shunter restart {group.name}"
 
 
 def rows(answer: Status, now: float) -> Table:

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 LAST_WORDS = 20
 """Lines of standard error that are kept for the report of an end."""
+LAST_CHARACTERS = 4096
+"""How much of that, or of a traceback, is shown of a worker that was given up: its end, which says most."""
 _dice = random.SystemRandom()
 
 
@@ -149,6 +151,8 @@ class Worker:
             longest=self._longest(),
             refused=refused,
             cpu_seconds=cpu_seconds(self.pid) if self.pid is not None else 0.0,
+            crashes=self.life.row,
+            last_words=self.last_words[-LAST_CHARACTERS:] if self.state is State.FAILED else "",
         )
 
     def failure(self) -> SpawnError:
@@ -218,7 +222,7 @@ class Worker:
             case State.WAITING, life.Exited() if self._timer is not None:
                 self._home.tell(events.WorkerRestarting(name, self._timer.left))
             case State.FAILED, life.Exited() | life.TakenAlong() if before.state is not State.FAILED:
-                self._home.tell(events.WorkerFailed(name, now.reason))
+                self._home.tell(events.WorkerFailed(name, now.reason, now.row))
 
     def _dump(self, process: Process) -> None:
         if process.pid is not None and is_stopped(process.pid):

@@ -112,9 +112,12 @@ class WorkerFailed:
 
     worker: str
     reason: str
+    crashes: int = 0
+    """In a row; some may have been those of a worker without which it does not go on."""
 
     def __str__(self) -> str:
-        return f"{self.worker}: given up ({self.reason})"
+        after = f" after {self.crashes} crashes in a row" if self.crashes > 1 else ""
+        return f"{self.worker}: given up{after} ({self.reason})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +139,8 @@ class GroupFailed:
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.group}: failed ({self.reason})"
+        told = f"failed: no worker is left, and none starts by itself ({self.reason})"
+        return f"{self.group}: {told}; when that is mended: shunter restart {self.group}"
 
 
 @dataclass(frozen=True, slots=True)

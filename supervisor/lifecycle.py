@@ -15,6 +15,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
+from supervisor.ending import LEFT
 from supervisor.life import (
     Broke,
     Child,
@@ -122,7 +123,7 @@ def _up(child: Child, event: Event, now: float) -> Step:
         case Stop(force=False):
             return _drain(_patient(child, event, now), event.calls or 0.0)
         case Drained():
-            return replace(child, state=State.DRAINING), (SetTimer(LEAVE_TIMEOUT),)
+            return replace(child, state=State.DRAINING, verdict=LEFT), (SetTimer(LEAVE_TIMEOUT),)
         case Broke(what, traceback):
             return _kill(replace(child, traceback=traceback), f"broke after it was ready: {what}")
         case TakenAlong():

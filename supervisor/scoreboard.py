@@ -1,4 +1,4 @@
-"""What can be known of a process without asking it: its page, its memory, and who killed it."""
+"""What can be known of a process without asking it: its page and its memory."""
 
 from __future__ import annotations
 
@@ -44,34 +44,3 @@ def is_stopped(pid: int) -> bool:
     with suppress(OSError, IndexError):
         return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] in {b"T", b"t"}
     return False
-
-
-class OutOfMemory:
-    """Tells whether the kernel killed somebody in this control group for want of memory."""
-
-    def __init__(self, cgroup: Path | None = None) -> None:
-        self._events = (cgroup or _own_cgroup()) / "memory.events"
-        self._known = self._count()
-
-    def struck(self) -> bool:
-        """Whether it killed one more than this has told of."""
-        if self._count() <= self._known:
-            return False
-        self._known += 1
-        return True
-
-    def _count(self) -> int:
-        with suppress(OSError, ValueError):
-            for line in self._events.read_text(encoding="ascii").splitlines():
-                what, _, count = line.partition(" ")
-                if what == "oom_kill":
-                    return int(count)
-        return 0
-
-
-def _own_cgroup() -> Path:
-    with suppress(OSError):
-        for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines():
-            if line.startswith("0::"):
-                return Path("/sys/fs/cgroup") / line[3:].lstrip("/")
-    return Path("/sys/fs/cgroup")

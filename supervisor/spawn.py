@@ -20,9 +20,10 @@ from ipc.errors import Misuse
 from ipc.ledger import Ledger
 from ipc.names import TEMPLATE
 from ipc.scoreboard import Scoreboard
+from supervisor.ending import Ending
 from supervisor.environment import without_us
 from supervisor.errors import SpawnError
-from supervisor.scoreboard import OutOfMemory
+from supervisor.oom import OutOfMemory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -37,10 +38,6 @@ PIPE_SIZE = 1024 * 1024
 """How much of a child's output waits while the supervisor is busy, bytes for each of two pipes."""
 PIPE_BUDGET = 32 * 1024 * 1024
 """All pipes together: beyond twice that the kernel gives this user's other programs tiny ones."""
-_FAULTS = frozenset(
-    {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE, signal.SIGSYS, signal.SIGXCPU}
-)
-"""Signals that a process brings upon itself."""
 _LEAST_PIPE = 65_536
 _REAPING = 10.0
 _USUAL = Confinement()
@@ -65,6 +62,7 @@ class Process:
     """Whoever was started by exec; None: it was forked."""
     crashed: bool = False
     """Whether it ended by its own doing, and not by a signal somebody sent; known once it was ended."""
+    _killed: bool = False
 
     def is_born_as(self, pid: int) -> bool:
         """Whether process `pid`, which the kernel says speaks for it, is a child of ours; it is known from then on."""
@@ -90,6 +88,7 @@ class Process:
         if self.pid is not None:
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+            self._killed = True
 
     def end(self) -> str:
         """Kill what is left of its process group, reap it, let go of all but its streams; how it ended, in words."""
@@ -100,11 +99,14 @@ class Process:
         # Before it is reaped: so long its pid, which is the group's too, belongs to nobody else.
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
-        code = _exit_code(self.pidfd) if self.popen is None else self.popen.wait(_REAPING)
+        code, dumped = _exit_code(self.pidfd, reap=self.popen is None)
+        if self.popen is not None:  # it knows of the end only if it has reaped
+            self.popen.wait(_REAPING)
         os.close(self.pidfd)
-        starved = code == -signal.SIGKILL and self._out_of_memory.struck()
-        self.crashed = code >= 0 or -code in _FAULTS or starved
-        return in_words(code, out_of_memory=starved)
+        starved = self._out_of_memory.struck() if code == -signal.SIGKILL and not self._killed else ""
+        ending = Ending(code, dumped, self._killed, starved)
+        self.crashed = ending.crashed
+        return str(ending)
 
 
 class Launcher:
@@ -254,23 +256,13 @@ class Launcher:
         return reader, writer
 
 
-def _exit_code(pidfd: int) -> int:
-    """Reap an adopted child, which has exited; its code, or the signal's number below zero."""
-    found = os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
+def _exit_code(pidfd: int, *, reap: bool) -> tuple[int, bool]:
+    """How a child that has exited did so: its code, or the signal's number below zero; and whether it dumped core."""
+    found = os.waitid(os.P_PIDFD, pidfd, os.WEXITED if reap else os.WEXITED | os.WNOWAIT)
     if found is None:
         raise Misuse("a child that has not exited cannot be reaped")
-    return found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
-
-
-def in_words(returncode: int, *, out_of_memory: bool = False) -> str:
-    """How a process ended. `out_of_memory` only if the kernel says that it killed for want of it."""
-    if returncode >= 0:
-        return f"exited with code {returncode}"
-    try:
-        name = signal.Signals(-returncode).name
-    except ValueError:
-        name = f"signal {-returncode}"
-    return f"killed by {name} (out of memory)" if out_of_memory else f"killed by {name}"
+    code = found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
+    return code, found.si_code == os.CLD_DUMPED
 
 
 def _occupy_standard_descriptors() -> None:

@@ -83,6 +83,10 @@ class WorkerStatus(Struct, frozen=True):
     """Messages on its links that it refused in this life: forged, replayed, broken. Its log names the reasons."""
     cpu_seconds: float = 0.0
     """Processor time of its process in this life; 0 if it has none of its own, or it cannot be told."""
+    crashes: int = 0
+    """How many times it crashed in a row."""
+    last_words: str = ""
+    """If it was given up: the traceback it told, or the last it wrote to its standard error."""
 
 
 class Figures(Struct, frozen=True):

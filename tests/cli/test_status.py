@@ -72,8 +72,8 @@ def test_json_is_exactly_what_is_promised(tmp_path: Path, says: Says, capsys: py
     web, cpu = said["groups"]
     assert list(web) == ["name", "state", "workers"]
     fields = ["name", "pid", "state", "incarnation", "restarts", "since", "calls", "running", "rss_bytes"]
-    assert list(web["workers"][0]) == [*fields, "longest", "refused", "cpu_seconds"]
-    assert list(cpu["workers"][0]) == [*fields, "reason", "longest", "refused", "cpu_seconds"]
+    assert list(web["workers"][0]) == [*fields, "longest", "refused", "cpu_seconds", "crashes"]
+    assert list(cpu["workers"][0]) == [*fields, "reason", "longest", "refused", "cpu_seconds", "crashes"]
 
 
 def test_people_get_a_table(tmp_path: Path, says: Says, capsys: pytest.CaptureFixture[str]) -> None:
@@ -173,3 +173,22 @@ def test_other_answers_are_failures(
     says(*answers)
     assert status(tmp_path, as_json=True) == code
     assert said in capsys.readouterr().err
+
+
+def test_who_is_given_up_says_why_and_what_to_do(
+    tmp_path: Path, says: Says, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lost = msgspec.structs.replace(
+        WORKER, state="failed", reason="ModuleNotFoundError: no shop", crashes=11, last_words="Traceback\n  \x1b[2J"
+    )
+    other = msgspec.structs.replace(lost, name="cpu_sync-1#9")
+    says(msgspec.structs.replace(STATUS, groups=(control.GroupStatus("cpu_sync", "failed", (lost, other)),)))
+    assert status(tmp_path, as_json=False) == 0
+    said = capsys.readouterr().out.splitlines()
+    first = said.index("cpu_sync-0#3: given up after 11 crashes in a row: ModuleNotFoundError: no shop")
+    assert said[first + 1 :] == [
+        "    Traceback",
+        "      \\x1b[2J",
+        "cpu_sync-1#9: given up after 11 crashes in a row: ModuleNotFoundError: no shop",
+        "When that is mended: shunter restart cpu_sync",
+    ], "the same words are told once"

@@ -1,4 +1,4 @@
-"""One process: what it inherits, what it does not, and how its end reads."""
+"""One process: what it inherits, and what it does not."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from ipc.names import WorkerName
 from supervisor import events, sockets
 from supervisor.environment import ALLOCATOR, scrub
 from supervisor.errors import SpawnError, StartError
-from supervisor.scoreboard import OutOfMemory, rss_bytes
-from supervisor.spawn import Launcher, Process, in_words
+from supervisor.scoreboard import rss_bytes
+from supervisor.spawn import Launcher, Process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,29 +51,6 @@ def test_the_environment_is_an_allow_list() -> None:
     assert found["PATH"] == "/usr/bin"
     assert {"SHOP_A", "DATABASE_URL", "NEW"} <= set(found)
     assert "AWS_SECRET_ACCESS_KEY" not in found
-
-
-@pytest.mark.parametrize(
-    ("code", "oom", "words"),
-    [
-        (0, False, "exited with code 0"),
-        (-9, False, "killed by SIGKILL"),
-        (-9, True, "killed by SIGKILL (out of memory)"),
-        (-99, False, "killed by signal 99"),
-    ],
-)
-def test_an_end_in_words(code: int, oom: bool, words: str) -> None:
-    assert in_words(code, out_of_memory=oom) == words
-
-
-def test_each_kill_for_want_of_memory_is_told_once(tmp_path: Path) -> None:
-    counts = tmp_path / "memory.events"
-    counts.write_text("low 0\noom 1\noom_kill 1\n")
-    memory = OutOfMemory(tmp_path)
-    assert not memory.struck()
-    counts.write_text("oom_kill 3\n")
-    assert [memory.struck() for _ in range(3)] == [True, True, False]
-    assert not OutOfMemory(tmp_path / "nowhere").struck()
 
 
 def test_memory_in_use_is_known_for_the_living() -> None:
