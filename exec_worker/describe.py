@@ -18,6 +18,7 @@ from exec_worker.components import Components
 from exec_worker.hooks import registered
 from exec_worker.loader import Found, LoadError, contract_at, discover, find, import_module, put_first
 from exec_worker.reader import source_of
+from exec_worker.sources import modules_of
 from ipc import collector
 from ipc.confinement import Confinement
 from ipc.contract import Describe, Described, Fault, HookContract, NodeContract, decode_request, encode

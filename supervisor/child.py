@@ -129,10 +129,15 @@ class Worker:
         beat = self._tether.process.page.last_beat() if self._tether is not None else 0.0
         return max(beat, self.life.up_since or 0.0)
 
-    def settle(self, spec: Spec, reason: str) -> None:
-        """It was on trial and has the seat now: from here on `spec` holds."""
+    def settle(self, spec: Spec, reason: str, home: Home | None = None) -> None:
+        """It was on trial and has the seat now: from here on `spec` holds, and if it moves, `home` is its home."""
         self.life = replace(self.life, spec=spec, row=0)
         self.reason = reason
+        self._home = home or self._home
+
+    def allow(self, spec: Spec) -> None:
+        """From here on it is allowed that."""
+        self.life = replace(self.life, spec=spec)
 
     def status(self) -> WorkerStatus:
         """What can be seen of it from outside."""

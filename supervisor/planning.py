@@ -38,16 +38,19 @@ def load_plan(
     environ: Mapping[str, str],
     state_dir: Path | None,
     meanwhile: Callable[[], object] | None = None,
+    *,
+    again: bool = False,
 ) -> Plan:
     """Read the configuration, have the application described and decide what will run; ConfigError otherwise.
 
-    `meanwhile` is called while another process imports the application, which takes most of the time.
+    `meanwhile` is called while another process imports the application, which takes most of the time. `again`: for a
+    service that runs, so that it can be told what of it has changed.
     """
     path = find_file(config_file)
     loaded = load(path, environ, overrides)
     secret = _secret(loaded)
     users = _placed(loaded, lambda: identities(loaded.config))
-    asked = request(loaded.config, path)
+    asked = request(loaded.config, path, needs=again)
     check_modules(path.parent, [name.partition(":")[0] for name in (asked.app, *asked.packages, *asked.nodes) if name])
     variables = loaded.config.runtime.platform.environment
     # As the workers will see it: with other variables it might be another application.
@@ -59,7 +62,7 @@ def load_plan(
     return replace(plan, secret=secret)
 
 
-def request(config: Config, path: Path) -> Describe:
+def request(config: Config, path: Path, *, needs: bool = False) -> Describe:
     """What the describe process is asked about this configuration."""
     nodes = (
         stage
@@ -72,6 +75,7 @@ def request(config: Config, path: Path) -> Describe:
         packages=config.discovery.packages,
         nodes=tuple(dict.fromkeys(nodes)),
         app=config.runtime.web.app,
+        needs=needs,
     )
 
 

@@ -1,4 +1,8 @@
-"""Who may call whom: a web worker every exec worker, an exec worker those a pipeline leads to from its group. Pure."""
+"""Who may call whom: a web worker every exec worker, an exec worker those a pipeline leads to from its group. Pure.
+
+While a group's workers are replaced by those of another version there are both. What is new calls only what is new, so
+that it never asks for what is not there yet; what is old calls both, once it is decided that the new ones stay.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +11,20 @@ from typing import TYPE_CHECKING, Literal
 from ipc.messages.settings import ExecSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from ipc.names import WorkerName
     from supervisor.plan import GroupPlan
 
 
 class Reach:
-    """What the plan says of it. Nobody is given a key for anybody else."""
+    """What the plan says of it, or two of them. Nobody is given a key for anybody else."""
 
     def __init__(self, plans: Iterable[GroupPlan]) -> None:
-        self._onward = {
-            plan.name: frozenset(plan.settings.forwards.values())
-            for plan in plans
-            if isinstance(plan.settings, ExecSettings)
-        }
+        self._onward = _onward(plans)
+        self._newcomers: set[WorkerName] = set()
+        self._changing: frozenset[str] = frozenset()
+        self._decided = True
 
     def role(self, group: str) -> Literal["web", "exec"]:
         """As what the workers of a group call."""
@@ -34,4 +37,39 @@ class Reach:
     def covers(self, client: WorkerName, server: WorkerName) -> bool:
         """Whether `client` may call `server`."""
         onward = self._onward.get(client.group)
-        return onward is None or server.group in onward
+        return (onward is None or server.group in onward) and self._agree(client, server)
+
+    def begin(self, plans: Iterable[GroupPlan], changing: Collection[str]) -> None:
+        """The groups that are `changing` get workers of another version, which are shown to nobody else yet."""
+        for name, onward in _onward(plans).items():
+            self._onward[name] = self._onward.get(name, frozenset()) | onward
+        self._newcomers.clear()
+        self._changing, self._decided = frozenset(changing), False
+
+    def born(self, name: WorkerName) -> None:
+        """A worker of the other version begins."""
+        self._newcomers.add(name)
+
+    def decide(self) -> None:
+        """The new ones stay."""
+        self._decided = True
+
+    def end(self, plans: Iterable[GroupPlan]) -> None:
+        """All workers are of one version, that of these plans."""
+        self._onward = _onward(plans)
+        self._newcomers.clear()
+        self._changing, self._decided = frozenset(), True
+
+    def _agree(self, client: WorkerName, server: WorkerName) -> bool:
+        if server.group not in self._changing:
+            return True
+        new = server in self._newcomers
+        return new if client in self._newcomers else self._decided or not new
+
+
+def _onward(plans: Iterable[GroupPlan]) -> dict[str, frozenset[str]]:
+    return {
+        plan.name: frozenset(plan.settings.forwards.values())
+        for plan in plans
+        if isinstance(plan.settings, ExecSettings)
+    }
