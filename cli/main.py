@@ -105,6 +105,14 @@ def scale(
     raise typer.Exit(command.scale(_state(config, state_dir), group, workers))
 
 
+@app.command()
+def reload(config: ConfigFile = DEFAULT, state_dir: StateDir = None) -> None:
+    """Read configuration and application again and replace what has changed; what is broken changes nothing."""
+    from cli import reload as command  # noqa: PLC0415
+
+    raise typer.Exit(command.reload(_state(config, state_dir)))
+
+
 @keys.command()
 def rotate(config: ConfigFile = DEFAULT, state_dir: StateDir = None) -> None:
     """Give every worker new keys and forget the old ones; no call is lost."""

@@ -43,7 +43,7 @@ def complain(reason: ControlError | Refused) -> int:
         case Unwilling():
             return complain(reason.answer)
         case Refused():
-            sys.stderr.write(f"shunter: {reason.why}\n")
+            sys.stderr.write(f"{reason.why}\n" if reason.report else f"shunter: {reason.why}\n")
             return USAGE if reason.usage else FAILED
         case _:
             sys.stderr.write(f"shunter: {reason}\n")

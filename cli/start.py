@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ipc import collector
@@ -37,12 +38,13 @@ def start(config: Path, overrides: Sequence[str], state_dir: Path, *, background
     try:
         with _status() if watched else nullcontext():
             plan = load_plan(config, overrides, os.environ, state_dir, meanwhile=_import_the_rest)
+        again = partial(load_plan, plan.config_path, overrides, dict(os.environ), state_dir, again=True)
         from supervisor.run import run  # noqa: PLC0415 -- imported meanwhile
 
         collector.resume()
 
         with nullcontext() if background else _shown(_terminal(plan) if watched else _json_lines()) as hear:
-            asyncio.run(run(plan, on_event=hear, version=VERSION))
+            asyncio.run(run(plan, on_event=hear, version=VERSION, load=again))
     except StartError as error:
         from cli.output import show_error  # noqa: PLC0415 -- rich is slow to import, and hardly anybody errs
 

@@ -40,7 +40,7 @@ def describe(request: Describe) -> Described:
             _add(faults, fault_of(error))
     routes = told_of(_app_at(request.app, faults)) if request.app else ()
     hooks = tuple(HookContract(hook.name, hook.module, hook.kind, hook.asynchronous) for hook in registered())
-    return Described(tuple(nodes), components.schemas, tuple(faults), hooks, routes)
+    return Described(tuple(nodes), components.schemas, tuple(faults), hooks, routes, modules_of(request))
 
 
 def _functions(request: Describe, faults: list[Fault]) -> list[Found]:

@@ -101,6 +101,8 @@ class Describe(Struct, frozen=True):
     """Dotted names of functions that are nodes without being found so."""
     app: str = ""
     """The user's own FastAPI app, `shop.main:app`; empty for none."""
+    needs: bool = False
+    """Whether it is asked which modules each module needs."""
 
 
 class AppRoute(Struct, frozen=True):
@@ -110,6 +112,17 @@ class AppRoute(Struct, frozen=True):
     methods: tuple[str, ...] = ()
     kind: str = "http"
     """`http`, `websocket`, `mount` (an app below that path), `docs` (FastAPI's own pages), `other`."""
+
+
+class Module(Struct, frozen=True):
+    """A file of the application's code."""
+
+    name: str
+    path: str
+    digest: bytes
+    """Of its content."""
+    needs: tuple[str, ...] = ()
+    """The modules of the application that its import statements name; only if that was asked."""
 
 
 class Described(Struct, frozen=True):
@@ -123,6 +136,8 @@ class Described(Struct, frozen=True):
     """In the order of their definition."""
     routes: tuple[AppRoute, ...] = ()
     """Those of the user's own app, in its order."""
+    modules: tuple[Module, ...] = ()
+    """What its code consists of."""
 
 
 class Fault(Struct, frozen=True):

@@ -30,7 +30,7 @@ _NAME_OF = {kind: name for name, kind in _NAMES.items()}
 def level(event: Event) -> Level:
     """How bad it is."""
     match event:
-        case events.WorkerFailed() | events.GroupFailed() | events.Trouble():
+        case events.WorkerFailed() | events.GroupFailed() | events.NotReloaded() | events.Trouble():
             return "error"
         case events.WorkerExited(expected=False):
             return "error"

@@ -20,6 +20,7 @@ from ipc.messages.control import (
     Order,
     Progress,
     Refused,
+    Reload,
     Restart,
     RotateKeys,
     Scale,
@@ -65,6 +66,9 @@ class Service(Protocol):
 
     async def scale(self, group: str, workers: int, progress: Callable[[str], None]) -> Done | Refused:
         """Have more workers in a group, or fewer."""
+
+    async def reload(self, progress: Callable[[str], None]) -> Done | Refused:
+        """Read the configuration again and change what is not as it says."""
 
     async def rotate_keys(self) -> Done | Refused:
         """Give every worker new keys."""
@@ -158,18 +162,21 @@ class Control:
         try:
             match order:
                 case AskStatus():
-                    return self._service.status()
+                    answer: Answer = self._service.status()
                 case Stop(force):
                     await self._service.stop(force, progress)
-                    return Done("stopped")
+                    answer = Done("stopped")
                 case Restart(group):
-                    return await self._service.restart(group, progress)
+                    answer = await self._service.restart(group, progress)
                 case Scale(group, workers):
-                    return await self._service.scale(group, workers, progress)
+                    answer = await self._service.scale(group, workers, progress)
+                case Reload():
+                    answer = await self._service.reload(progress)
                 case RotateKeys():
-                    return await self._service.rotate_keys()
+                    answer = await self._service.rotate_keys()
         except Exception as error:  # noqa: BLE001 -- a fault in an answer must not end the service
             return self._failed(error)
+        return answer
 
     def _failed(self, error: Exception) -> Refused:
         self._tell(Trouble(f"an order could not be carried out: {error!r}"))

@@ -40,6 +40,8 @@ MAX_OUTPUT = 64 * 1024
 LAST_LINES = 20
 """How many lines of that a fault shows."""
 
+AT_WORK: set[int] = set()
+"""Processes that describe an application now: whoever started one reaps it, and nobody else."""
 COMMAND = (sys.executable, "-P", "-X", "faulthandler", "-m", "exec_worker.describe")
 _CHUNK = 64 * 1024
 _NOISE = ("<frozen ", "Extension modules: ")
@@ -159,6 +161,7 @@ def _started(command: Sequence[str], request: Describe, environ: Mapping[str, st
             raise SpawnError(f"cannot start {argv[0]}: {error.strerror}", argv=argv) from None
         finally:
             os.close(theirs)
+        AT_WORK.add(process.pid)
         output = process.stdout
         assert output is not None  # noqa: S101 -- for the type checker: it is a pipe
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -170,6 +173,7 @@ def _started(command: Sequence[str], request: Describe, environ: Mapping[str, st
             # Before it is waited for: until then its number, which is also its group's, is nobody else's.
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+            AT_WORK.discard(process.pid)
             output.close()
 
 

@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from ipc.contract import Module
+    from ipc.messages.settings import ExecSettings
     from supervisor.plan import GroupPlan, Plan
 
 Kind = Literal["added", "changed", "resized", "adjusted", "same", "removed"]
 """`changed`: its workers are replaced; `adjusted`: only the supervisor does something else with them."""
 
-_SUPERVISED = frozenset({"workers", "recycling", "start_timeout"})
+_SUPERVISED = frozenset({"workers", "hung_timeout", "policy", "recycling", "start_timeout"})
 """What of a group's plan no worker is told."""
 _MAX_NAMED = 3
 """How many files a sentence names."""
@@ -38,16 +39,17 @@ class Change:
 
     def __str__(self) -> str:
         before, after = self.workers
-        resized = f"; {before} become {after}" if before != after else ""
+        become = f"{'becomes' if before == 1 else 'become'} {after}"
+        resized = f"; {before} {become}" if before != after else ""
         match self.kind:
             case "added":
                 return f"{self.group}: new: {_are(after)} started"
             case "removed":
-                return f"{self.group}: gone from the configuration: {_are(before)} drained and leave"
+                return f"{self.group}: gone from the configuration: {_are(before)} drained"
             case "changed":
                 return f"{self.group}: {_and(self.why)} changed: {_are(before)} replaced{resized}"
             case "resized":
-                return f"{self.group}: {before} {_workers(before)} become {after}"
+                return f"{self.group}: {before} {_workers(before)} {become}"
             case "adjusted":
                 return f"{self.group}: {_and(self.why)} changed: no worker is replaced{resized}"
             case _:
@@ -128,9 +130,7 @@ def _common(old: Plan, new: Plan) -> Iterator[str]:
         yield "log"
 
 
-def _change(
-    was: GroupPlan, now: GroupPlan, common: tuple[str, ...], old: Plan, new: Plan, *, behind: bool
-) -> Change:
+def _change(was: GroupPlan, now: GroupPlan, common: tuple[str, ...], old: Plan, new: Plan, *, behind: bool) -> Change:
     sizes = was.workers, now.workers
     replaced = (*_code(now, old, new), *common, *_told(was, now))
     if behind and not replaced:
@@ -159,14 +159,16 @@ def _told(was: GroupPlan, now: GroupPlan) -> Iterator[str]:
             yield name
 
 
-def _without_places(group: GroupPlan) -> structs.Struct:
+def _without_places(group: GroupPlan) -> WebSettings | ExecSettings:
     """Its settings without what is said to people alone: in which line a node begins."""
     settings = group.settings
     nodes = tuple(structs.replace(node, source="") for node in settings.nodes)
     if not isinstance(settings, WebSettings):
         return structs.replace(settings, nodes=nodes)
     # Those that live in it have the same nodes.
-    embedded = tuple(structs.replace(each, settings=structs.replace(each.settings, nodes=())) for each in settings.embedded)
+    embedded = tuple(
+        structs.replace(each, settings=structs.replace(each.settings, nodes=())) for each in settings.embedded
+    )
     return structs.replace(settings, nodes=nodes, embedded=embedded)
 
 
@@ -224,5 +226,3 @@ def _are(number: int) -> str:
 def _and(words: Collection[str]) -> str:
     *first, last = words
     return f"{', '.join(first)} and {last}" if first else last
-
-

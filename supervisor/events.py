@@ -157,6 +157,34 @@ class Serving:
 
 
 @dataclass(frozen=True, slots=True)
+class Reloading:
+    """The configuration is being read again."""
+
+    def __str__(self) -> str:
+        return "reloading"
+
+
+@dataclass(frozen=True, slots=True)
+class Reloaded:
+    """What the configuration and the application are now is what runs; seconds since that was asked."""
+
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"reloaded after {self.seconds:.2f} s"
+
+
+@dataclass(frozen=True, slots=True)
+class NotReloaded:
+    """The configuration was read again, and cannot be had. Says whether anything was changed nevertheless."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return f"not reloaded: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
 class KeysRotated:
     """Every worker has the keys of a new epoch, and nobody those before; seconds since that began."""
 
@@ -233,6 +261,9 @@ Event: TypeAlias = (
     | GroupUp
     | GroupFailed
     | Serving
+    | Reloading
+    | Reloaded
+    | NotReloaded
     | KeysRotated
     | Draining
     | Stopped
@@ -263,3 +294,13 @@ class Hub:
             yield
         finally:
             self._hooks.remove(hook)
+
+
+def in_words(progress: Callable[[str], None]) -> Hook:
+    """A hook that tells `progress` what happens, sentence by sentence, but not what workers write."""
+
+    def hear(event: Event) -> None:
+        if not isinstance(event, LineWritten):
+            progress(str(event))
+
+    return hear

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import anyio
@@ -12,10 +11,10 @@ import anyio
 from ipc.messages.control import GroupStatus
 from supervisor import events
 from supervisor.child import Worker
+from supervisor.edition import Trial, on_trial
 from supervisor.errors import SpawnError
 from supervisor.life import RUNNING, Spec, State
 from supervisor.nursery import Nursery
-from supervisor.policy import RestartPolicy
 from supervisor.seat import Seat
 from supervisor.standing import is_hopeless, is_settled, summary
 
@@ -25,14 +24,18 @@ if TYPE_CHECKING:
     from ipc.ledger import Begun
     from ipc.messages.lifeline import FromChild, FromSupervisor
     from ipc.names import WorkerName
+    from supervisor.edition import Edition
     from supervisor.events import Event
     from supervisor.nursery import MakeTemplate
     from supervisor.plan import GroupPlan
+    from supervisor.policy import RestartPolicy
     from supervisor.spawn import Process
 
 MAX_BESIDE = 256
 """How many workers a group may have beside those in its seats: newcomers, and those that still finish."""
 _UNDECIDED = frozenset({State.STARTING, State.KILLING})
+_RELOADED = "reloaded"
+_STOPPING = SpawnError("the service is stopping")
 
 
 class Group:
@@ -59,8 +62,9 @@ class Group:
         self.heard = heard
         self.buried = buried
         self._refresh = refresh
-        self._spec = Spec(plan.start_timeout, plan.drain_timeout, policy or plan.policy, plan.hung_timeout)
-        self._on_trial = replace(self._spec, policy=RestartPolicy(limit=0))
+        self._policy = policy
+        self._spec = self._spec_of(plan)
+        self._on_trial = on_trial(self._spec)
         self._seats = [Seat(plan.name, slot) for slot in range(plan.workers)]
         self._size = plan.workers
         self._workers = [Worker(seat, self._spec, self) for seat in self._seats]
@@ -70,10 +74,17 @@ class Group:
         self._nursery = Nursery(template, self._spec, self._ring, self._until)
         self._turn = anyio.Lock()  # of whoever replaces a worker: one seat at a time
         self._restarting = False
+        self._trial: Trial | None = None
+        self._former: Nursery | None = None  # of the edition before, until it has ended
+        self.behind = False
+        """Whether some of its workers are of an edition before this one."""
         self._stopping = False
         self._started = False
         self._said = "down"
         self._not_up_since = time.monotonic()
+
+    def _spec_of(self, plan: GroupPlan) -> Spec:
+        return Spec(plan.start_timeout, plan.drain_timeout, self._policy or plan.policy, plan.hung_timeout)
 
     def everybody(self) -> Iterator[Worker]:
         """Every worker there is, on trial and draining ones too."""
@@ -83,7 +94,15 @@ class Group:
     @property
     def pids(self) -> list[int]:
         """The processes it has."""
-        return [*self._nursery.pids, *(worker.pid for worker in self.everybody() if worker.pid is not None)]
+        templates = (pid for nursery in self._nurseries() for pid in nursery.pids)
+        return [*templates, *(worker.pid for worker in self.everybody() if worker.pid is not None)]
+
+    def _nurseries(self) -> Iterator[Nursery]:
+        yield self._nursery
+        if self._trial is not None:
+            yield self._trial.nursery
+        if self._former is not None:
+            yield self._former
 
     @property
     def state(self) -> str:
@@ -118,14 +137,15 @@ class Group:
         """Have everybody end."""
         self._stopping = True
         self._ring()
-        self._nursery.stop()
+        for nursery in self._nurseries():
+            nursery.stop()
         for worker in list(self.everybody()):
             worker.stop(force=force)
 
     async def gone(self) -> None:
         """Wait until no process is left."""
         await self._until(lambda: not any(worker.state in RUNNING for worker in self.everybody()))
-        await self._until(lambda: not self._nursery.is_running)
+        await self._until(lambda: not any(nursery.is_running for nursery in self._nurseries()))
 
     async def replace(self, progress: Callable[[str], None]) -> SpawnError | None:
         """Give each seat to a successor that is up before its predecessor drains; returns why not, if so.
@@ -151,6 +171,84 @@ class Group:
                 return why
         await self._nursery.keep(new=True)
         return None
+
+    async def try_out(self, edition: Edition) -> SpawnError | None:
+        """Have one worker of another edition up beside the others; returns why not, if so.
+
+        Until `discard`, or `commit` and `roll`, by the same task, nobody else's worker is replaced.
+        """
+        await self._turn.acquire()
+        spec = self._spec_of(edition.plan)
+        self._trial = trial = Trial(edition, spec, self._seats[0], self, self._ring, self._until)
+        if self._stopping:
+            return _STOPPING
+        if (why := await trial.nursery.renew(on_trial(spec))) is not None:
+            return why
+        await trial.nursery.keep(new=True)
+        return await self._try(trial.worker)
+
+    async def discard(self) -> None:
+        """End what `try_out` began."""
+        trial, self._trial = self._trial, None
+        if trial is None:
+            return
+        try:
+            trial.nursery.stop()
+            trial.worker.stop(force=True)
+            await self._until(lambda: trial.worker.state not in RUNNING and not trial.nursery.is_running)
+            if trial.worker in self._others:
+                self._others.remove(trial.worker)
+        finally:
+            self._turn.release()
+
+    @property
+    def tried(self) -> SpawnError | None:
+        """Why the edition on trial cannot be had any more; None while it can, or if there is none."""
+        return None if self._trial is None or self._trial.is_up else self._trial.worker.failure()
+
+    def commit(self) -> None:
+        """The edition on trial is this group's from now on: also who is started again in an old seat is of it."""
+        assert self._trial is not None  # noqa: S101 - it is what the caller has waited for
+        edition, self._former = self._trial.edition, self._nursery
+        self.launch, self.greeting, self._nursery = edition.launch, edition.greeting, self._trial.nursery
+        self.behind = True
+        self._former.stop()
+        self.allow(edition.plan)
+
+    def allow(self, plan: GroupPlan) -> None:
+        """What is asked of its workers' lives, and of their starts, is as in this plan from now on."""
+        self._spec = self._spec_of(plan)
+        self._on_trial = on_trial(self._spec)
+        for worker in self._workers:
+            worker.allow(self._spec)
+
+    async def roll(self, progress: Callable[[str], None]) -> SpawnError | None:
+        """After `commit`: give each seat to a successor; returns why one could not have it. The rest goes on."""
+        assert self._trial is not None  # noqa: S101 - as above
+        trial, self._trial = self._trial, None
+        failures: list[SpawnError] = []
+        self._restarting = True
+        try:
+            for slot in range(len(self._workers)):
+                tried = trial.worker if slot == 0 and trial.is_up else None
+                if (why := await self._replace(slot, _RELOADED, progress, tried)) is not None:
+                    failures.append(why)
+            if trial.worker in self._others and trial.worker.state not in RUNNING:
+                self._others.remove(trial.worker)
+            await self._until(lambda: self._former is None or not self._former.is_running)
+            self._former, self.behind = None, bool(failures)
+        finally:
+            self._restarting = False
+            self._turn.release()
+        return failures[0] if failures else None
+
+    def recover(self) -> bool:
+        """Start those at once who were given up, or wait for their next start; whether there was anybody."""
+        down = [worker for worker in self._workers if worker.state in {State.FAILED, State.WAITING}]
+        for worker in down if self.serves else ():
+            worker.stop()
+            worker.start()
+        return bool(down)
 
     async def recycle(self, worker: Worker, why: str) -> SpawnError | None:
         """Give the seat of this one worker to a successor, if it still serves; returns why that failed, if so."""
@@ -180,7 +278,7 @@ class Group:
         async with self._turn:
             await self._until(lambda: self._stopping or len(self._others) + workers - self.size <= MAX_BESIDE)
             if self._stopping:
-                return SpawnError("the service is stopping")
+                return _STOPPING
             before, self._size = self.size, workers
             if (why := await self._grow(workers, progress)) is not None:
                 self._size = before
@@ -199,7 +297,7 @@ class Group:
             worker.start()
         await self._until(lambda: self._stopping or not any(worker.state in _UNDECIDED for worker in newcomers))
         if self._stopping:
-            return SpawnError("the service is stopping")
+            return _STOPPING
         for worker in newcomers:
             self._others.remove(worker)
             self._workers.append(worker)
@@ -223,20 +321,17 @@ class Group:
         """Whether its first start is over and its end has not begun."""
         return self._started and not self._stopping
 
-    async def _replace(self, slot: int, reason: str, progress: Callable[[str], None]) -> SpawnError | None:
-        successor, predecessor = Worker(self._seats[slot], self._on_trial, self), self._workers[slot]
-        self._others.append(successor)
-        if not self._stopping:
-            successor.start()
-        await self._until(lambda: self._stopping or successor.state not in _UNDECIDED)
+    async def _replace(
+        self, slot: int, reason: str, progress: Callable[[str], None], tried: Worker | None = None
+    ) -> SpawnError | None:
+        """Give a seat to a successor: a new one, or one that was `tried` out and is up."""
+        predecessor = self._workers[slot]
         if self._stopping:
-            return SpawnError("the service is stopping")
-        if successor.state is not State.UP:
-            successor.stop(force=True)
-            await self._until(lambda: successor.state not in RUNNING)
-            self._others.remove(successor)
-            return successor.failure()
-        successor.settle(self._spec, reason)
+            return _STOPPING
+        successor = tried or Worker(self._seats[slot], self._on_trial, self)
+        if tried is None and (why := await self._try(successor)) is not None:
+            return why
+        successor.settle(self._spec, reason, self)
         self._workers[slot] = successor
         self._others[self._others.index(successor)] = predecessor
         progress(f"{successor.name} is up; {predecessor.name} drains")
@@ -262,6 +357,20 @@ class Group:
     def holds(self) -> bool:
         """Whether nobody is to start for now: somebody who was taken along has not ended yet."""
         return any(worker.life.along and worker.state in RUNNING for worker in self._workers)
+
+    async def _try(self, successor: Worker) -> SpawnError | None:
+        """Have it up beside the others; if it does not come up, nothing of it stays."""
+        self._others.append(successor)
+        successor.start()
+        await self._until(lambda: self._stopping or successor.state not in _UNDECIDED)
+        if self._stopping:
+            return _STOPPING
+        if successor.state is State.UP:
+            return None
+        successor.stop(force=True)
+        await self._until(lambda: successor.state not in RUNNING)
+        self._others.remove(successor)
+        return successor.failure()
 
     def fork(self, name: WorkerName) -> Process | None:
         """A process from the template, if there is one that is warm."""

@@ -35,9 +35,9 @@ class Directory:
         self._clients = clients
         self._told = self._up()
 
-    def refresh(self) -> None:
-        """Tell everybody, if anything is new. To be called before a worker that leaves is told to."""
-        if (up := self._up()) == self._told:
+    def refresh(self, *, anyhow: bool = False) -> None:
+        """Tell everybody, if anything is new, or `anyhow`. To be called before a worker that leaves is told to."""
+        if (up := self._up()) == self._told and not anyhow:
             return
         self._told = up
         for client in self._clients():

@@ -1,6 +1,6 @@
 """Who may call whom: a web worker every exec worker, an exec worker those a pipeline leads to from its group. Pure.
 
-While a group's workers are replaced by those of another version there are both. What is new calls only what is new, so
+While a group's workers are replaced by those of another edition there are both. What is new calls only what is new, so
 that it never asks for what is not there yet; what is old calls both, once it is decided that the new ones stay.
 """
 
@@ -25,6 +25,7 @@ class Reach:
         self._newcomers: set[WorkerName] = set()
         self._changing: frozenset[str] = frozenset()
         self._decided = True
+        self._edition = 0
 
     def role(self, group: str) -> Literal["web", "exec"]:
         """As what the workers of a group call."""
@@ -39,23 +40,24 @@ class Reach:
         onward = self._onward.get(client.group)
         return (onward is None or server.group in onward) and self._agree(client, server)
 
-    def begin(self, plans: Iterable[GroupPlan], changing: Collection[str]) -> None:
-        """The groups that are `changing` get workers of another version, which are shown to nobody else yet."""
+    def begin(self, plans: Iterable[GroupPlan], changing: Collection[str], edition: int) -> None:
+        """The groups that are `changing` get workers of another edition, which are shown to nobody else yet."""
         for name, onward in _onward(plans).items():
             self._onward[name] = self._onward.get(name, frozenset()) | onward
         self._newcomers.clear()
-        self._changing, self._decided = frozenset(changing), False
+        self._changing, self._decided, self._edition = frozenset(changing), False, edition
 
-    def born(self, name: WorkerName) -> None:
-        """A worker of the other version begins."""
-        self._newcomers.add(name)
+    def born(self, name: WorkerName, edition: int) -> None:
+        """A life of a worker begins, in this edition."""
+        if self._changing and edition == self._edition:
+            self._newcomers.add(name)
 
     def decide(self) -> None:
         """The new ones stay."""
         self._decided = True
 
     def end(self, plans: Iterable[GroupPlan]) -> None:
-        """All workers are of one version, that of these plans."""
+        """All workers are of one edition, that of these plans."""
         self._onward = _onward(plans)
         self._newcomers.clear()
         self._changing, self._decided = frozenset(), True

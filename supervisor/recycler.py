@@ -28,7 +28,8 @@ class Recycler:
 
     def __init__(self, group: Group, policy: Recycling) -> None:
         self._group = group
-        self._policy = policy
+        self.policy = policy
+        self._scope = anyio.CancelScope()
         self._salt = os.urandom(8)
         self._busy = False
         self._quiet_until = 0.0
@@ -36,25 +37,33 @@ class Recycler:
 
     async def watch(self) -> None:
         """Look again and again, until cancelled."""
-        if not self._policy:
+        if not self.policy:
             return
+        with self._scope:
+            await self._watch()
+
+    def end(self) -> None:
+        """Look no more."""
+        self._scope.cancel()
+
+    async def _watch(self) -> None:
         async with anyio.create_task_group() as tasks:
             while True:
                 await anyio.sleep(LOOK_EVERY)
                 workers = {str(worker.name): worker for worker in self._group.everybody() if worker.state in _LOOKED_AT}
                 used = list(self._used(workers.values()))
                 self._complain(used)
-                for doomed in self._policy.to_kill(used):
+                for doomed in self.policy.to_kill(used):
                     workers[doomed.name].condemn(doomed.why)
                 if self._busy or time.monotonic() < self._quiet_until:
                     continue
-                if (verdict := self._policy.to_replace(used)) is not None and self._group.serves:
+                if (verdict := self.policy.to_replace(used)) is not None and self._group.serves:
                     self._busy = True
                     tasks.start_soon(self._replace, workers[verdict.name], verdict)
 
     def _complain(self, used: Iterable[Used]) -> None:
         """Say once that nobody is watched, for then a bound is none."""
-        blind = self._policy.max_memory is not None and any(one.seated and not one.memory for one in used)
+        blind = self.policy.max_memory is not None and any(one.seated and not one.memory for one in used)
         if blind and not self._complained:
             self._complained = True
             told = f"{self._group.name}: max_memory is without effect, for /proc does not tell what workers have"

@@ -66,10 +66,10 @@ class Renewal:
             return Refused(f"{has}, for somebody is busy; epoch {self._keys.epoch} follows by itself")
         return Done(f"every worker has the keys of epoch {self._keys.epoch}, and nobody those before")
 
-    async def every(self, seconds: float) -> None:
+    async def every(self, seconds: Callable[[], float]) -> None:
         """Rotate again and again, until cancelled."""
         while True:
-            await anyio.sleep(seconds)
+            await anyio.sleep(seconds())
             if self._anybody():
                 self.begin()
 

@@ -20,7 +20,7 @@ from supervisor.trust import TRUST, trusting
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from supervisor.events import Event, Hook
     from supervisor.plan import Plan, Role
@@ -35,8 +35,11 @@ async def run(
     programs: Mapping[Role, str] = spawn.PROGRAMS,
     policy: RestartPolicy | None = None,
     last: bool = True,
+    load: Callable[[], Plan] | None = None,
 ) -> None:
     """Start what `plan` says, keep it alive, and return when it was told to stop and nothing is left of it.
+
+    `load` makes the plan anew for a reload; it is called in a thread of its own.
 
     To be called in the main thread, in an event loop of asyncio; if it is not the `last` this process does, signals
     are afterwards what they were. Raises StartError, with nothing left either, if the first start fails:
@@ -56,12 +59,12 @@ async def run(
         recent = Recent()
         stack.enter_context(hub.heard_by(recent.hear))
         stack.enter_context(orphans.adopted())
-        service = Service(plan, hub, listener, programs, policy, version)
+        service = Service(plan, hub, listener, programs, policy, version, load)
         if trusting():
             hub.tell(Trouble(f"{TRUST}=1: whoever may change the configuration or the application decides what runs"))
         left_behind = orphans.Orphans(service.pids)
         stack.callback(left_behind.end)
-        stack.enter_context(signals.heard(service.asked_to_stop, left_behind.reap, last=last))
+        stack.enter_context(signals.heard(service.asked_to_stop, service.reloads.ask, left_behind.reap, last=last))
         why = await _life(service, asked, recent, began)
     if why is not None:
         raise why
@@ -90,7 +93,8 @@ async def _life(service: Service, asked: socket.socket, recent: Recent, began: f
     tree, clients = service.tree, control.Control(service, service.hub.tell, recent)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(clients.serve, asked)
-        tasks.start_soon(service.renewal.every, service.rotate_every)
+        service.tasks = tasks
+        tasks.start_soon(service.renewal.every, lambda: service.rotate_every)
         for recycler in service.recyclers:
             tasks.start_soon(recycler.watch)
         tasks.start_soon(service.watchdog.watch)
@@ -100,12 +104,14 @@ async def _life(service: Service, asked: socket.socket, recent: Recent, began: f
             why = await tree.start()
             if tree.started:
                 service.hub.tell(service.serving(time.monotonic() - began))
+                tasks.start_soon(service.reloads.serve)
                 await tree.stop_asked.wait()
             service.close_listener()
         except BaseException:  # cancelled, or a fault of ours: no process may outlive it
             tree.ask_stop(force=True)
             raise
         finally:
+            service.reloads.close()
             with anyio.CancelScope(shield=True):
                 service.discard()
                 await tree.stop()

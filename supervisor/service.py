@@ -7,12 +7,12 @@ import time
 from typing import TYPE_CHECKING
 
 from ipc.messages.control import Done, Refused, Status, SupervisorStatus
-from ipc.messages.lifeline import Abandoned, Bootstrap, Ended, Quarantined, Suspected
-from ipc.names import TEMPLATE, WorkerName
-from supervisor import sockets, spawn, statedir
+from ipc.messages.lifeline import Abandoned, Ended, Quarantined, Suspected
+from supervisor import sockets, statedir
 from supervisor.decode import nearest
-from supervisor.environment import scrub
-from supervisor.events import Hub, LineWritten, Serving
+from supervisor.description import AT_WORK
+from supervisor.editions import Common, Editions
+from supervisor.events import Hub, Serving, in_words
 from supervisor.group import Group
 from supervisor.hosted import hosted
 from supervisor.keys import Keys
@@ -24,9 +24,8 @@ from supervisor.pulse import Pulse
 from supervisor.quarantine import SECONDS, Quarantine
 from supervisor.reach import Reach
 from supervisor.recycler import Recycler
+from supervisor.reload import Reloads, reload
 from supervisor.renewal import Renewal
-from supervisor.seat import Seat
-from supervisor.template import Template
 from supervisor.tree import Tree
 from supervisor.watchdog import Watchdog
 
@@ -34,14 +33,14 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Collection, Iterator, Mapping
 
+    from anyio.abc import TaskGroup
+
     from ipc.ledger import Begun
     from ipc.messages.lifeline import FromChild, FromSupervisor
     from supervisor.child import Worker
-    from supervisor.events import Event, Hook
-    from supervisor.life import Spec
+    from supervisor.edition import Edition
     from supervisor.plan import GroupPlan, Plan, Role
     from supervisor.policy import RestartPolicy
-    from supervisor.spawn import Process
 
 
 class Service:
@@ -55,22 +54,21 @@ class Service:
         programs: Mapping[Role, str],
         policy: RestartPolicy | None,
         version: str,
+        load: Callable[[], Plan] | None = None,
     ) -> None:
         self.hub = hub
-        self.rotate_every = plan.rotate_every
-        self._plan = plan
+        self.plan = plan
+        """The one in force."""
+        self.tasks: TaskGroup | None = None
+        """What runs beside the groups, while they run."""
         self._listener = listener
         self._version = version
         self._since = time.time()
         self._keys = Keys(plan.secret)
-        self._launcher = spawn.Launcher(
-            scrub(os.environ, plan.environment_pass, plan.environment_set),
-            programs=programs,
-            listener=listener,
-            workers=sum(group.workers for group in plan.groups if not group.embedded),
-        )
+        self._policy = policy
         self._groups: list[Group] = []
-        self._reach = reach = Reach(plan.groups)
+        self._recyclers: dict[str, Recycler] = {}
+        self.reach = reach = Reach(plan.groups)
         self.renewal = Renewal(self._keys, lambda: self._of("exec"), self._callers, hub.tell, plan.limits.ttl, reach)
         rotation = self.renewal.rotation
         self._directory = Directory(self._keys, rotation, lambda: self._of("exec"), self._callers, reach)
@@ -78,24 +76,34 @@ class Service:
         self.watchdog = Watchdog(lambda: self._of("exec"))
         self.pulse = Pulse(self._everybody)
         self._quarantine = Quarantine()
-        processes = [group for group in plan.groups if not group.embedded]
-        self._groups += [self._group(group, policy) for group in processes]
-        self.recyclers = [Recycler(group, of.recycling) for group, of in zip(self._groups, processes, strict=True)]
+        self._common = Common(
+            self._keys, rotation, self._directory, reach, self._quarantine, hub.tell, programs, listener
+        )
+        self._number = 0
+        self._editions = Editions(plan, self._common, self._number)
+        for each in reversed([group for group in plan.groups if not group.embedded]):
+            self.add(each)
+        self._load = load
+        self.reloads = Reloads(self._reload)
         self.tree = Tree(self._groups, hub.tell)
 
     def prepare(self) -> None:
-        """Make the processes of all first lives at once: while those of one group start, the next one's import.
-
-        Workers that are to be forked are left to their template. None is told who it is before its group's turn.
-        """
-        for group in self._plan.groups:
-            for slot in range(0 if group.embedded or group.preload else group.workers):
-                name = WorkerName(group.name, slot, 1)
-                self._launcher.prepare(name, group.role, group.confinement, group.calls_at_once)
+        """Make the processes of all first lives at once: while those of one group start, the next one's import."""
+        self._editions.prepare()
 
     def discard(self) -> None:
         """End what was prepared and never started."""
-        self._launcher.discard()
+        self._editions.discard()
+
+    @property
+    def recyclers(self) -> Collection[Recycler]:
+        """Who replaces workers for what they have used up, group by group."""
+        return self._recyclers.values()
+
+    @property
+    def rotate_every(self) -> float:
+        """How often there are new keys, seconds."""
+        return self.plan.rotate_every
 
     def asked_to_stop(self, force: bool) -> None:
         """A signal came."""
@@ -104,7 +112,7 @@ class Service:
     def serving(self, seconds: float) -> Serving:
         """What is said once everything is up."""
         port = 0 if self._listener is None else sockets.port_of(self._listener)
-        return Serving(self._plan.host, port, seconds)
+        return Serving(self.plan.host, port, seconds)
 
     def close_listener(self) -> None:
         """Take no new connections, as far as it depends on this process: the web workers close theirs."""
@@ -113,7 +121,7 @@ class Service:
 
     def status(self) -> Status:
         """What runs."""
-        plan = self._plan
+        plan = self.plan
         supervisor = SupervisorStatus(os.getpid(), self._version, self._since, str(plan.config_path), plan.allow_debug)
         guests = [group for group in plan.groups if group.embedded]
         told = [group.status() for group in self._groups]
@@ -123,14 +131,14 @@ class Service:
 
     async def stop(self, force: bool, progress: Callable[[str], None]) -> None:
         """End everything; returns when it has ended."""
-        with self.hub.heard_by(_in_words(progress)):
+        with self.hub.heard_by(in_words(progress)):
             self.tree.ask_stop(force=force)
             await self.tree.stopped.wait()
 
     async def restart(self, group: str, progress: Callable[[str], None]) -> Done | Refused:
         """Replace the workers of `group`, or all."""
         try:
-            with self.hub.heard_by(_in_words(progress)):
+            with self.hub.heard_by(in_words(progress)):
                 why = await self.tree.restart(group, progress)
         except KeyError:
             return self._no_group(group, "restart web")
@@ -144,7 +152,7 @@ class Service:
             return Refused(f"a group has 1 to {MAX_WORKERS} workers, not {workers}", usage=True)
         try:
             before = self.tree.group(group).size
-            with self.hub.heard_by(_in_words(progress)):
+            with self.hub.heard_by(in_words(progress)):
                 why = await self.tree.scale(group, workers, progress)
         except KeyError:
             return self._no_group(group, "its number is set in the configuration, for each web worker")
@@ -155,20 +163,27 @@ class Service:
 
     def _no_group(self, group: str, instead: str) -> Refused:
         """It has no processes: it lives elsewhere, or was never there."""
-        if any(plan.name == group for plan in self._plan.groups):
+        if any(plan.name == group for plan in self.plan.groups):
             return Refused(f"{group} lives in the web workers (transport: memory); {instead}", usage=True)
         known = [each.name for each in self._groups]
         word = nearest(group, known)
         hint = f"there are {', '.join(known)}" if word is None else f"did you mean {word!r}?"
         return Refused(f"there is no group {group!r}; {hint}", usage=True)
 
+    async def reload(self, progress: Callable[[str], None]) -> Done | Refused:
+        """Read the configuration again and change what is not as it says."""
+        return await self.reloads.order(progress)
+
+    async def _reload(self, progress: Callable[[str], None]) -> Done | Refused:
+        return await reload(self, self._load, progress)
+
     async def rotate_keys(self) -> Done | Refused:
         """Give every worker new keys."""
         return await self.renewal.order()
 
     def pids(self) -> Collection[int]:
-        """The processes of the workers."""
-        return {*self.tree.pids, *self._launcher.prepared}
+        """The processes of the workers, and those that import the application to describe it."""
+        return {*self.tree.pids, *self._editions.prepared, *AT_WORK}
 
     def _everybody(self) -> Iterator[Worker]:
         for group in self._groups:
@@ -182,36 +197,60 @@ class Service:
     def _callers(self) -> Iterator[Worker]:
         """Everybody who calls exec workers: every web worker, and those that send pipelines' calls on."""
         for group in self._groups:
-            if self._reach.dials(group.name):
+            if self.reach.dials(group.name):
                 yield from group.everybody()
 
-    def _group(self, plan: GroupPlan, policy: RestartPolicy | None) -> Group:
-        def launch(name: WorkerName) -> Process:
-            return self._launcher.launch(name, plan.role, plan.confinement, plan.calls_at_once)
+    def renew(self, plan: Plan) -> int:
+        """Make workers from this plan from now on; returns the number of its editions."""
+        self._number += 1
+        self._editions = Editions(plan, self._common, self._number)
+        return self._number
 
-        def greeting(name: WorkerName) -> Iterator[FromSupervisor]:
-            yield self._bootstrap(plan, name)
-            if self._reach.dials(plan.name):
-                yield self._directory.for_client(name)
-                yield from self._quarantine.inmates(time.monotonic())
+    def edition_of(self, plan: GroupPlan) -> Edition:
+        """How the workers of a group of that plan are made."""
+        return self._editions.of(plan)
 
-        seat = Seat(plan.name, TEMPLATE)
+    def add(self, plan: GroupPlan) -> Group:
+        """A group more, before all others; not started yet."""
+        group = self._group(plan)
+        self._groups.insert(0, group)
+        self.recycle(group, plan)
+        return group
 
-        def template(spec: Spec, changed: Callable[[], None]) -> Template:
-            return Template(
-                plan, seat, spec, launcher=self._launcher, log=self._plan.log, tell=self.hub.tell, changed=changed
-            )
+    async def remove(self, group: Group, *, force: bool) -> None:
+        """A group less, once nothing of it is left."""
+        group.stop(force=force)
+        await group.gone()
+        self._groups.remove(group)
+        self._recyclers.pop(group.name).end()
 
+    def recycle(self, group: Group, plan: GroupPlan) -> None:
+        """Replace the group's workers as this plan says from now on."""
+        known = self._recyclers.get(group.name)
+        if known is not None and known.policy == plan.recycling:
+            return
+        if known is not None:
+            known.end()
+        self._recyclers[group.name] = recycler = Recycler(group, plan.recycling)
+        if self.tasks is not None:
+            self.tasks.start_soon(recycler.watch)
+
+    def announce(self) -> None:
+        """Tell those who call whom they may call now."""
+        self._directory.refresh(anyhow=True)
+
+    def _group(self, plan: GroupPlan) -> Group:
+        edition = self._editions.of(plan)
         return Group(
             plan,
-            launch=launch,
-            greeting=greeting,
+            launch=edition.launch,
+            greeting=edition.greeting,
             refresh=self._refresh,
             tell=self.hub.tell,
             heard=self._heard,
             buried=self._buried if plan.role == "exec" else _unmourned,
-            policy=policy,
-            template=template if plan.preload else None,
+            policy=self._policy,
+            template=edition.template,
         )
 
     def _heard(self, worker: Worker, message: FromChild) -> None:
@@ -240,33 +279,10 @@ class Service:
         """A worker's state is new."""
         self._directory.refresh()
         self.renewal.look()
-        if self._plan.transport == "unix":
+        if self.plan.transport == "unix":
             running = (worker.name for worker in self._of("exec") if worker.state in RUNNING)
-            statedir.sweep(self._plan.state_dir / LINKS, {name.socket for name in running if name is not None})
-
-    def _bootstrap(self, plan: GroupPlan, name: WorkerName) -> Bootstrap:
-        epoch = self._keys.epoch
-        if plan.role == "exec":
-            self.renewal.rotation.born(name)
-        return Bootstrap(
-            name=str(name),
-            epoch=epoch,
-            mode=self._plan.auth_mode,
-            limits=self._plan.limits,
-            log=self._plan.log,
-            settings=plan.settings,
-            server_key=self._keys.of_server(name, epoch) if plan.role == "exec" else b"",
-            carrier=self._plan.transport,
-        )
+            statedir.sweep(self.plan.state_dir / LINKS, {name.socket for name in running if name is not None})
 
 
 def _unmourned(_worker: Worker, _begun: Begun, _suspects: tuple[bytes, ...]) -> None:
     """Nobody waits for answers of a web worker but its clients, and their connections are gone with it."""
-
-
-def _in_words(progress: Callable[[str], None]) -> Hook:
-    def hear(event: Event) -> None:
-        if not isinstance(event, LineWritten):
-            progress(str(event))
-
-    return hear

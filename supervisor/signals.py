@@ -35,22 +35,26 @@ _STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 @contextmanager
-def heard(on_stop: Callable[[bool], None], on_child: Callable[[], None], *, last: bool) -> Iterator[None]:
+def heard(
+    on_stop: Callable[[bool], None], on_reload: Callable[[], None], on_child: Callable[[], None], *, last: bool
+) -> Iterator[None]:
     """Call `on_stop(force)` for each request to stop, and `on_child` when any process of ours has ended.
 
-    SIGHUP is kept for reloading the configuration. Where there is a terminal it means that the terminal is gone.
+    SIGHUP asks for the configuration to be read again, unless the terminal is gone that this was started at.
     With `last` this process ends afterwards: requests that come late are ignored, and do not change its exit code.
     """
     loop = asyncio.get_running_loop()
     insistence = Insistence()
-    at_a_terminal = os.isatty(0)  # asked now: when it has gone it is none any more
+    at_a_terminal = _has_terminal()  # asked now: when it has gone it is none any more
 
     def stop(signum: int) -> None:
         on_stop(insistence.is_second(signum, loop.time()))
 
     def hang_up() -> None:
-        if at_a_terminal:
+        if at_a_terminal and not _has_terminal():
             stop(signal.SIGHUP)
+        else:
+            on_reload()
 
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stop, signum)
@@ -66,3 +70,11 @@ def heard(on_stop: Callable[[bool], None], on_child: Callable[[], None], *, last
             if last:
                 signal.signal(signum, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
+
+
+def _has_terminal() -> bool:
+    """Whether there is a terminal that somebody may sit at: one that was hung up answers nothing."""
+    try:
+        return os.tcgetpgrp(0) >= 0
+    except OSError:
+        return False

@@ -20,7 +20,8 @@ class Tree:
     """Everything that runs. A group that fails later on leaves the others alone."""
 
     def __init__(self, groups: Sequence[Group], tell: Callable[[Event], None]) -> None:
-        self.groups = tuple(groups)
+        self.groups = groups
+        """In the order in which they start; there may be others later."""
         self.stop_asked = anyio.Event()
         self.stopped = anyio.Event()
         self.started = False
@@ -56,7 +57,7 @@ class Tree:
 
     async def stop(self) -> None:
         """End everything: the last group first, the next when nothing of that one is left."""
-        for group in reversed(self.groups):
+        for group in tuple(reversed(self.groups)):
             group.stop(force=self._forced)
             await group.gone()
         self._tell(events.Stopped())
@@ -64,7 +65,7 @@ class Tree:
 
     async def restart(self, name: str, progress: Callable[[str], None]) -> SpawnError | None:
         """Replace the workers of one group, or of all if `name` is empty; returns why not, if so. KeyError."""
-        groups = self.groups if not name else [self.group(name)]
+        groups = tuple(self.groups) if not name else [self.group(name)]
         if (why := self._not_now()) is not None:
             return why
         for group in groups:

@@ -41,6 +41,10 @@ class Scale(Struct, frozen=True, tag="scale"):
     workers: int
 
 
+class Reload(Struct, frozen=True, tag="reload"):
+    """Read the configuration and the application again, and replace what is not as they say."""
+
+
 class RotateKeys(Struct, frozen=True, tag="rotate_keys"):
     """Give every worker new keys, without a lost call, and forget the old ones."""
 
@@ -56,7 +60,7 @@ class Watch(Struct, frozen=True, tag="watch"):
     """Every how many seconds a `Status` is told too; 0 for none."""
 
 
-Command = AskStatus | Stop | Restart | Scale | RotateKeys
+Command = AskStatus | Stop | Restart | Scale | Reload | RotateKeys
 """What is carried out and then answered."""
 Order = Command | Watch
 
@@ -151,6 +155,8 @@ class Refused(Struct, frozen=True, tag="refused", tag_field="answer"):
 
     why: str
     usage: bool = False
+    report: bool = False
+    """Whether `why` is a report of its own, of several lines."""
 
 
 class Happened(Struct, frozen=True, tag="happened", tag_field="answer"):

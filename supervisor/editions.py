@@ -1,0 +1,117 @@
+"""From a plan to what makes the workers of its groups."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ipc.messages.lifeline import Bootstrap
+from ipc.names import TEMPLATE, WorkerName
+from supervisor import spawn
+from supervisor.edition import Edition
+from supervisor.environment import scrub
+from supervisor.seat import Seat
+from supervisor.template import Template
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Iterator, Mapping
+
+    from ipc.messages.lifeline import FromSupervisor
+    from supervisor.events import Event
+    from supervisor.keys import Keys
+    from supervisor.life import Spec
+    from supervisor.peers import Directory
+    from supervisor.plan import GroupPlan, Plan, Role
+    from supervisor.quarantine import Quarantine
+    from supervisor.reach import Reach
+    from supervisor.rotation import Rotation
+    from supervisor.spawn import Process
+
+
+@dataclass(frozen=True, slots=True)
+class Common:
+    """What there is once, whatever plan is in force."""
+
+    keys: Keys
+    rotation: Rotation
+    directory: Directory
+    reach: Reach
+    quarantine: Quarantine
+    tell: Callable[[Event], None]
+    programs: Mapping[Role, str]
+    listener: socket.socket | None
+
+
+class Editions:
+    """Makes the editions of one plan. `number` tells them from those of other plans."""
+
+    def __init__(self, plan: Plan, common: Common, number: int) -> None:
+        self._plan = plan
+        self._common = common
+        self._number = number
+        self._launcher = spawn.Launcher(
+            scrub(os.environ, plan.environment_pass, plan.environment_set),
+            programs=common.programs,
+            listener=common.listener,
+            workers=sum(group.workers for group in plan.groups if not group.embedded),
+        )
+
+    @property
+    def prepared(self) -> list[int]:
+        """The processes that were made ahead and are nobody's yet."""
+        return self._launcher.prepared
+
+    def prepare(self) -> None:
+        """Make the processes of all first lives. None is told who it is before its group's turn.
+
+        Workers that are to be forked are left to their template.
+        """
+        for group in self._plan.groups:
+            for slot in range(0 if group.embedded or group.preload else group.workers):
+                name = WorkerName(group.name, slot, 1)
+                self._launcher.prepare(name, group.role, group.confinement, group.calls_at_once)
+
+    def discard(self) -> None:
+        """End what was prepared and never started."""
+        self._launcher.discard()
+
+    def of(self, plan: GroupPlan) -> Edition:
+        """That of one group."""
+        common = self._common
+
+        def launch(name: WorkerName) -> Process:
+            return self._launcher.launch(name, plan.role, plan.confinement, plan.calls_at_once)
+
+        def greeting(name: WorkerName) -> Iterator[FromSupervisor]:
+            common.reach.born(name, self._number)
+            yield self._bootstrap(plan, name)
+            if common.reach.dials(plan.name):
+                yield common.directory.for_client(name)
+                yield from common.quarantine.inmates(time.monotonic())
+
+        seat = Seat(plan.name, TEMPLATE)
+
+        def template(spec: Spec, changed: Callable[[], None]) -> Template:
+            return Template(
+                plan, seat, spec, launcher=self._launcher, log=self._plan.log, tell=common.tell, changed=changed
+            )
+
+        return Edition(plan, launch, greeting, template if plan.preload else None)
+
+    def _bootstrap(self, plan: GroupPlan, name: WorkerName) -> Bootstrap:
+        common, epoch = self._common, self._common.keys.epoch
+        if plan.role == "exec":
+            common.rotation.born(name)
+        return Bootstrap(
+            name=str(name),
+            epoch=epoch,
+            mode=self._plan.auth_mode,
+            limits=self._plan.limits,
+            log=self._plan.log,
+            settings=plan.settings,
+            server_key=common.keys.of_server(name, epoch) if plan.role == "exec" else b"",
+            carrier=self._plan.transport,
+        )

@@ -1,0 +1,106 @@
+"""From one plan to the next in a service that runs: first everything new is tried out, then group after group changes.
+
+Until one worker of each changed group is up nothing that serves is touched, so that a version which cannot start in any
+group leaves the one before as it was.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from supervisor.errors import SpawnError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from supervisor.difference import Difference
+    from supervisor.group import Group
+    from supervisor.plan import GroupPlan, Plan
+    from supervisor.service import Service
+
+    Progress = Callable[[str], None]
+
+
+class Rollout:
+    """Of one plan, once."""
+
+    def __init__(self, service: Service, plan: Plan, difference: Difference, progress: Progress) -> None:
+        self._service = service
+        self._plan = plan
+        self._plans: dict[str, GroupPlan] = {group.name: group for group in plan.groups}
+        self._difference = difference
+        self._progress = progress
+        self._added: list[Group] = []
+        self._tried: list[Group] = []
+
+    async def go(self) -> SpawnError | None:
+        """Carry it out; returns why not. Whether it has been taken over shows in the service's plan."""
+        service, changing = self._service, self._difference.of("changed", "added")
+        before = service.plan
+        service.reach.begin(self._plan.groups, changing, service.renew(self._plan))
+        why = await self._try()
+        if why is None:
+            why = next((failed for group in self._tried if (failed := group.tried) is not None), None)
+        if why is not None:
+            await self._give_up()
+            service.reach.end(before.groups)
+            return why
+        for group in self._tried:
+            group.commit()
+        service.plan = self._plan
+        service.reach.decide()
+        service.announce()
+        why = await self._roll()
+        await self._leave()
+        if why is None:
+            service.reach.end(self._plan.groups)
+            service.announce()
+        return why
+
+    async def _try(self) -> SpawnError | None:
+        """Everything that is new, beside what serves: exec groups first, for web workers serve once they are up."""
+        for change in self._difference.changes:
+            if self._service.tree.stop_asked.is_set():
+                return SpawnError("the service is stopping")
+            if change.kind == "added":
+                group = self._service.add(self._plans[change.group])
+                self._added.append(group)
+                why = await group.start()
+            elif change.kind == "changed":
+                group = self._service.tree.group(change.group)
+                self._tried.append(group)
+                why = await group.try_out(self._service.edition_of(self._plans[change.group]))
+            else:
+                continue
+            if why is not None:
+                return why
+        return None
+
+    async def _give_up(self) -> None:
+        """Everything is as it was before."""
+        for group in self._tried:
+            await group.discard()
+        for group in self._added:
+            await self._service.remove(group, force=True)
+
+    async def _roll(self) -> SpawnError | None:
+        """Each group in its turn; a seat that nobody can be had for keeps no other from being given."""
+        failures = []
+        for change in self._difference.changes:
+            if change.kind in {"removed", "added"}:
+                continue
+            group, plan = self._service.tree.group(change.group), self._plans[change.group]
+            if change.kind == "changed":
+                failures.append(await group.roll(self._progress))
+            group.allow(plan)
+            self._service.recycle(group, plan)
+            before, after = change.workers
+            if before != after:
+                failures.append(await group.resize(after, self._progress))
+            if group.recover():
+                self._progress(f"{group.name}: is started again")
+        return next((why for why in failures if why is not None), None)
+
+    async def _leave(self) -> None:
+        for name in self._difference.of("removed"):
+            await self._service.remove(self._service.tree.group(name), force=False)
