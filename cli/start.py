@@ -55,7 +55,7 @@ def start(config: Path, overrides: Sequence[str], state_dir: Path, *, background
 
 def _import_the_rest() -> None:
     """What is needed only once there is a plan: this process has nothing else to do while another one makes it."""
-    import cli.show  # noqa: PLC0415 -- that is the point; so with the other
+    import cli.show  # noqa: F401, PLC0415 -- that is the point; so with the other
     import supervisor.run  # noqa: F401, PLC0415
 
 
