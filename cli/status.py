@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from ipc.messages.control import GroupStatus, WorkerStatus
+    from ipc.messages.control import Figures, GroupStatus, WorkerStatus
 
 _COLOURS = {"up": "green", "ready": "green", "failed": "bold red", "down": "red"}
 """States that are not named here are on their way to another one: yellow."""
@@ -26,6 +26,8 @@ _GIVEN_UP = "failed"
 DEBUG = "hardening.allow_debug is on: every process of this user can read the workers' memory, and their keys"
 NOTICEABLE = 1.0
 """How long a call has to run until people are told of it, seconds."""
+WEB = "web"
+"""The group that waits for nobody: its clients wait for it."""
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 
 
@@ -75,6 +77,8 @@ def _print_table(answer: Status) -> None:
         out.print(f"WARNING: {DEBUG}\n", style="bold red", soft_wrap=True)
     out.print(f"Shunter {one.version}, pid {one.pid}, up {age(now - one.since)}, {one.config}\n", soft_wrap=True)
     out.print(rows(answer, now))
+    if seen := [_seen(group.name, group.figures) for group in answer.groups if group.figures is not None]:
+        out.print("", *seen, sep="\n", soft_wrap=True)
     for n, (style, line) in enumerate(line for group in answer.groups for line in ends(group)):
         out.print("" if n else "\n", printable(line), sep="", style=style, soft_wrap=True)
 
@@ -113,6 +117,15 @@ def rows(answer: Status, now: float) -> Table:
             state = Text(worker.state, _COLOURS.get(worker.state, "yellow"))
             made.add_row(Text(f"  {worker.name}"), state, *_figures(worker, now, refused=refused))
     return made
+
+
+def _seen(group: str, seen: Figures) -> str:
+    """What those who call a group see of it, in a line."""
+    told = f"{group}: {seen.calls_per_second:,.1f}/s, answered in {seen.latency_p50_ms:,.1f} ms"
+    told += f" (p99 {seen.latency_p99_ms:,.1f} ms)"
+    if group != WEB:
+        told += f", after a wait of {seen.wait_p50_ms:,.1f} ms (p99 {seen.wait_p99_ms:,.1f} ms), {seen.waiting} waiting"
+    return told
 
 
 def _figures(worker: WorkerStatus, now: float, *, refused: bool) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from ipc.errors import (
     TooLarge,
 )
 from ipc.messages.calls import FailureMeta, ForwardedMeta, Kind, encode_meta, sentence
-from ipc.messages.lifeline import Moved
+from ipc.messages.lifeline import Moved, Seen
 from ipc.sending import Sending
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class Onward(Caller):
     ) -> None:
         def links(message: FromChild) -> None:
             # Who is to be ended or refused is for web workers to say, and the supervisor hears it from nobody else.
-            if isinstance(message, Moved):
+            if isinstance(message, (Moved, Seen)):
                 tell(message)
 
         self._outbound: dict[bytes, Outbound] = {}

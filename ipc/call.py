@@ -83,6 +83,8 @@ class Call:
 
     def fail(self, error: IpcError) -> None:
         """Tell whoever waits. Nobody is told that nothing was done who was begun once already."""
+        if not self.sent:
+            self.group.sight.gave_up(self.since)
         if self.begun and isinstance(error, Rejected):
             error = WorkerDied(f"its worker died before it answered, and then {error}")
         error.stage = error.stage or self.stage

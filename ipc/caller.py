@@ -19,6 +19,7 @@ from ipc.priority import NORMAL
 from ipc.quarantine import Quarantine
 from ipc.replies import Replies
 from ipc.sending import Sending
+from ipc.sight import Lookout
 from ipc.transport.tcp import dial
 from ipc.verdicts import Verdicts
 from ipc.wire.frame import MAX_META, Frame, Refusal, Refuse
@@ -85,6 +86,8 @@ class Caller:
         self._put_off: PutOff[Call] = PutOff()
         self._replies = Replies(self._pending, self._journeys, self._put_off, self._sending)
         self._mesh.oldest = self._journeys.oldest
+        self.lookout = Lookout(self._loop, tell)
+        self.lookout.add(group.sight for group in self._groups.values())
         self._sweeper: asyncio.TimerHandle | None = None
 
     def new_sending(self, pending: Pending[Call]) -> Sending:
@@ -182,6 +185,7 @@ class Caller:
         """End every link; what still waits fails."""
         if self._sweeper is not None:
             self._sweeper.cancel()
+        self.lookout.close()
         self._mesh.close()
         for call in self._pending.abandon():
             call.leave(LinkLost("this worker is leaving"))
@@ -270,6 +274,7 @@ class Caller:
             self._sweeper = self._loop.call_later(SWEEP, self._sweep) if busy else None
 
     def _look(self, time: float) -> None:
+        self.lookout.stir()
         self._verdicts.look(time)
         for call in self._pending.expire(time):
             if call.seat is None:

@@ -16,6 +16,7 @@ from ipc.fork import wiped_at_fork
 from ipc.link import MAX_HANDSHAKE, dialling
 from ipc.messages.lifeline import Moved
 from ipc.names import WorkerName, parse_worker
+from ipc.sight import Sight
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -50,7 +51,7 @@ class Connect(Protocol):
 class Group:
     """The workers of one group as this process sees them."""
 
-    __slots__ = ("budget", "dispatch", "empty_since", "links", "name")
+    __slots__ = ("budget", "dispatch", "empty_since", "links", "name", "sight")
 
     def __init__(self, name: str, limits: Limits, turn_away: Callable[[Call, Rejected], None]) -> None:
         self.name = name
@@ -61,9 +62,14 @@ class Group:
             turn_away,
             limits.queue_wait,
         )
+        self.sight = Sight(name, self._line)
         self.budget = RetryBudget()
         self.links: dict[Seat, Link] = {}
         self.empty_since: float | None = now()
+
+    def _line(self) -> tuple[int, float]:
+        first = self.dispatch.first()
+        return self.dispatch.waiting, min(call.since for call in first) if first else 0.0
 
 
 class Peer:

@@ -64,10 +64,11 @@ class Replies:
 
     def _over(self, peer: Peer, link: Link, call: Call, flags: int, room: int) -> None:
         """A call left its slot: who comes next?"""
-        seat = peer.seat
+        seat, time = peer.seat, now()
+        peer.group.sight.answered(call.since, call.sent, time)
         if seat is None:
             return
-        sends = peer.group.dispatch.answered(seat, room, call, now())
+        sends = peer.group.dispatch.answered(seat, room, call, time)
         if not (sends and self._sending.all(sends, seat)) and flags & _SLOT_KEPT:
             link.send(_DECLINE)
 

@@ -35,6 +35,11 @@ class Reach:
         """Whether the workers of a group call any others."""
         return bool(self._onward.get(group, True))
 
+    def sees(self, client: str, group: str) -> bool:
+        """Whether workers of the group `client` know how calls of `group` fare: theirs, or their clients'."""
+        onward = self._onward.get(client)
+        return group in onward if onward is not None else group == client or group in self._onward
+
     def covers(self, client: WorkerName, server: WorkerName) -> bool:
         """Whether `client` may call `server`."""
         onward = self._onward.get(client.group)

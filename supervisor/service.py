@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import time
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
 from ipc.messages.control import Done, Refused, Status, SupervisorStatus
-from ipc.messages.lifeline import Abandoned, Ended, Quarantined, Suspected
+from ipc.messages.lifeline import Abandoned, Ended, Quarantined, Seen, Suspected
 from supervisor import sockets, statedir
 from supervisor.decode import nearest
 from supervisor.description import AT_WORK
 from supervisor.editions import Common, Editions
 from supervisor.events import Hub, Serving, in_words
+from supervisor.figures import Sightings
 from supervisor.group import Group
 from supervisor.hosted import hosted
 from supervisor.keys import Keys
@@ -36,6 +40,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from ipc.ledger import Begun
+    from ipc.messages.control import GroupStatus
     from ipc.messages.lifeline import FromChild, FromSupervisor
     from supervisor.child import Worker
     from supervisor.edition import Edition
@@ -76,6 +81,7 @@ class Service:
         self.watchdog = Watchdog(lambda: self._of("exec"))
         self.pulse = Pulse(self._everybody)
         self._quarantine = Quarantine()
+        self._sightings: defaultdict[str, Sightings] = defaultdict(Sightings)  # one for each group of the plan at most
         self._common = Common(
             self._keys, rotation, self._directory, reach, self._quarantine, hub.tell, programs, listener
         )
@@ -127,7 +133,11 @@ class Service:
         told = [group.status() for group in self._groups]
         for web in [group for group in self._groups if group.role == "web"]:
             told[:0] = hosted(guests, web.state, web.everybody())
-        return Status(supervisor, tuple(told))
+        return Status(supervisor, tuple(self._with_figures(group) for group in told))
+
+    def _with_figures(self, group: GroupStatus) -> GroupStatus:
+        seen = self._sightings.get(group.name)
+        return group if seen is None else structs.replace(group, figures=seen.figures(time.monotonic()))
 
     async def stop(self, force: bool, progress: Callable[[str], None]) -> None:
         """End everything; returns when it has ended."""
@@ -256,6 +266,9 @@ class Service:
     def _heard(self, worker: Worker, message: FromChild) -> None:
         """A worker said something that is not about its own life."""
         match message:
+            case Seen(group):
+                if worker.name is not None and self.reach.sees(worker.name.group, group):
+                    self._sightings[group].add(str(worker.name), message, time.monotonic())
             case Abandoned() | Suspected() if worker.name is None or worker.name.group != WEB:
                 pass  # it could have others' calls refused or ended
             case Abandoned(server, call_id):

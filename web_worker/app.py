@@ -79,7 +79,7 @@ def build(app: FastAPI, settings: WebSettings, shared: Shared, scoreboard: Score
     """Put the declared endpoints on `app`, and ours in front of it. Raises Misuse, and what dependencies raise."""
     table: Table[Endpoint] = Table()
     handoffs = Handoffs(shared.caller, settings.nodes, settings.default_timeout, shared.timeout_header)
-    front = Front(app, table, handoffs, shared.events, scoreboard, app.root_path)
+    front = Front(app, table, handoffs, shared.events, scoreboard, shared.caller.lookout, app.root_path)
     health = Health(shared.caller)
     for path in PATHS:
         table.add(path, METHODS, health)

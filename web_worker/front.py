@@ -6,7 +6,9 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ipc.clock import now
 from ipc.errors import OutcomeUnknown
+from ipc.sight import Sight
 from web_worker.correlation import correlate
 from web_worker.errors import CODES, FAILED
 from web_worker.inside import Inbox, Inside, enter
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from ipc.scoreboard import Scoreboard
+    from ipc.sight import Lookout
     from web_worker.correlation import Correlation
     from web_worker.events import Events
     from web_worker.handoff import Handoffs
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 
     App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+WEB = "web"
+"""Under which name requests are told of: the group's that speaks HTTP."""
 _FAULT = 500
 
 
@@ -47,8 +52,12 @@ class Front:
         handoffs: Handoffs,
         events: Events,
         scoreboard: Scoreboard,
+        lookout: Lookout,
         root_path: str = "",
     ) -> None:
+        """What `lookout` tells of is how long requests take; WebSockets are none."""
+        self._sight, self._stir = Sight(WEB), lookout.stir
+        lookout.add([self._sight])
         self._app, self._table, self._scoreboard = app, table, scoreboard
         self._handoffs, self._events = handoffs, events
         self._root_path = root_path.rstrip("/")
@@ -61,6 +70,7 @@ class Front:
             await self._connection(scope, receive, send)
             return
         self._scoreboard.begin()
+        began = now()
         try:
             path = scope["path"]
             if self._root_path:
@@ -74,6 +84,8 @@ class Front:
                 await found.endpoint(scope, receive, send, found.values)
         finally:
             self._scoreboard.end()
+            self._sight.answered(began, began, now())
+            self._stir()
 
     async def _connection(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A WebSocket, or the lifespan."""

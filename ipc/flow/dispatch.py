@@ -90,6 +90,10 @@ class Dispatch(Generic[C]):
         """How many bytes they keep."""
         return self._line.bytes
 
+    def first(self) -> tuple[C, ...]:
+        """Who waits in front, of each class."""
+        return self._line.fronts()
+
     # -- calls
 
     def submit(self, call: C, now: float) -> Send[C] | None:

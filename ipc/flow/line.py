@@ -103,6 +103,10 @@ class Line(Generic[C]):
         mine = self._classes[priority]
         return mine.first() if mine.calls else None
 
+    def fronts(self) -> tuple[C, ...]:
+        """Who is in front of each class in which somebody waits."""
+        return tuple(each.first() for each in self._classes if each.calls)
+
     def take(self, now: float) -> C | None:
         """Who is next; None if nobody waits."""
         if not self.calls:

@@ -1,6 +1,6 @@
 """What a supervisor and its child say to each other over the inherited socket pair.
 
-    child       -> supervisor   Hardened, Ready | Broken, Installed, Moved, Abandoned, Suspected, Drained
+    child       -> supervisor   Hardened, Ready | Broken, Installed, Moved, Abandoned, Suspected, Seen, Drained
     supervisor  -> child        Bootstrap, Peers, Install, Retire, Ended, Quarantined, Drain
     supervisor  -> template     Preload, Fork
 
@@ -10,13 +10,14 @@ secret is sent to it, and READY only when it can serve.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from ipc.decoding.limits import careful
 from ipc.decoding.msgpacked import inspect_msgpack
+from ipc.histogram import BUCKETS
 from ipc.messages.settings import (  # noqa: TC001 - msgspec reads the annotations
     ExecSettings,
     Limits,
@@ -78,11 +79,29 @@ class Suspected(Struct, frozen=True, tag="suspected"):
     mark: bytes
 
 
+Counts = Annotated[tuple[Annotated[int, Meta(ge=0, le=2**40)], ...], Meta(max_length=BUCKETS)]
+"""A histogram of seconds, without the empty buckets at its end; see `ipc.histogram`."""
+
+
+class Seen(Struct, frozen=True, tag="seen"):
+    """What this worker saw of a group since it last said so: of one that it calls, or of its own clients' requests."""
+
+    group: str
+    waits: Counts
+    """How long calls waited for a worker, those that got none too."""
+    took: Counts
+    """How long it took until they were answered, the wait included."""
+    waiting: int = 0
+    """Calls that wait now."""
+    oldest: float = 0.0
+    """For how long the first of them has, seconds."""
+
+
 class Drained(Struct, frozen=True, tag="drained"):
     """The child has finished what it had and leaves."""
 
 
-FromChild = Hardened | Ready | Broken | Installed | Moved | Abandoned | Suspected | Drained
+FromChild = Hardened | Ready | Broken | Installed | Moved | Abandoned | Suspected | Seen | Drained
 
 
 class Bootstrap(Struct, frozen=True, tag="bootstrap"):

@@ -76,6 +76,17 @@ def test_json_is_exactly_what_is_promised(tmp_path: Path, says: Says, capsys: py
     assert list(cpu["workers"][0]) == [*fields, "reason", "longest", "refused", "cpu_seconds", "crashes"]
 
 
+def test_figures_are_shown_where_there_are_any(tmp_path: Path, says: Says, capsys: pytest.CaptureFixture[str]) -> None:
+    figures = control.Figures(120.25, 0.1, 3.0, 5.5, 21.0, 2)
+    web, cpu = STATUS.groups
+    says(msgspec.structs.replace(STATUS, groups=(web, msgspec.structs.replace(cpu, figures=figures))))
+    assert status(tmp_path, as_json=False) == 0
+    assert (
+        "\n\ncpu_sync: 120.2/s, answered in 5.5 ms (p99 21.0 ms), after a wait of 0.1 ms (p99 3.0 ms), 2 waiting\n"
+        in capsys.readouterr().out
+    )
+
+
 def test_people_get_a_table(tmp_path: Path, says: Says, capsys: pytest.CaptureFixture[str]) -> None:
     says(STATUS)
     assert status(tmp_path, as_json=False) == 0

@@ -11,7 +11,7 @@ import pytest
 
 from ipc import caller as module
 from ipc import link as link_module
-from ipc import mesh, verdicts
+from ipc import mesh, replies, sending, verdicts
 from ipc.caller import Caller
 from ipc.clock import boot_ms
 from ipc.errors import (
@@ -195,7 +195,7 @@ async def stage(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
     monkeypatch.setattr(module, "SWEEP", 3600.0)
     monkeypatch.setattr(mesh, "REDIAL", 0.0)
     stage = Stage()
-    for each in (module, mesh, verdicts):
+    for each in (module, mesh, replies, sending, verdicts):
         monkeypatch.setattr(each, "now", lambda: stage.time)
     stage.caller = stage.new_caller()
     yield stage

@@ -56,6 +56,7 @@ class FakeCaller:
         self.does: Callable[[FakeCall], None] = self.run
         self.gone: list[str] = []
         self.running_on: list[Callable[[], object]] = []
+        self.lookout = SimpleNamespace(add=list, stir=lambda: None)
 
     def call(
         self,
