@@ -21,12 +21,16 @@ HARMLESS = (
 """Variables that every child inherits; whatever else it needs, the configuration names."""
 
 
+OURS = frozenset({"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"})
+"""Variables that no child inherits, whatever the configuration passes on: systemd speaks with the supervisor alone."""
+
+
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(32 * 2**20), "MALLOC_TRIM_THRESHOLD_": str(64 * 2**20)}
 """How the C library keeps freed memory for the next large body instead of asking the kernel for fresh pages each time:
 a body of 1 MiB then takes two thirds of the time. At most 64 MiB of it stay with an idle process."""
 
 
-_OURS = ("HOME", "USER", "LOGNAME")
+_PERSONAL = ("HOME", "USER", "LOGNAME")
 
 
 def scrub(environ: Mapping[str, str], passed: Iterable[str], added: Iterable[tuple[str, str]]) -> dict[str, str]:
@@ -35,11 +39,11 @@ def scrub(environ: Mapping[str, str], passed: Iterable[str], added: Iterable[tup
     kept = {
         name: value
         for name, value in environ.items()
-        if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+        if name not in OURS and any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
     }
     return ALLOCATOR | kept | dict(added)
 
 
 def without_us(environment: Mapping[str, str], ours: Mapping[str, str]) -> dict[str, str]:
     """The same for a child that becomes another user: what names this one is left out, unless it was set for it."""
-    return {name: value for name, value in environment.items() if name not in _OURS or value != ours.get(name)}
+    return {name: value for name, value in environment.items() if name not in _PERSONAL or value != ours.get(name)}

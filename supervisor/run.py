@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from supervisor.outlet import Outlet
 from supervisor.plan import LINKS
 from supervisor.recent import Recent
 from supervisor.service import Service
+from supervisor.systemd import Systemd
 from supervisor.trust import TRUST, trusting
 
 if TYPE_CHECKING:
@@ -65,7 +67,9 @@ async def run(
         left_behind = orphans.Orphans(service.pids)
         stack.callback(left_behind.end)
         stack.enter_context(signals.heard(service.asked_to_stop, service.reloads.ask, left_behind.reap, last=last))
-        why = await _life(service, asked, recent, began)
+        systemd = Systemd(os.environ, os.getpid(), service.tree)
+        stack.enter_context(hub.heard_by(systemd.hear))
+        why = await _life(service, asked, recent, systemd, began)
     if why is not None:
         raise why
 
@@ -88,7 +92,9 @@ def _kept(plan: Plan, hub: Hub) -> Iterator[None]:
             logbook.close()
 
 
-async def _life(service: Service, asked: socket.socket, recent: Recent, began: float) -> Exception | None:
+async def _life(
+    service: Service, asked: socket.socket, recent: Recent, systemd: Systemd, began: float
+) -> Exception | None:
     """From the first process to the last; returns what kept it from starting."""
     tree, clients = service.tree, control.Control(service, service.hub.tell, recent)
     async with anyio.create_task_group() as tasks:
@@ -99,6 +105,7 @@ async def _life(service: Service, asked: socket.socket, recent: Recent, began: f
             tasks.start_soon(recycler.watch)
         tasks.start_soon(service.watchdog.watch)
         tasks.start_soon(service.pulse.take)
+        tasks.start_soon(systemd.beat)
         try:
             service.prepare()
             why = await tree.start()
