@@ -5,6 +5,7 @@ It hears events, so whoever tells of a reload has told systemd of it. A socket t
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import anyio
@@ -25,7 +26,8 @@ HEARTBEAT = 10.0
 """The longest pause between two messages while it takes, seconds."""
 LONGEST_STATUS = 1000
 """Characters of the status line: a message that is too long is not sent at all."""
-_EXTENDED = frozenset({"starting"})
+_STARTING, _RELOADING, _DRAINING = "starting", "reloading", "draining"
+_EXTENDED = frozenset({_STARTING, _RELOADING})
 """What may take longer than the unit says; how long workers may take is for the configuration to say."""
 
 
@@ -35,7 +37,7 @@ class Systemd:
     def __init__(self, environ: Mapping[str, str], pid: int, tree: Tree) -> None:
         self._tree = tree
         self._said = ""
-        self._under_way = "starting"
+        self._under_way = _STARTING
         self._pause = watchdog_pause(environ, pid)
         self._notifier = SystemdNotifier() if environ.get("NOTIFY_SOCKET") else None
         if self._notifier is not None and self._notifier.socket is not None:
@@ -48,10 +50,17 @@ class Systemd:
         match event:
             case events.LineWritten():
                 pass
-            case events.Serving():
-                self._ready()
             case events.Draining():
-                self._begin(str(event), "STOPPING=1")
+                self._begin(_DRAINING, "STOPPING=1")
+            case _ if self._under_way == _DRAINING:
+                self._follow()
+            case events.Serving() | events.Reloaded():
+                self._begin("", "READY=1")
+            case events.Reloading():
+                # From which moment on: so systemd knows the reload that it has asked for from an earlier one.
+                self._begin(_RELOADING, "RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+            case events.NotReloaded():
+                self._begin("not reloaded", "READY=1")
             case _:
                 self._follow()
 
@@ -69,9 +78,6 @@ class Systemd:
     def _begin(self, what: str, *lines: str) -> None:
         self._under_way = what
         self._say(*lines, self._status())
-
-    def _ready(self) -> None:
-        self._begin("", "READY=1")
 
     def _follow(self) -> None:
         """Keep the status line true, without saying the same again."""
