@@ -88,6 +88,14 @@ def test_systemd_hears_how_it_stands_from_the_start_to_the_end(start: Callable[.
         service.until(lambda: manager.has_heard("STATUS=cpu 2/2, web 1/1"))
         assert not manager.has_heard("READY=1")
 
+        manager.said.clear()
+        asked = time.monotonic_ns() // 1000
+        service.process.send_signal(signal.SIGHUP)
+        service.until(lambda: manager.has_heard("READY=1"))
+        (began,) = [message for message in manager.said if "RELOADING=1" in message]
+        assert began[2] == "STATUS=reloading: cpu 2/2, web 1/1"
+        assert asked <= int(began[1].removeprefix("MONOTONIC_USEC=")) <= time.monotonic_ns() // 1000
+
         service.process.send_signal(signal.SIGTERM)
         assert service.ends() == 0
         assert manager.has_heard("STOPPING=1")

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+import socket
+from contextlib import suppress
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from supervisor import events
 from supervisor.environment import scrub
-from supervisor.systemd import in_brief, is_well, watchdog_pause
+from supervisor.systemd import Systemd, in_brief, is_well, watchdog_pause
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def group(name: str, state: str, *up: bool) -> Any:
@@ -40,6 +46,40 @@ def test_what_has_given_up_everywhere_is_not_well() -> None:
     assert is_well([group("cpu", "failed", False), group("web", "up", True)])
     assert is_well([group("cpu", "starting", False)])
     assert not is_well([group("cpu", "failed", False), group("web", "failed", False)])
+
+
+def test_each_reload_ends_in_readiness_unless_the_service_stops_meanwhile(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        tree: Any = SimpleNamespace(groups=[group("web", "up", True)])
+        systemd = Systemd(os.environ, os.getpid(), tree)
+        said = []
+        for event in (
+            events.Reloading(),
+            events.NotReloaded("a\nREADY=0"),
+            events.GroupUp("web", 0.1),
+            events.Reloading(),
+            events.Reloaded(0.1),
+            events.Reloading(),
+            events.Draining(forced=False),
+            events.NotReloaded("the service is stopping"),
+        ):
+            systemd.hear(event)
+        manager.setblocking(False)
+        with suppress(BlockingIOError):
+            while True:
+                said.append([line for line in manager.recv(4096).decode().splitlines() if "USEC" not in line])
+    assert said == [
+        ["RELOADING=1", "STATUS=reloading: web 1/1"],
+        ["READY=1", "STATUS=not reloaded: web 1/1"],
+        ["RELOADING=1", "STATUS=reloading: web 1/1"],
+        ["READY=1", "STATUS=web 1/1"],
+        ["RELOADING=1", "STATUS=reloading: web 1/1"],
+        ["STOPPING=1", "STATUS=draining: web 1/1"],
+    ]
 
 
 def test_nobody_inherits_what_systemd_gave_the_supervisor() -> None:

@@ -27,7 +27,7 @@ async def main() -> None:
     options = json.loads(sys.argv[2])
     port = options.pop("port", 0)
     plan = Stage(Path(sys.argv[1])).plan(groups(**options), port=port)
-    await run(plan, on_event=tell, programs=PROGRAMS)
+    await run(plan, on_event=tell, programs=PROGRAMS, load=lambda: plan)
 
 
 if __name__ == "__main__":
