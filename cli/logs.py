@@ -1,58 +1,117 @@
-"""`shunter logs`: what the workers wrote. Reads files, for those who wrote them may all be gone."""
+"""`shunter logs`: what the workers wrote, and what happened. Reads files, for those who wrote them may all be gone."""
 
 from __future__ import annotations
 
+import os
+import select
 import sys
 import time
 from contextlib import ExitStack, suppress
 from difflib import get_close_matches
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from cli.lines import moment, pretty
 from cli.tail import Tail
+from cli.wanted import LEVELS, OWN, Wanted, since
 from ipc.control import ControlError, ask
 from ipc.decoding.jsontext import json_object
 from ipc.messages.control import AskStatus, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable, Iterator
     from pathlib import Path
 
+LINES = 100
+"""How many of the last lines are shown unless that is said, or what is looked for."""
 PAUSE = 0.2
 """How long `--follow` sleeps between two looks, seconds."""
+USAGE, NOT_RUNNING = 2, 3
 
 
-def logs(state_dir: Path, group: str, *, lines: int, follow: bool) -> int:
-    """Print the last lines of one group or of all, in the order of their times; then go on if asked to."""
+def logs(
+    state_dir: Path, wanted: Wanted, *, lines: int | None = LINES, follow: bool = False, as_json: bool = False
+) -> int:
+    """Print the last of the lines that are wanted (None: all), in the order of their times; then go on if asked to."""
     folder = state_dir / "logs"
     known = sorted({*_groups(folder), *_running(state_dir)})
     if not known:
         sys.stderr.write(f"shunter: no logs in {folder}; nothing has run with this state directory\n")
-        return 3
-    if group and group not in known:
-        near = get_close_matches(group, known, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known)}"
-        sys.stderr.write(f"shunter: there is no group '{group}'; {hint}\n")
-        return 2
-    with ExitStack() as stack:
-        tails = {name: _tail(folder, name, stack) for name in ([group] if group else known)}
-        show = _printer()
-        last = _in_order(tail.last(lines) for tail in tails.values())
-        show(last[max(0, len(last) - lines) :])
-        stack.enter_context(suppress(KeyboardInterrupt))
-        while follow:
-            time.sleep(PAUSE)
-            for name in [] if group else _groups(folder):
-                if name not in tails:
-                    tails[name] = _tail(folder, name, stack)
-            show(_in_order(tail.more() for tail in tails.values()))
+        return NOT_RUNNING
+    for group in filter(None, (wanted.group, wanted.worker.partition("-")[0])):
+        if group not in known:
+            return _wrong("there is no group", group, known)
+    with suppress(BrokenPipeError):
+        _show(folder, wanted, lines, follow, _printer(as_json=as_json))
+        return 0
+    # Nobody reads any more, as after `| head`. No complaint about it comes at the end.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 
-def _tail(folder: Path, name: str, stack: ExitStack) -> Tail:
-    tail = Tail(folder / f"{name}.log")
-    stack.callback(tail.close)
-    return tail
+def wanted_of(*, group: str, option: str, worker: str, level: str, text: str, request: str, ago: str) -> Wanted | int:
+    """What the options say, or the exit code if that cannot be."""
+    if group and option and group != option:
+        sys.stderr.write(f"shunter: '{group}' and '{option}': only one group can be asked for\n")
+        return USAGE
+    if level and level not in LEVELS:
+        return _wrong("there is no level", level, LEVELS)
+    begin = since(ago, time.time()) if ago else 0.0
+    if begin is None:
+        sys.stderr.write(f"shunter: --since {ago!r} is no time; write 90s, 10m, 2h, 1d or 2026-03-01T12:00\n")
+        return USAGE
+    return Wanted(group or option, worker, level, text, request, begin)
+
+
+def _wrong(what: str, given: str, known: Collection[str]) -> int:
+    near = get_close_matches(given, known, n=1)
+    hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known)}"
+    sys.stderr.write(f"shunter: {what} '{given}'; {hint}\n")
+    return USAGE
+
+
+def _show(folder: Path, wanted: Wanted, lines: int | None, follow: bool, show: Callable[[list[str]], None]) -> None:
+    with ExitStack() as stack:
+        tails: dict[str, Tail] = {}
+        found = [list(islice(_past(tail, wanted), lines))[::-1] for tail in _new(folder, wanted, tails, stack)]
+        last = _in_order(found)
+        show(last if lines is None else last[max(0, len(last) - lines) :])
+        stack.enter_context(suppress(KeyboardInterrupt))
+        gone = _reader()
+        while follow:
+            if gone.poll(PAUSE * 1000):
+                raise BrokenPipeError
+            _new(folder, wanted, tails, stack)
+            show(_in_order([raw for raw in tail.more() if wanted.admits(raw)] for tail in tails.values()))
+
+
+def _new(folder: Path, wanted: Wanted, tails: dict[str, Tail], stack: ExitStack) -> list[Tail]:
+    """Those of logs that are not looked at yet; they are from now on."""
+    only = wanted.group or wanted.worker.partition("-")[0]
+    found = []
+    for name in _groups(folder):
+        if name not in tails and (not only or name in {only, OWN}):
+            tails[name] = Tail(folder / f"{name}.log")
+            stack.callback(tails[name].close)
+            found.append(tails[name])
+    return found
+
+
+def _past(tail: Tail, wanted: Wanted) -> Iterator[str]:
+    """The lines that are wanted, the last one first."""
+    for raw in tail.past():
+        if wanted.admits(raw):
+            yield raw
+        elif wanted.since and (moment(json_object(raw) or {}) or wanted.since) < wanted.since - PAUSE:
+            return  # what stands before it is older still
+
+
+def _reader() -> select.poll:
+    """Says whether who read our output has left, even while there is nothing to write."""
+    poll = select.poll()
+    with suppress(OSError):  # no file at all
+        poll.register(sys.stdout.fileno(), 0)
+    return poll
 
 
 def _groups(folder: Path) -> list[str]:
@@ -79,19 +138,19 @@ def _in_order(files: Iterable[list[str]]) -> list[str]:
     return [raw for _, raw in sorted(timed, key=lambda pair: pair[0])]
 
 
-def _printer() -> Callable[[list[str]], None]:
-    """Coloured and readable in a terminal; otherwise the lines as they are."""
-    if not sys.stdout.isatty():
-        return _print_raw
-    from cli.output import out  # noqa: PLC0415 -- rich is slow to import, and a pipe needs none of it
+def _printer(*, as_json: bool) -> Callable[[list[str]], None]:
+    """Readable, in a terminal with colour; or the lines as they are."""
+    if sys.stdout.isatty() and not as_json:
+        from cli.output import out  # noqa: PLC0415 -- slow to import, and a pipe needs none of it
 
-    def show(found: list[str]) -> None:
-        for raw in found:
-            out.print(pretty(raw), soft_wrap=True)
+        def show(found: list[str]) -> None:
+            for raw in found:
+                out.print(pretty(raw), soft_wrap=True)
 
-    return show
+        return show
 
+    def write(found: list[str]) -> None:
+        sys.stdout.write("".join(f"{raw if as_json else pretty(raw).plain}\n" for raw in found))
+        sys.stdout.flush()
 
-def _print_raw(found: list[str]) -> None:
-    sys.stdout.write("".join(f"{raw}\n" for raw in found))
-    sys.stdout.flush()
+    return write

@@ -159,12 +159,36 @@ def logs(
     config: ConfigFile = DEFAULT,
     state_dir: StateDir = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines come.")] = False,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many of the last lines.")] = 100,
+    lines: Annotated[
+        int | None,
+        typer.Option(
+            "--lines",
+            "-n",
+            min=0,
+            help="How many of the last lines. [default: 100, or all with --request or --since]",
+            show_default=False,
+        ),
+    ] = None,
+    option: Annotated[str, typer.Option("--group", metavar="GROUP", help="The same as the argument.")] = "",
+    worker: Annotated[str, typer.Option(metavar="NAME", help="Only this worker, 'cpu-0' or 'cpu-0#7'.")] = "",
+    level: Annotated[
+        str, typer.Option(metavar="LEVEL", help="Only lines at least so bad: debug, info, warning, error.")
+    ] = "",
+    grep: Annotated[str, typer.Option(metavar="TEXT", help="Only lines with these characters.")] = "",
+    request: Annotated[str, typer.Option(metavar="ID", help="Only lines of this request, of all groups.")] = "",
+    since: Annotated[str, typer.Option(metavar="TIME", help="Only lines of the last '10m', or since a time.")] = "",
+    as_json: AsJson = False,
 ) -> None:
-    """Show what the workers wrote, in the order in which it happened."""
+    """Show what the workers wrote and what happened to them, in the order of time."""
     from cli import logs as command  # noqa: PLC0415
 
-    raise typer.Exit(command.logs(_state(config, state_dir), group, lines=lines, follow=follow))
+    wanted = command.wanted_of(
+        group=group, option=option, worker=worker, level=level, text=grep, request=request, ago=since
+    )
+    if isinstance(wanted, int):
+        raise typer.Exit(wanted)
+    count = lines if lines is not None or request or since else command.LINES
+    raise typer.Exit(command.logs(_state(config, state_dir), wanted, lines=count, follow=follow, as_json=as_json))
 
 
 @app.command()

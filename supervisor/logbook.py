@@ -96,8 +96,8 @@ class _File:
             return ""
         try:
             if self._lost:
-                confession = {"time": datetime.now(UTC), "level": "warning", "event": "lines_lost", "count": self._lost}
-                self._push(_encode(confession) + b"\n")
+                head = {"time": datetime.now(UTC), "level": "warning", "group": self._path.stem}
+                self._push(_encode({**head, "event": "lines_lost", "count": self._lost}) + b"\n")
                 self._lost = 0
             self._push(line)
         except OSError as error:

@@ -210,10 +210,10 @@ def test_a_taken_port_is_told_and_nothing_stays(service: Service, tmp_path: Path
     assert not [found for found in psutil.process_iter(["cmdline"]) if str(tmp_path) in str(found.info["cmdline"])]
 
 
-def test_logs_are_json_lines_with_a_worker(service: Service) -> None:
-    shown = shunter("logs", "cpu_sync", *service.state)
+def test_logs_are_json_lines_with_a_group(service: Service) -> None:
+    shown = shunter("logs", "cpu_sync", "--json", *service.state)
     assert shown.returncode == 0, shown
-    assert {json.loads(line)["worker"].partition("-")[0] for line in shown.stdout.splitlines()} == {"cpu_sync"}
+    assert {json.loads(line)["group"] for line in shown.stdout.splitlines()} == {"cpu_sync"}
     assert shunter("logs", "cpu_snyc", *service.state).returncode == 2
 
 

@@ -79,7 +79,7 @@ def notes(directory: Path, pid: int) -> list[str]:
 
 
 def logged(service: Service, event: str) -> list[dict[str, object]]:
-    lines = shunter("logs", *service.state, "-n", "1000").stdout.splitlines()
+    lines = shunter("logs", "--json", *service.state, "-n", "1000").stdout.splitlines()
     return [line for line in map(json.loads, lines) if line.get("event") == event]
 
 
