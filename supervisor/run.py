@@ -68,6 +68,7 @@ async def run(
         stack.callback(left_behind.end)
         stack.enter_context(signals.heard(service.asked_to_stop, service.reloads.ask, left_behind.reap, last=last))
         systemd = Systemd(os.environ, os.getpid(), service.tree)
+        stack.callback(systemd.close)
         stack.enter_context(hub.heard_by(systemd.hear))
         why = await _life(service, asked, recent, systemd, began)
     if why is not None:

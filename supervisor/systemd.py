@@ -75,6 +75,11 @@ class Systemd:
                 self._say("WATCHDOG=1")
             await anyio.sleep(min(HEARTBEAT, self._pause or HEARTBEAT))
 
+    def close(self) -> None:
+        """There is nothing more to say."""
+        if self._notifier is not None and self._notifier.socket is not None:
+            self._notifier.socket.close()
+
     def _begin(self, what: str, *lines: str) -> None:
         self._under_way = what
         self._say(*lines, self._status())

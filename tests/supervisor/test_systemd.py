@@ -68,6 +68,7 @@ def test_each_reload_ends_in_readiness_unless_the_service_stops_meanwhile(
             events.NotReloaded("the service is stopping"),
         ):
             systemd.hear(event)
+        systemd.close()
         manager.setblocking(False)
         with suppress(BlockingIOError):
             while True:
