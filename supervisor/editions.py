@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from supervisor.reach import Reach
     from supervisor.rotation import Rotation
     from supervisor.spawn import Process
+    from supervisor.warden import Warden
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class Common:
     tell: Callable[[Event], None]
     programs: Mapping[Role, str]
     listener: socket.socket | None
+    warden: Warden | None = None
 
 
 class Editions:
@@ -57,6 +59,7 @@ class Editions:
             programs=common.programs,
             listener=common.listener,
             workers=sum(group.workers for group in plan.groups if not group.embedded),
+            warden=common.warden,
         )
 
     @property

@@ -19,6 +19,7 @@ from supervisor.recent import Recent
 from supervisor.service import Service
 from supervisor.systemd import Systemd
 from supervisor.trust import TRUST, trusting
+from supervisor.warden import Warden
 
 if TYPE_CHECKING:
     import socket
@@ -61,12 +62,20 @@ async def run(
         recent = Recent()
         stack.enter_context(hub.heard_by(recent.hear))
         stack.enter_context(orphans.adopted())
-        service = Service(plan, hub, listener, programs, policy, version, load)
+        warden = Warden(hub.tell)
+        stack.callback(warden.stop)
+        warden.start()
+        service = Service(plan, hub, listener, programs, policy, version, load, warden)
         if trusting():
             hub.tell(Trouble(f"{TRUST}=1: whoever may change the configuration or the application decides what runs"))
-        left_behind = orphans.Orphans(service.pids)
+        left_behind = orphans.Orphans(lambda: {*service.pids(), *warden.pids})
         stack.callback(left_behind.end)
-        stack.enter_context(signals.heard(service.asked_to_stop, service.reloads.ask, left_behind.reap, last=last))
+
+        def on_child() -> None:
+            warden.tend()
+            left_behind.reap()
+
+        stack.enter_context(signals.heard(service.asked_to_stop, service.reloads.ask, on_child, last=last))
         systemd = Systemd(os.environ, os.getpid(), service.tree)
         stack.callback(systemd.close)
         stack.enter_context(hub.heard_by(systemd.hear))

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from supervisor.edition import Edition
     from supervisor.plan import GroupPlan, Plan, Role
     from supervisor.policy import RestartPolicy
+    from supervisor.warden import Warden
 
 
 class Service:
@@ -60,6 +61,7 @@ class Service:
         policy: RestartPolicy | None,
         version: str,
         load: Callable[[], Plan] | None = None,
+        warden: Warden | None = None,
     ) -> None:
         self.hub = hub
         self.plan = plan
@@ -83,7 +85,7 @@ class Service:
         self._quarantine = Quarantine()
         self._sightings: defaultdict[str, Sightings] = defaultdict(Sightings)  # one for each group of the plan at most
         self._common = Common(
-            self._keys, rotation, self._directory, reach, self._quarantine, hub.tell, programs, listener
+            self._keys, rotation, self._directory, reach, self._quarantine, hub.tell, programs, listener, warden
         )
         self._number = 0
         self._editions = Editions(plan, self._common, self._number)

@@ -20,6 +20,7 @@ from ipc.errors import Misuse
 from ipc.ledger import Ledger
 from ipc.names import TEMPLATE
 from ipc.scoreboard import Scoreboard
+from supervisor.aftermath import VARIABLE
 from supervisor.ending import Ending
 from supervisor.environment import without_us
 from supervisor.errors import SpawnError
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from ipc.names import WorkerName
     from supervisor.plan import Role
+    from supervisor.warden import Warden
 
 PROGRAMS: Mapping[Role, str] = {"web": "web_worker", "exec": "exec_worker"}
 """Which module each kind of worker runs, as `python -m` finds it."""
@@ -58,6 +60,7 @@ class Process:
     page: Scoreboard
     ledger: Ledger
     _out_of_memory: OutOfMemory
+    _warden: Warden | None
     popen: subprocess.Popen[bytes] | None = None
     """Whoever was started by exec; None: it was forked."""
     crashed: bool = False
@@ -75,8 +78,14 @@ class Process:
         except ChildProcessError:
             os.close(pidfd)
             return False
-        self.pid, self.pidfd = pid, pidfd
+        self.is_known(pid, pidfd)
         return True
+
+    def is_known(self, pid: int, pidfd: int) -> None:
+        """From now on it is this process."""
+        self.pid, self.pidfd = pid, pidfd
+        if self._warden is not None:
+            self._warden.note(pid)
 
     def dump(self) -> None:
         """Have it print its stacks, which works whatever it is busy with; no error if it has exited already."""
@@ -103,6 +112,8 @@ class Process:
         if self.popen is not None:  # it knows of the end only if it has reaped
             self.popen.wait(_REAPING)
         os.close(self.pidfd)
+        if self._warden is not None:
+            self._warden.forget(self.pid)
         starved = self._out_of_memory.struck() if code == -signal.SIGKILL and not self._killed else ""
         ending = Ending(code, dumped, self._killed, starved)
         self.crashed = ending.crashed
@@ -122,9 +133,11 @@ class Launcher:
         programs: Mapping[Role, str] = PROGRAMS,
         listener: socket.socket | None = None,
         workers: int = 1,
+        warden: Warden | None = None,
     ) -> None:
         _occupy_standard_descriptors()
-        self._environment = dict(environment)
+        self._environment = dict(environment) | ({} if warden is None else {VARIABLE: warden.mark})
+        self._warden = warden
         self._programs = programs
         self._listener = listener
         self._out_of_memory = OutOfMemory()
@@ -218,11 +231,12 @@ class Launcher:
                 env=environment,
             )
         try:
-            process.pid, process.pidfd, process.popen = popen.pid, os.pidfd_open(popen.pid), popen
+            process.is_known(popen.pid, os.pidfd_open(popen.pid))
         except OSError:
             popen.kill()
             popen.wait(_REAPING)
             raise
+        process.popen = popen
         return process
 
     def _equip(
@@ -244,7 +258,7 @@ class Launcher:
         if confinement.uid is not None and confinement.gid is not None:
             for pipe in (their_stdout, their_stderr):  # it opens them anew, so as to never wait for them
                 os.fchown(pipe, confinement.uid, confinement.gid)
-        process = Process(name, None, -1, ours, stdout, stderr, page, begun, self._out_of_memory)
+        process = Process(name, None, -1, ours, stdout, stderr, page, begun, self._out_of_memory, self._warden)
         return process, Belongings(theirs.fileno(), page_fd, their_stdout, their_stderr)
 
     def _pipe(self, undo: ExitStack, handed_over: ExitStack) -> tuple[int, int]:

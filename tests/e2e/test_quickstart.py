@@ -392,7 +392,9 @@ def test_who_does_not_read_what_it_says_holds_up_nothing(tmp_path: Path) -> None
             with httpx.Client(base_url=said["url"]) as http:
                 for _ in range(400):  # each makes a line, together they are more than a pipe holds
                     assert http.get("/hello", params={"name": "x" * 500}).status_code == 200
-                (before, *_) = psutil.Process(started.pid).children()
+                before = next(
+                    each for each in psutil.Process(started.pid).children() if "exec_worker" in each.cmdline()
+                )
                 before.kill()
                 status = ["status", "--json", "--state-dir", str(tmp_path)]
                 until(lambda: shunter(*status).stdout.count('"state": "up"') == 6)

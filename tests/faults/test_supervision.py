@@ -100,11 +100,20 @@ def test_a_killed_supervisor_takes_everything_with_it(start: Starter) -> None:
     assert again.sees("Serving")["port"] == port
 
 
+@pytest.mark.timeout(1800 if SOAK > 1 else 300)
 def test_a_supervisor_killed_at_any_moment_leaves_nothing(start: Starter, stage: Stage) -> None:
+    """P6; with what workers had started, in their process group and out of it."""
+    stage.behave("cpu", "grandchildren")
     dice = random.Random()
-    for _ in range(15 * SOAK):
+    took = 0.0
+    for moment in range(20 * SOAK):
+        began = time.monotonic()
         service = start(cpu=2, web=1)
-        time.sleep(dice.uniform(0.1, 0.9))
+        if moment == 0:
+            service.sees("Serving")
+            took = time.monotonic() - began
+        else:
+            time.sleep(dice.uniform(0.1, 1.2) * took)
         service.process.kill()
         service.ends()
         service.until(lambda: not any(str(stage.path) in environment_of(pid) and runs(pid) for pid in psutil.pids()))

@@ -1,0 +1,81 @@
+"""Ends what is left of a service whose supervisor was killed; a program of its own, which waits for nothing else.
+
+    python -I -S aftermath.py MARK < pipe
+
+The kernel ends workers with their supervisor, and nobody what the workers have started. So this program is told of
+each worker, as `+PID` and `-PID`, a line each. When the pipe ends, what is in the session or the process group of a
+worker that was not taken back is killed, and whatever has MARK in its environment. It imports the standard library
+only, and of that little, for it is started with every service and rarely needed.
+"""
+
+import os
+import signal
+import sys
+
+VARIABLE = "SHUNTER_SERVICE"
+"""Where whatever a service starts has its mark, unless it was given another environment."""
+ROUNDS = 100
+"""How often it is looked for more, at most: what runs may make others."""
+_CHUNK = 65536
+
+
+def hear(fd: int) -> set[int]:
+    """The processes whose sessions are left when nobody holds the other end of `fd` any more."""
+    left: set[int] = set()
+    rest = b""
+    while data := os.read(fd, _CHUNK):
+        *lines, rest = (rest + data).split(b"\n")
+        for line in lines:
+            (left.add if line.startswith(b"+") else left.discard)(int(line[1:]))
+    return left
+
+
+def is_left(pid: int, leaders: set[int], mark: bytes) -> bool:
+    """Whether this process belongs to what is left. What has ended does not."""
+    try:
+        state, _parent, group, session = read(f"/proc/{pid}/stat").rpartition(b")")[2].split()[:4]
+        if state in {b"Z", b"X"}:
+            return False
+        return int(group) in leaders or int(session) in leaders or mark in read(f"/proc/{pid}/environ").split(b"\0")
+    except (OSError, ValueError):  # gone, or another user's
+        return False
+
+
+def read(path: str) -> bytes:
+    """A file of /proc."""
+    with open(path, "rb") as file:  # noqa: PTH123 - to import pathlib takes longer than all the rest
+        return file.read()
+
+
+def end(pid: int, leaders: set[int], mark: bytes) -> bool:
+    """Kill this process if it belongs to what is left, and nobody who has its number next."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except OSError:
+        return False
+    try:
+        if not is_left(pid, leaders, mark):
+            return False
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    except OSError:
+        return False
+    else:
+        return True
+    finally:
+        os.close(pidfd)
+
+
+def main() -> None:
+    """Wait for the end of the supervisor, and bury what it leaves behind."""
+    for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # sent to everybody; the supervisor says when
+        signal.signal(signum, signal.SIG_IGN)
+    mark = f"{VARIABLE}={sys.argv[1]}".encode()
+    leaders = hear(0)
+    for _ in range(ROUNDS):
+        pids = [int(name) for name in os.listdir("/proc") if name.isdecimal()]  # noqa: PTH208 - as above
+        if not [pid for pid in pids if pid != os.getpid() and is_left(pid, leaders, mark) and end(pid, leaders, mark)]:
+            break
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""Keeps a process at hand that ends what workers have started, should this one be killed. See `aftermath`."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from supervisor import aftermath
+from supervisor.events import Trouble
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from supervisor.events import Event
+
+_LEAVING = 10.0
+"""How long it may take to end when there is nothing left to do, seconds."""
+
+
+class Warden:
+    """Tells that process which workers there are, and starts another when it is gone.
+
+    As PID 1 there is none: the kernel ends all processes of a container with its first.
+    """
+
+    def __init__(self, tell: Callable[[Event], None]) -> None:
+        self.mark = secrets.token_hex(16)
+        """What is in the environment of all that this service starts. No secret: it says only whose they are."""
+        self._tell = tell
+        self._pids: set[int] = set()
+        self._popen: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """That process, if there is one."""
+        return () if self._popen is None else (self._popen.pid,)
+
+    def start(self) -> None:
+        """Have it run. A service serves without it, too."""
+        if os.getpid() == 1:
+            return
+        argv = [sys.executable, "-I", "-S", aftermath.__file__, self.mark]
+        try:
+            popen = subprocess.Popen(  # noqa: S603 -- ours alone
+                argv,
+                bufsize=0,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env={},
+                start_new_session=True,
+            )
+        except OSError as error:
+            self._tell(Trouble(f"if this supervisor is killed, what workers started will stay: {error}"))
+            return
+        assert popen.stdin is not None  # noqa: S101 -- for the type checker: it is a pipe
+        os.set_blocking(popen.stdin.fileno(), False)
+        self._popen = popen
+        self._say(b"".join(b"+%d\n" % pid for pid in self._pids))
+
+    def tend(self) -> None:
+        """Some process has ended: if it was this one, have another."""
+        if self._popen is not None and self._popen.poll() is not None:
+            self._drop()
+            self.start()
+
+    def note(self, pid: int) -> None:
+        """A worker runs, and leads a session."""
+        self._pids.add(pid)
+        self._say(b"+%d\n" % pid)
+
+    def forget(self, pid: int) -> None:
+        """It has ended and its process group with it."""
+        self._pids.discard(pid)
+        self._say(b"-%d\n" % pid)
+
+    def stop(self) -> None:
+        """Have it end."""
+        popen = self._popen
+        if popen is None:
+            return
+        self._drop()
+        try:
+            popen.wait(_LEAVING)
+        except subprocess.TimeoutExpired:
+            popen.kill()
+            popen.wait()
+
+    def _say(self, line: bytes) -> None:
+        if self._popen is not None and self._popen.stdin is not None:
+            with suppress(OSError):  # it is dead, of which `tend` hears, or was stopped by somebody
+                os.write(self._popen.stdin.fileno(), line)
+
+    def _drop(self) -> None:
+        if self._popen is not None and self._popen.stdin is not None:
+            self._popen.stdin.close()
+        self._popen = None
