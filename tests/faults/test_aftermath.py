@@ -8,6 +8,7 @@ import random
 import signal
 import socket
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -99,7 +100,11 @@ async def test_the_one_who_sees_to_that_is_replaced_when_it_is_gone(lively: Serv
     left = await family(scene)
 
     def wardens() -> list[int]:
-        return [child.pid for child in psutil.Process(scene.pid).children() if aftermath.__file__ in child.cmdline()]
+        found = []
+        for child in psutil.Process(scene.pid).children():
+            with suppress(psutil.Error):  # it has just ended
+                found += [child.pid] if aftermath.__file__ in child.cmdline() else []
+        return found
 
     (first,) = wardens()
     os.kill(first, signal.SIGKILL)
@@ -123,11 +128,11 @@ async def test_zombies_of_strangers_are_reaped_and_workers_keep_their_exit_codes
     scene = lively()
 
     def zombies() -> list[int]:
-        return [child.pid for child in psutil.Process(scene.pid).children() if child.status() == "zombie"]
+        return [child.pid for child in psutil.Process(scene.pid).children() if not runs(child.pid)]
 
     assert (await scene.crowd().get("/zombies?ticket=one")).status == 200
     scene.until(lambda: len(psutil.Process(scene.pid).children()) == 4 and not zombies())
     worker = scene.pid_of("cpu")
     os.kill(worker, signal.SIGSEGV)
-    assert scene.sees("WorkerExited")["reason"] == "killed by SIGSEGV"
+    assert scene.sees("WorkerExited")["reason"].startswith("killed by SIGSEGV")
     scene.until(lambda: not zombies())
