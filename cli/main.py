@@ -130,6 +130,14 @@ def status(config: ConfigFile = DEFAULT, state_dir: StateDir = None, as_json: As
 
 
 @app.command()
+def top(config: ConfigFile = DEFAULT, state_dir: StateDir = None) -> None:
+    """Watch groups and workers live, and restart or scale them by a key."""
+    from cli import top as command  # noqa: PLC0415
+
+    raise typer.Exit(command.top(_state(config, state_dir)))
+
+
+@app.command()
 def check(
     config: ConfigFile = DEFAULT,
     overrides: Overrides = None,
