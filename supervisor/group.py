@@ -243,9 +243,12 @@ class Group:
         return failures[0] if failures else None
 
     def recover(self) -> bool:
-        """Start those at once who were given up, or wait for their next start; whether there was anybody."""
+        """Start those at once who were given up, or wait for their next start; whether there was anybody.
+
+        Those who wait until others have ended go on to do so.
+        """
         down = [worker for worker in self._workers if worker.state in {State.FAILED, State.WAITING}]
-        for worker in down if self.serves else ():
+        for worker in down if self.serves and not self.holds() else ():
             worker.stop()
             worker.start()
         return bool(down)

@@ -1,0 +1,190 @@
+"""Workers that are played in this process, in a time that passes when nothing else is left to do.
+
+What is between them and their group is real: lifelines, pages, pipes and a descriptor that tells of their end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import selectors
+import socket
+from typing import TYPE_CHECKING, Any
+
+from ipc import ledger, scoreboard
+from ipc.ledger import Ledger
+from ipc.messages import lifeline as said
+from ipc.scoreboard import Scoreboard
+from ipc.wire.framing import Deframer
+from supervisor.edition import Edition
+from supervisor.group import Group
+from supervisor.life import RUNNING
+from supervisor.spawn import Process
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ipc.messages.lifeline import FromChild
+    from ipc.names import WorkerName
+    from supervisor.child import Worker
+    from supervisor.events import Event
+    from supervisor.plan import GroupPlan
+
+MOMENT = 0.01
+"""How long whatever takes a moment takes, seconds."""
+ROWS = 1
+
+
+class _Selector(selectors.DefaultSelector):
+    """Waits for nothing: if nobody has anything to say, time passes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+
+    def select(self, timeout: float | None = None) -> Any:
+        ready = super().select(0)
+        if not ready:
+            if timeout is None:
+                raise AssertionError("everybody waits for somebody else, for ever")
+            self.now += max(timeout, 0.0)
+        return ready
+
+
+class QuickLoop(asyncio.SelectorEventLoop):
+    """An event loop in such a time. Only threads would know the difference, so there must be none."""
+
+    def __init__(self) -> None:
+        self._quick = _Selector()
+        super().__init__(self._quick)
+
+    def time(self) -> float:
+        return self._quick.now
+
+
+class Puppet(Process):
+    """A process of which all is real but itself. `does` is what it does once it has been born."""
+
+    def __init__(self, name: WorkerName, does: str) -> None:
+        ours, self.theirs = socket.socketpair()
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        self.theirs.setblocking(False)
+        page = scoreboard.create(str(name), ledger.size(ROWS))
+        (stdout, out), (stderr, err) = os.pipe(), os.pipe()
+        pidfd, self._end = os.pipe()
+        # Not by its base's constructor: what that is given more is for ends that are not played here.
+        self.name, self.pidfd, self.lifeline, self.stdout, self.stderr = name, pidfd, ours, stdout, stderr
+        self.pid = os.getpid()  # the kernel vouches for who speaks, and that is this process
+        self.page, self.ledger, self.crashed = Scoreboard(page), Ledger(page, ROWS), False
+        for fd in (page, out, err):
+            os.close(fd)
+        self.does = does
+        self.alive, self.ended = True, False
+        self._how = "exited with code 0"
+        self._deframer = Deframer(said.MAX_MESSAGE)
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self.theirs.fileno(), self._hear)
+        self._loop.call_later(MOMENT, self._begin)
+
+    def say(self, message: FromChild) -> None:
+        if self.alive:
+            self.theirs.send(said.encode(message))
+
+    def die(self, how: str) -> None:
+        """End now; its supervisor finds out by itself."""
+        if self.alive:
+            self.alive, self._how = False, how
+            self._loop.remove_reader(self.theirs.fileno())
+            self.theirs.close()
+            os.close(self._end)
+
+    def leave(self) -> None:
+        """End in good order."""
+        self.say(said.Drained())
+        self._loop.call_later(MOMENT, self.die, "exited with code 0")
+
+    def dump(self) -> None:
+        assert self.alive or not self.ended
+
+    def kill(self) -> None:
+        self._loop.call_later(MOMENT, self.die, "killed by SIGKILL")
+
+    def end(self) -> str:
+        assert not self.alive, "it is still there"
+        assert not self.ended, "reaped twice"
+        self.ended = True
+        self.page.close()
+        self.ledger.close()
+        os.close(self.pidfd)
+        return self._how
+
+    def _begin(self) -> None:
+        assert self.pid is not None
+        if self.does == "dies":
+            self.die("exited with code 1")
+        if self.does == "hangs":
+            return
+        self.say(said.Hardened(self.pid))
+        if self.does == "breaks":
+            self.say(said.Broken("no module named 'shop'", "Traceback"))
+            self._loop.call_later(MOMENT, self.die, "exited with code 1")
+        else:
+            self._loop.call_later(5.0 if self.does == "slow" else MOMENT, self.say, said.Ready())
+        if self.does == "crashes":
+            self._loop.call_later(0.5, self.die, "killed by SIGSEGV")
+
+    def _hear(self) -> None:
+        for body in self._deframer.feed(self.theirs.recv(65_536)):
+            if isinstance(said.decode_from_supervisor(bytes(body)), said.Drain) and self.does != "deaf":
+                self._loop.call_later(2.0 if self.does == "slow" else MOMENT, self.leave)
+
+
+class Company:
+    """One group of them, and whether it keeps to what a group promises."""
+
+    def __init__(self, plan: GroupPlan, tell: Callable[[Event], None] = lambda _event: None) -> None:
+        self.plan = plan
+        self.born: dict[WorkerName, Puppet] = {}
+        self.does = "well"
+        self.group = Group(
+            plan,
+            launch=self._launch,
+            greeting=lambda _name: [],
+            refresh=self._look,
+            tell=tell,
+            heard=lambda _worker, _message: None,
+            buried=lambda _worker, _begun, _suspects: None,
+        )
+
+    def edition(self) -> Edition:
+        """Another version of the group, as after a change of its code."""
+        return Edition(self.plan, self._launch, lambda _name: [])
+
+    @property
+    def alive(self) -> list[Puppet]:
+        return [puppet for puppet in self.born.values() if puppet.alive]
+
+    @property
+    def seated(self) -> list[Worker]:
+        return self.group._workers
+
+    def puppet(self, worker: Worker) -> Puppet | None:
+        """The process that a worker has now."""
+        return self.born.get(worker.name) if worker.name is not None and worker.state in RUNNING else None
+
+    def _launch(self, name: WorkerName) -> Process:
+        assert name not in self.born, "a name was used twice"
+        ending = [worker.name for worker in self.seated if worker.life.along and worker.state in RUNNING]
+        assert not ending or name not in [worker.name for worker in self.seated], f"{name} starts before {ending} ended"
+        self.born[name] = puppet = Puppet(name, self.does)
+        return puppet
+
+    def _look(self) -> None:
+        names = [worker.name for worker in self.group.everybody() if worker.state in RUNNING]
+        assert len(names) == len(set(names)), "two workers under one name"
+
+    def check(self) -> None:
+        """Nothing is left of it, and nothing will come."""
+        assert not self.alive
+        assert all(puppet.ended for puppet in self.born.values())
+        assert not any(worker.pid or worker._timer for worker in self.group.everybody())

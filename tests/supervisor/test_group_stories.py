@@ -1,0 +1,203 @@
+"""Groups and the tree, told stories of all that can happen at once; their processes are played."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import anyio
+from anyio.lowlevel import checkpoint
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from puppets import Company, QuickLoop
+from stage import groups
+
+from supervisor.life import State
+from supervisor.policy import RestartPolicy
+from supervisor.tree import Tree
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from typing import Any
+
+    from anyio.abc import TaskGroup
+
+    from supervisor.child import Worker
+    from supervisor.errors import SpawnError
+    from supervisor.policy import Strategy
+
+LONG = 100_000.0
+"""Far more than anything takes in the time of these tests, seconds; waiting for it costs nothing."""
+STRATEGIES = st.sampled_from(["one_for_one", "one_for_all", "rest_for_one"])
+BEHAVIOURS = ("well", "slow", "dies", "hangs", "breaks", "deaf", "crashes")
+ENDS = ("crash", "leave", "overrun", "recovers", "condemn", "lose")
+EVENTS = (*ENDS, "recycle", "restart", "reload", "recover", "grow", "shrink", "pass", "behave")
+STORIES = st.lists(st.tuples(st.sampled_from(EVENTS), st.integers(0, 6)), max_size=25)
+
+
+def company(strategy: Strategy, workers: int = 3) -> Company:
+    policy = RestartPolicy(limit=3, base=0.1, cap=2.0, strategy=strategy)
+    (plan,) = groups(cpu=workers, web=0, start_timeout=20.0, drain_timeout=8.0, policy=policy)
+    return Company(plan)
+
+
+def run(story: Coroutine[Any, Any, None]) -> None:
+    async def patiently() -> None:
+        with anyio.fail_after(10 * LONG):
+            await story
+
+    anyio.run(patiently, backend_options={"loop_factory": QuickLoop})
+
+
+async def happen(what: str, n: int, company: Company, tasks: TaskGroup) -> None:
+    """One line of a story."""
+    group = company.group
+    worker = company.seated[n % len(company.seated)]
+    match what:
+        case _ if what in ENDS:
+            end(what, worker, company)
+        case "recycle":
+            tasks.start_soon(group.recycle, worker, "used up")
+        case "restart":
+            tasks.start_soon(group.replace, print_nothing)
+        case "reload" if group.serves:
+            tasks.start_soon(reload, company)
+        case "recover":
+            group.recover()
+        case "grow" | "shrink":
+            size = max(1, min(6, group.size + (1 if what == "grow" else -1)))
+            tasks.start_soon(group.resize, size, print_nothing)
+        case "pass":
+            await anyio.sleep((0.0, 0.01, 0.1, 0.5, 2.0, 10.0, 70.0)[n])
+        case "behave":
+            company.does = BEHAVIOURS[n]
+
+
+async def reload(company: Company) -> None:
+    """Go on to another edition, if one of its workers comes up."""
+    group = company.group
+    if await group.try_out(company.edition()) is None and group.tried is None:
+        group.commit()
+        await group.roll(print_nothing)
+    else:
+        await group.discard()
+
+
+def end(how: str, worker: Worker, company: Company) -> None:
+    """Something is wrong with one of them."""
+    puppet = company.puppet(worker)
+    match how:
+        case "crash" if puppet is not None:
+            puppet.die("killed by SIGSEGV")
+        case "leave" if puppet is not None:
+            puppet.leave()
+        case "overrun" | "recovers":
+            worker.overrun("a call does not end", lambda: how == "overrun")
+        case "condemn":
+            worker.condemn("900 MiB of memory")
+        case "lose":
+            worker.lose("said nonsense")
+
+
+def print_nothing(_text: str) -> None:
+    pass
+
+
+@settings(max_examples=80, deadline=None)
+@given(STRATEGIES, STORIES, st.booleans(), st.integers(0, 6))
+def test_whatever_happened_stop_ends_a_group(
+    strategy: Strategy, story: list[tuple[str, int]], force: bool, does: int
+) -> None:
+    async def told() -> None:
+        cpu = company(strategy)
+        cpu.does = BEHAVIOURS[does]
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(cpu.group.start)
+            await checkpoint()
+            for what, n in story:
+                await happen(what, n, cpu, tasks)
+            cpu.group.stop(force=force)
+            await cpu.group.gone()
+            assert not cpu.alive
+        cpu.check()
+        assert all(worker.state is State.DOWN for worker in cpu.group.everybody())
+
+    run(told())
+
+
+@settings(max_examples=80, deadline=None)
+@given(STRATEGIES, STORIES)
+def test_whatever_happened_a_restart_brings_everybody_back(strategy: Strategy, story: list[tuple[str, int]]) -> None:
+    """No seat is lost, and none is there twice."""
+
+    async def told() -> None:
+        cpu = company(strategy)
+        group = cpu.group
+        assert await group.start() is None
+        async with anyio.create_task_group() as tasks:
+            for what, n in story:
+                await happen(what, n, cpu, tasks)
+            cpu.does = "well"
+        await anyio.sleep(LONG)  # whoever behaved badly is given up by now, or well
+        why: SpawnError | None = await group.replace(print_nothing)
+        assert why is None
+        assert group.state == "up"
+        assert [worker.name.slot for worker in cpu.seated if worker.name is not None] == list(range(group.size))
+        assert list(group.everybody()) == cpu.seated, "nobody is left beside"
+        assert len(cpu.alive) == group.size
+        group.stop()
+        await group.gone()
+        cpu.check()
+
+    run(told())
+
+
+@settings(max_examples=50, deadline=None)
+@given(STRATEGIES, STORIES, st.lists(st.floats(0, 30), max_size=3), st.integers(0, 6))
+def test_whenever_a_stop_comes_it_ends_the_tree_in_order(
+    strategy: Strategy, story: list[tuple[str, int]], forces: list[float], does: int
+) -> None:
+    async def told() -> None:
+        first, last = company(strategy), company("one_for_one", 1)
+        last.does = BEHAVIOURS[does]
+        tree = Tree((first.group, last.group), lambda _event: None)
+
+        async def live() -> None:
+            if await tree.start() is None:
+                await tree.stop_asked.wait()
+            await tree.stop()
+            assert not last.alive
+            assert not first.alive
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(live)
+            await checkpoint()
+            for n, (what, slot) in enumerate(story):
+                await happen(what, slot, first if n % 2 else last, tasks)
+            tree.ask_stop()
+            for after in forces:
+                await anyio.sleep(after)
+                tree.ask_stop(force=True)
+            with anyio.fail_after(LONG):
+                await tree.stopped.wait()
+        first.check()
+        last.check()
+
+    run(told())
+
+
+def test_a_story_can_go_wrong() -> None:
+    """The checks would see a process that is left behind."""
+
+    async def told() -> None:
+        cpu = company("one_for_one", 1)
+        await cpu.group.start()
+        try:
+            cpu.check()
+        except AssertionError:
+            cpu.group.stop(force=True)
+            await cpu.group.gone()
+        else:
+            raise ValueError("nobody noticed")
+
+    run(partial(told)())
