@@ -36,8 +36,12 @@ def banner(plan: Plan, version: str) -> RenderableType:
 def _groups(plan: Plan) -> Table:
     rows = table("group", "workers", "runs", right=("workers",))
     for group in plan.groups:
-        rows.add_row(Text(group.name, worker_colour(group.name)), str(group.workers), _runs(group))
+        rows.add_row(Text(group.name, worker_colour(group.name)), _workers(group), _runs(group))
     return rows
+
+
+def _workers(group: GroupPlan) -> str:
+    return f"{group.workers}" if group.scaling is None else f"{group.scaling.least} to {group.scaling.most}"
 
 
 def _runs(group: GroupPlan) -> str:

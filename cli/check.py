@@ -79,6 +79,10 @@ def _print_plan(plan: dict[str, Any]) -> None:
         out.print(f"\nnote: {note}", style="yellow", soft_wrap=True)
 
 
+def _number(workers: int | dict[str, float]) -> str:
+    return str(workers) if isinstance(workers, int) else f"{workers['min']} to {workers['max']}"
+
+
 def _groups(plan: dict[str, Any]) -> Table:
     from cli.output import table  # noqa: PLC0415 -- as above
 
@@ -89,7 +93,7 @@ def _groups(plan: dict[str, Any]) -> Table:
         nodes = f"{len(group['nodes'])} node{'' if len(group['nodes']) == 1 else 's'}"
         runs = serves if group["role"] == "web" else f"{nodes} of {', '.join(group['stages'])}"
         times = (f"{group[name]:g} s" for name in ("start_timeout", "drain_timeout"))
-        rows.add_row(group["name"], str(group["workers"]), *times, runs)
+        rows.add_row(group["name"], _number(group["workers"]), *times, runs)
     return rows
 
 

@@ -63,8 +63,9 @@ def as_data(answer: Status) -> dict[str, Any]:
                     del worker[name]
         if group["template"] is None:
             del group["template"]
-        if group["figures"] is None:
-            del group["figures"]
+        for name in ("figures", "between"):
+            if group[name] is None:
+                del group[name]
     return data
 
 
@@ -112,7 +113,8 @@ def rows(answer: Status, now: float) -> Table:
     made.padding = (0, 2, 0, 0)
     made.columns[0].no_wrap = True
     for group in answer.groups:
-        made.add_row(Text(group.name, "bold"), Text(group.state, _COLOURS.get(group.state, "yellow")))
+        size = "" if group.between is None else " ({} to {})".format(*group.between)
+        made.add_row(Text.assemble((group.name, "bold"), size), Text(group.state, _COLOURS.get(group.state, "yellow")))
         for worker in (*group.workers, *((group.template,) if group.template is not None else ())):
             state = Text(worker.state, _COLOURS.get(worker.state, "yellow"))
             made.add_row(Text(f"  {worker.name}"), state, *_figures(worker, now, refused=refused))

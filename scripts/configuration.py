@@ -33,6 +33,10 @@ def _fields(node: ast.ClassDef) -> list[tuple[str, ast.AnnAssign, str]]:
     return found
 
 
+_PLAIN = {"Workers"}
+"""Types of plain values that stand beside a section: there may be the one or the other."""
+
+
 def _names(annotation: ast.expr) -> set[str]:
     return {node.id for node in ast.walk(annotation) if isinstance(node, ast.Name)}
 
@@ -71,13 +75,14 @@ def render() -> str:
         fields = _fields(node)
         leaves, below = [], []
         for name, statement, text in fields:
-            inner = [classes[n] for n in sorted(_names(statement.annotation)) if n in classes]
+            names = _names(statement.annotation)
+            inner = [classes[n] for n in sorted(names) if n in classes]
             key = _key(name, statement)
-            if inner:
-                many = "tuple" in _names(statement.annotation)
-                below.append((inner[0], f"{path}.{key}" if path else key, many))
-            else:
+            if not inner or names & _PLAIN:
                 leaves.append((key, _default(statement), text))
+            if inner:
+                many = "tuple" in names
+                below.append((inner[0], f"{path}.{key}" if path else key, many))
         if leaves:
             doc = (ast.get_docstring(node) or "").split("\n\n", 1)
             lines.append(f"\n## `{path}`\n")

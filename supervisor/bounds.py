@@ -9,6 +9,7 @@ from msgspec import UNSET
 from ipc.messages.settings import ResourceLimits
 from supervisor.policy import RestartPolicy
 from supervisor.recycling import KILL_AT, Recycling
+from supervisor.scaling import Scaling
 from supervisor.sizes import in_bytes
 
 if TYPE_CHECKING:
@@ -26,6 +27,22 @@ def recycling_of(group: ProcessGroup) -> Recycling:
         memory,
         kill if group.max_memory_kill is UNSET else in_bytes(group.max_memory_kill),
     )
+
+
+def scaling_of(group: ProcessGroup) -> Scaling | None:
+    """Between which numbers of workers its load decides; None if there is one number."""
+    asked = group.workers
+    return None if isinstance(asked, int) else Scaling(asked.min, asked.max, asked.target_wait_ms / 1000)
+
+
+def least_of(group: ProcessGroup) -> int:
+    """With how many workers it starts."""
+    return group.workers if isinstance(group.workers, int) else group.workers.min
+
+
+def most_of(group: ProcessGroup) -> int:
+    """How many workers it may come to have."""
+    return group.workers if isinstance(group.workers, int) else group.workers.max
 
 
 def policy_of(group: ProcessGroup) -> RestartPolicy:

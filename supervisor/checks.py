@@ -9,6 +9,7 @@ from msgspec import UNSET
 
 from ipc.ledger import MAX_ROWS
 from ipc.scoreboard import SLOTS
+from supervisor.bounds import most_of
 from supervisor.decode import suggest
 from supervisor.errors import ConfigError
 from supervisor.headers import has_meaning
@@ -129,7 +130,7 @@ def check_links(config: Config, groups: Sequence[ProcessGroup], users: Container
             key=f"{_LINKS}.bind_host",
             hint="use 127.0.0.1 or ::1",
         )
-    workers = sum(group.workers for group in groups if group.name != WEB)
+    workers = sum(most_of(group) for group in groups if group.name != WEB)
     if ipc.transport == "memory" and workers >= SLOTS:
         yield ConfigError(
             f"{workers} exec workers are too many for one process: 'memory' makes threads of each web worker of them",

@@ -66,12 +66,20 @@ def unwrap(annotation: Any) -> tuple[Any, Meta]:  # noqa: ANN401 -- an annotatio
 
 
 def _meant(annotation: object, tree: Tree) -> object:
-    """Of a list and a word, whichever stands there."""
+    """Of a list, a mapping and a word, whichever stands there."""
     if get_origin(annotation) in {Union, types.UnionType}:
         kinds = [kind for kind in get_args(annotation) if kind is not UnsetType]
-        lists = [kind for kind in kinds if get_origin(unwrap(kind)[0]) is tuple]
-        return next((kind for kind in kinds if (kind in lists) == isinstance(tree, Row)), kinds[0])
+        forms = [_form_of(unwrap(kind)[0]) for kind in kinds]
+        form = next((form for form in forms if isinstance(tree, form)), Scalar if Scalar in forms else forms[0])
+        return kinds[forms.index(form)]
     return annotation
+
+
+def _form_of(kind: object) -> type[Tree]:
+    """How people write it."""
+    if get_origin(kind) is tuple:
+        return Row
+    return Table if isinstance(kind, type) and issubclass(kind, Struct) else Scalar
 
 
 def keys_of(section: type[Struct]) -> dict[str, FieldInfo]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Kind = Literal["added", "changed", "resized", "adjusted", "same", "removed"]
 """`changed`: its workers are replaced; `adjusted`: only the supervisor does something else with them."""
 
-_SUPERVISED = frozenset({"workers", "hung_timeout", "policy", "recycling", "start_timeout"})
+_SUPERVISED = frozenset({"workers", "hung_timeout", "policy", "recycling", "scaling", "start_timeout"})
 """What of a group's plan no worker is told."""
 _MAX_NAMED = 3
 """How many files a sentence names."""
@@ -131,7 +131,8 @@ def _common(old: Plan, new: Plan) -> Iterator[str]:
 
 
 def _change(was: GroupPlan, now: GroupPlan, common: tuple[str, ...], old: Plan, new: Plan, *, behind: bool) -> Change:
-    sizes = was.workers, now.workers
+    # What follows its load goes on from the size that it has.
+    sizes = was.workers, now.workers if now.scaling is None else was.workers
     replaced = (*_code(now, old, new), *common, *_told(was, now))
     if behind and not replaced:
         replaced = ("the version it was to have",)

@@ -58,7 +58,7 @@ class Editions:
             scrub(os.environ, plan.environment_pass, plan.environment_set),
             programs=common.programs,
             listener=common.listener,
-            workers=sum(group.workers for group in plan.groups if not group.embedded),
+            workers=sum(group.most for group in plan.groups if not group.embedded),
             warden=common.warden,
         )
 

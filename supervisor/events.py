@@ -144,6 +144,20 @@ class GroupFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupScaled:
+    """A group is to have another number of workers than `before`."""
+
+    group: str
+    before: int
+    workers: int
+    reason: str = ""
+
+    def __str__(self) -> str:
+        why = f" ({self.reason})" if self.reason else ""
+        return f"{self.group}: from {self.before} to {self.workers} worker{'s' if self.workers != 1 else ''}{why}"
+
+
+@dataclass(frozen=True, slots=True)
 class Serving:
     """The first start is over: every group is up. Where HTTP is spoken, if a web group runs."""
 
@@ -260,6 +274,7 @@ Event: TypeAlias = (
     | WorkerFailed
     | GroupUp
     | GroupFailed
+    | GroupScaled
     | Serving
     | Reloading
     | Reloaded

@@ -271,7 +271,7 @@ class Group:
         """How many workers are wanted."""
         return self._size
 
-    async def resize(self, workers: int, progress: Callable[[str], None]) -> SpawnError | None:
+    async def resize(self, workers: int, progress: Callable[[str], None], reason: str = "") -> SpawnError | None:
         """Have that many workers; returns why not, if so.
 
         More: they are on trial together, as successors are, and if one does not come up none of them stays. Fewer: the
@@ -282,6 +282,8 @@ class Group:
             await self._until(lambda: self._stopping or len(self._others) + workers - self.size <= MAX_BESIDE)
             if self._stopping:
                 return _STOPPING
+            if workers != self.size:
+                self.tell(events.GroupScaled(self.name, self.size, workers, reason))
             before, self._size = self.size, workers
             if (why := await self._grow(workers, progress)) is not None:
                 self._size = before

@@ -11,7 +11,7 @@ from msgspec import UNSET, structs
 from ipc.confinement import Confinement
 from ipc.messages.settings import EmbeddedGroup, ExecSettings, Limits, LogSettings, WebSettings
 from ipc.pipeline import hops
-from supervisor.bounds import cores_of, limits_of, policy_of, recycling_of
+from supervisor.bounds import cores_of, least_of, limits_of, policy_of, recycling_of, scaling_of
 from supervisor.checks import check_groups, check_links, check_web
 from supervisor.endpoints import bind
 from supervisor.errors import ConfigError, ConfigFaults
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ipc.pipeline import Hops
     from supervisor.config import Config
     from supervisor.machine import Machine
+    from supervisor.scaling import Scaling
     from supervisor.users import Identity
 
 Role = Literal["web", "exec"]
@@ -63,12 +64,19 @@ class GroupPlan:
     """Whether its workers are forked from a process that has imported their nodes."""
     user: str = ""
     """Whom its workers become, as it was written; empty if they stay who the supervisor is."""
+    scaling: Scaling | None = None
+    """Between which numbers its load decides; None: it has `workers`, with which it starts otherwise."""
     recycling: Recycling = field(default_factory=Recycling)
     """When its workers are replaced for what they have used up."""
     policy: RestartPolicy = field(default_factory=RestartPolicy)
     """When its workers are started again after they died."""
     hung_timeout: float = 10.0
     """How long the event loop of one may stand still."""
+
+    @property
+    def most(self) -> int:
+        """How many workers it may come to have by itself."""
+        return self.workers if self.scaling is None else self.scaling.most
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +109,16 @@ class Plan:
     """Whether debuggers may look into the workers, and with them everybody of the same user."""
     as_root: bool = False
     """Whether the supervisor is root, and so are the workers of groups that have no user of their own."""
+
+    def resized(self, name: str, workers: int) -> Plan:
+        """The same with so many workers in one group, unless their number follows its load."""
+        return replace(
+            self,
+            groups=tuple(
+                replace(group, workers=workers) if group.name == name and group.scaling is None else group
+                for group in self.groups
+            ),
+        )
 
 
 def make_plan(
@@ -256,7 +274,7 @@ def _exec_group(
     return GroupPlan(
         group.name,
         "exec",
-        group.workers,
+        least_of(group),
         group.stages,
         settings,
         group.start_timeout_seconds,
@@ -265,6 +283,7 @@ def _exec_group(
         calls_at_once=slots
         * max((node.batch.max_size for node in settings.nodes if node.batch is not None), default=1),
         preload=group.preload,
+        scaling=scaling_of(group),
         hung_timeout=group.hung_timeout_seconds,
     )
 
@@ -310,4 +329,4 @@ def _web_group(
         embedded=embedded,
     )
     start, hung = group.start_timeout_seconds, group.hung_timeout_seconds
-    return GroupPlan(group.name, "web", group.workers, (), settings, start, drain, hung_timeout=hung)
+    return GroupPlan(group.name, "web", least_of(group), (), settings, start, drain, hung_timeout=hung)

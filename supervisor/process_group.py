@@ -25,6 +25,9 @@ MAX_WORKERS = 256
 """The most workers of one group."""
 MiB = 1024 * 1024
 
+Workers = Annotated[int, Meta(ge=1, le=MAX_WORKERS)]
+_A_WAIT = "a time in milliseconds, more than 0 and at most 60000"
+
 
 class WorkerLimits(Section, frozen=True):
     """`limits` of a group: what the kernel allows each of its workers, for good.
@@ -64,13 +67,28 @@ class Restarts(Section, frozen=True):
     """By which fraction of itself a wait may be shorter or longer, so that not all start at once; 0 to 0.5."""
 
 
+class WorkerRange(Section, frozen=True):
+    """`workers` of a group whose number follows its load: as many as it takes for calls not to wait long.
+
+    More as soon as waits are over the target, twice as many at most in one step; fewer one by one, once those that
+    remain would still be far from busy. It starts with `min`.
+    """
+
+    max: Workers
+    """The most there are ever to be; 1 to 256."""
+    min: Workers = 1
+    """The least there are ever to be; 1 to 256."""
+    target_wait_ms: Annotated[float, Meta(gt=0, le=60_000, extra={"says": _A_WAIT})] = 50.0
+    """How long nine of ten calls should wait for a worker at most, milliseconds; more than 0, at most 60,000."""
+
+
 class ProcessGroup(Section, frozen=True):
     """An item of `runtime.platform.process_groups`: workers that are interchangeable."""
 
     name: GroupName
     """Its name; `web` is the group that speaks HTTP, all others run nodes."""
-    workers: Annotated[int, Meta(ge=1, le=MAX_WORKERS)] = 1
-    """How many processes; 1 to 256."""
+    workers: Workers | WorkerRange = 1
+    """How many processes; 1 to 256, or a mapping: as many as the load asks for."""
     stages: tuple[Stage, ...] = ()
     """The stages whose nodes it runs. One stage belongs to one group; `web` has none."""
     start_timeout_seconds: Seconds = 120.0

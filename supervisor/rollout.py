@@ -94,7 +94,10 @@ class Rollout:
                 failures.append(await group.roll(self._progress))
             group.allow(plan)
             self._service.recycle(group, plan)
+            self._service.follow(group, plan)
             before, after = change.workers
+            if plan.scaling is not None:
+                before, after = group.size, plan.scaling.within(group.size)
             if before != after:
                 failures.append(await group.resize(after, self._progress))
             if group.recover():

@@ -111,8 +111,8 @@ async def _life(
         tasks.start_soon(clients.serve, asked)
         service.tasks = tasks
         tasks.start_soon(service.renewal.every, lambda: service.rotate_every)
-        for recycler in service.recyclers:
-            tasks.start_soon(recycler.watch)
+        for looker in service.lookers:
+            tasks.start_soon(looker.watch)
         tasks.start_soon(service.watchdog.watch)
         tasks.start_soon(service.pulse.take)
         tasks.start_soon(systemd.beat)

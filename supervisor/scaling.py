@@ -40,6 +40,10 @@ class Scaling:
     target: float
     """How long nine of ten calls should wait at most."""
 
+    def within(self, workers: int) -> int:
+        """The nearest number that is allowed."""
+        return min(max(workers, self.least), self.most)
+
 
 class Look(NamedTuple):
     """What is seen of a group at one moment."""
@@ -71,7 +75,7 @@ class Course:
 
 def decide(scaling: Scaling, course: Course, look: Look, now: float) -> tuple[int, Course]:
     """How many workers it should have now, and what to remember."""
-    size = min(max(look.size, scaling.least), scaling.most)
+    size = scaling.within(look.size)
     if size != look.size:
         return size, _changed(course, now)
     load = look.steady * size

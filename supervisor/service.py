@@ -11,6 +11,7 @@ from msgspec import structs
 
 from ipc.messages.control import Done, Refused, Status, SupervisorStatus
 from ipc.messages.lifeline import Abandoned, Ended, Quarantined, Seen, Suspected
+from ipc.messages.settings import ExecSettings
 from supervisor import sockets, statedir
 from supervisor.decode import nearest
 from supervisor.description import AT_WORK
@@ -30,6 +31,7 @@ from supervisor.reach import Reach
 from supervisor.recycler import Recycler
 from supervisor.reload import Reloads, reload
 from supervisor.renewal import Renewal
+from supervisor.scaler import Scaler
 from supervisor.tree import Tree
 from supervisor.watchdog import Watchdog
 
@@ -74,7 +76,9 @@ class Service:
         self._keys = Keys(plan.secret)
         self._policy = policy
         self._groups: list[Group] = []
+        self._sightings: defaultdict[str, Sightings] = defaultdict(Sightings)  # one for each group of the plan at most
         self._recyclers: dict[str, Recycler] = {}
+        self._scalers: dict[str, Scaler] = {}
         self.reach = reach = Reach(plan.groups)
         self.renewal = Renewal(self._keys, lambda: self._of("exec"), self._callers, hub.tell, plan.limits.ttl, reach)
         rotation = self.renewal.rotation
@@ -83,7 +87,6 @@ class Service:
         self.watchdog = Watchdog(lambda: self._of("exec"))
         self.pulse = Pulse(self._everybody)
         self._quarantine = Quarantine()
-        self._sightings: defaultdict[str, Sightings] = defaultdict(Sightings)  # one for each group of the plan at most
         self._common = Common(
             self._keys, rotation, self._directory, reach, self._quarantine, hub.tell, programs, listener, warden
         )
@@ -104,9 +107,9 @@ class Service:
         self._editions.discard()
 
     @property
-    def recyclers(self) -> Collection[Recycler]:
-        """Who replaces workers for what they have used up, group by group."""
-        return self._recyclers.values()
+    def lookers(self) -> Collection[Recycler | Scaler]:
+        """Who replaces workers for what they have used up, and who has their number follow the load."""
+        return [*self._recyclers.values(), *self._scalers.values()]
 
     @property
     def rotate_every(self) -> float:
@@ -138,8 +141,12 @@ class Service:
         return Status(supervisor, tuple(self._with_figures(group) for group in told))
 
     def _with_figures(self, group: GroupStatus) -> GroupStatus:
-        seen = self._sightings.get(group.name)
-        return group if seen is None else structs.replace(group, figures=seen.figures(time.monotonic()))
+        seen, scaler = self._sightings.get(group.name), self._scalers.get(group.name)
+        return structs.replace(
+            group,
+            figures=None if seen is None else seen.figures(time.monotonic()),
+            between=None if scaler is None else (scaler.policy.least, scaler.policy.most),
+        )
 
     async def stop(self, force: bool, progress: Callable[[str], None]) -> None:
         """End everything; returns when it has ended."""
@@ -162,14 +169,22 @@ class Service:
         """Have that many workers in `group`."""
         if not 1 <= workers <= MAX_WORKERS:
             return Refused(f"a group has 1 to {MAX_WORKERS} workers, not {workers}", usage=True)
+        scaler = self._scalers.get(group)
+        if scaler is not None and workers != scaler.policy.within(workers):
+            least, most = scaler.policy.least, scaler.policy.most
+            told = f"{group} follows its load between {least} and {most} workers, and {workers} is not in between"
+            return Refused(told, usage=True)
         try:
             before = self.tree.group(group).size
+            if scaler is not None:
+                scaler.hold()
             with self.hub.heard_by(in_words(progress)):
                 why = await self.tree.scale(group, workers, progress)
         except KeyError:
             return self._no_group(group, "its number is set in the configuration, for each web worker")
         if why is not None:
             return Refused(f"{group} stays at {self.tree.group(group).size}: {why}")
+        self.plan = self.plan.resized(group, workers)
         told = f"{workers} worker{'s' if workers != 1 else ''}"
         return Done(f"{group} has {told} already" if workers == before else f"{group} has {told} now, not {before}")
 
@@ -227,6 +242,7 @@ class Service:
         group = self._group(plan)
         self._groups.insert(0, group)
         self.recycle(group, plan)
+        self.follow(group, plan)
         return group
 
     async def remove(self, group: Group, *, force: bool) -> None:
@@ -235,6 +251,9 @@ class Service:
         await group.gone()
         self._groups.remove(group)
         self._recyclers.pop(group.name).end()
+        if (scaler := self._scalers.pop(group.name, None)) is not None:
+            scaler.end()
+        self._sightings.pop(group.name, None)
 
     def recycle(self, group: Group, plan: GroupPlan) -> None:
         """Replace the group's workers as this plan says from now on."""
@@ -246,6 +265,19 @@ class Service:
         self._recyclers[group.name] = recycler = Recycler(group, plan.recycling)
         if self.tasks is not None:
             self.tasks.start_soon(recycler.watch)
+
+    def follow(self, group: Group, plan: GroupPlan) -> None:
+        """Have the group's size follow its load as this plan says from now on."""
+        slots = plan.settings.slots if isinstance(plan.settings, ExecSettings) else 1
+        known, policy = self._scalers.get(group.name), plan.scaling
+        if known is not None and (known.policy, known.slots) == (policy, slots):
+            return
+        if known is not None:
+            self._scalers.pop(group.name).end()
+        if policy is not None:
+            self._scalers[group.name] = scaler = Scaler(group, policy, slots, self._sightings[group.name])
+            if self.tasks is not None:
+                self.tasks.start_soon(scaler.watch)
 
     def announce(self) -> None:
         """Tell those who call whom they may call now."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ipc.messages.settings import EndpointSettings
     from supervisor.plan import GroupPlan, Plan
     from supervisor.recycling import Recycling
+    from supervisor.scaling import Scaling
 
 
 def summary(plan: Plan) -> dict[str, Any]:
@@ -54,7 +55,7 @@ def _group(group: GroupPlan) -> dict[str, Any]:
     return {
         "name": group.name,
         "role": group.role,
-        "workers": group.workers,
+        "workers": group.workers if group.scaling is None else _range(group.scaling),
         "stages": list(group.stages),
         "nodes": [node.name for node in group.settings.nodes] if group.role == "exec" else [],
         "start_timeout": group.start_timeout,
@@ -67,6 +68,10 @@ def _group(group: GroupPlan) -> dict[str, Any]:
         "recycling": _recycling(group.recycling),
         "kernel": _kernel(group.settings) if isinstance(group.settings, ExecSettings) else {},
     }
+
+
+def _range(scaling: Scaling) -> dict[str, Any]:
+    return {"min": scaling.least, "max": scaling.most, "target_wait_ms": scaling.target * 1000}
 
 
 def _calls(settings: ExecSettings) -> dict[str, Any]:

@@ -76,7 +76,7 @@ class Tree:
     async def scale(self, name: str, workers: int, progress: Callable[[str], None]) -> SpawnError | None:
         """Have that many workers in one group; returns why not, if so. KeyError."""
         group = self.group(name)
-        return self._not_now() or await group.resize(workers, progress)
+        return self._not_now() or await group.resize(workers, progress, "asked for")
 
     def group(self, name: str) -> Group:
         """The group of that name. KeyError."""

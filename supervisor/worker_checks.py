@@ -33,6 +33,7 @@ def check_workers(groups: Sequence[ProcessGroup], transport: str, machine: Machi
     for n, group in enumerate(groups):
         key = f"{_GROUPS}.{n}"
         yield from _misplaced(group, transport, key)
+        yield from _range(group, transport, key)
         yield from _restart(group, key)
         yield from _memory(group, key)
         yield from _limits(group, machine, key)
@@ -71,6 +72,26 @@ def _misplaced(group: ProcessGroup, transport: str, key: str) -> Iterator[Config
     for name in names:
         if getattr(group, name) != getattr(usual, name):
             yield ConfigError(f"{name} means nothing to '{group.name}': {why}", key=f"{key}.{name}", hint=hint)
+
+
+def _range(group: ProcessGroup, transport: str, key: str) -> Iterator[ConfigError]:
+    if isinstance(group.workers, int):
+        return
+    if group.workers.min > group.workers.max:
+        yield ConfigError(
+            f"min ({group.workers.min}) is more than max ({group.workers.max})",
+            key=f"{key}.workers.min",
+            hint="a number, such as workers: 4, is for a group that always has as many",
+        )
+    if group.name == WEB or transport == "memory":
+        why = "'memory' makes threads of each web worker of them, from its start to its end"
+        if group.name == WEB:
+            why = "what waits in front of web workers waits in the kernel, where nobody sees for how long"
+        yield ConfigError(
+            f"the workers of '{group.name}' cannot follow the load: {why}",
+            key=f"{key}.workers",
+            hint=f"give their number, such as workers: {group.workers.max}",
+        )
 
 
 def _restart(group: ProcessGroup, key: str) -> Iterator[ConfigError]:

@@ -118,6 +118,8 @@ class GroupStatus(Struct, frozen=True):
     """The warm process that its workers are forked from (`preload`); it serves nobody."""
     figures: Figures | None = None
     """None if nothing is known: nobody has called it for a while."""
+    between: tuple[int, int] | None = None
+    """Between which numbers of workers its load decides; None: it has as many as it was told to."""
 
 
 class SupervisorStatus(Struct, frozen=True):

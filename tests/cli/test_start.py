@@ -42,6 +42,7 @@ HAPPENED = [
     events.WorkerFailed("web-0#1", "5 crashes in a row"),
     events.GroupUp("web", 0.5),
     events.GroupFailed("web", "nobody is left"),
+    events.GroupScaled("cpu_sync", 1, 4, "calls wait 120 ms"),
     events.Serving("127.0.0.1", 8000, 1.5),
     events.Reloading(),
     events.Reloaded(0.25),

@@ -12,7 +12,9 @@ from stage import Live, Stage, groups
 
 from ipc.control import ask
 from ipc.messages.control import Answer, AskStatus, Done, GroupStatus, Order, Refused, Restart, Scale, Status
+from ipc.messages.settings import ExecSettings
 from supervisor import events
+from supervisor.plan import GroupPlan
 
 
 async def order(stage: Stage, what: Order) -> Answer:
@@ -152,6 +154,20 @@ def test_resizing_and_replacing_take_turns(stage: Stage) -> None:
             found = await group(stage)
             assert [name.partition("#")[0] for name, _ in shown(found)] == ["cpu-0", "cpu-1"]
             assert max(map(len, running_at_once(live))) <= 5
+
+    anyio.run(story)
+
+
+@pytest.mark.fault
+def test_a_group_without_processes_of_its_own_is_not_scaled(stage: Stage) -> None:
+    guest = GroupPlan("cpu", "exec", 1, (), ExecSettings(nodes=()), embedded=True)
+
+    async def story() -> None:
+        async with stage.running(stage.plan((guest, *groups(cpu=0, web=1)))) as live:
+            await live.sees(events.Serving)
+            answer = await order(stage, Scale("cpu", 2))
+            told = "its number is set in the configuration, for each web worker"
+            assert answer == Refused(f"cpu lives in the web workers (transport: memory); {told}", usage=True)
 
     anyio.run(story)
 

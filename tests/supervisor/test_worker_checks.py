@@ -17,6 +17,7 @@ from supervisor.plan import Plan, make_plan
 from supervisor.policy import RestartPolicy
 from supervisor.process_group import ProcessGroup
 from supervisor.recycling import Recycling
+from supervisor.scaling import Scaling
 from supervisor.summary import summary
 from supervisor.worker_checks import check_hooks
 
@@ -74,6 +75,38 @@ def test_what_is_said_reaches_the_workers_and_the_summary() -> None:
         "file_size": MiB,
         "cpu_affinity": [2, 0],
     }
+
+
+def test_a_group_may_follow_its_load() -> None:
+    made = plan("workers: {min: 2, max: 6, target_wait_ms: 20}")
+    cpu, web = made.groups
+    assert (cpu.workers, cpu.most, cpu.scaling) == (2, 6, Scaling(2, 6, 0.02))
+    assert (web.workers, web.most, web.scaling) == (1, 1, None)
+    assert group(made, "cpu")["workers"] == {"min": 2, "max": 6, "target_wait_ms": 20}
+    assert plan("workers: {max: 3}").groups[0].scaling == Scaling(1, 3, 0.05)
+    assert made.resized("cpu", 4) == made
+    assert [each.workers for each in plan("workers: 2").resized("cpu", 4).groups] == [4, 1]
+
+
+@pytest.mark.parametrize(
+    ("cpu", "web", "transport", "what"),
+    [
+        ("workers: {min: 5, max: 4}", "", "tcp_local", "min (5) is more than max (4)"),
+        ("workers: {min: 2}", "", "tcp_local", "the key 'max' is missing"),
+        ("workers: {max: 0}", "", "tcp_local", "expected a whole number from 1 to 256, got 0"),
+        ("workers: {max: 257}", "", "tcp_local", "expected a whole number from 1 to 256, got 257"),
+        ("workers: {max: 2, target_wait_ms: 0}", "", "tcp_local", "expected a time in milliseconds"),
+        ("workers: {max: 2, most: 3}", "", "tcp_local", "unknown key 'most'"),
+        ("workers: [1, 4]", "", "tcp_local", "expected a whole number from 1 to 256, got a list"),
+        ("workers: 2", "workers: {max: 4}", "tcp_local", "the workers of 'web' cannot follow the load: what waits"),
+        ("workers: {max: 4}", "", "memory", "the workers of 'cpu' cannot follow the load: 'memory' makes threads"),
+    ],
+)
+def test_a_range_of_workers_that_makes_no_sense_is_refused(cpu: str, web: str, transport: str, what: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        plan(cpu, web, transport=transport)
+    assert what in caught.value.faults[0].what
+    assert caught.value.faults[0].key.startswith("runtime.platform.process_groups.")
 
 
 def test_spread_takes_the_cores_there_are() -> None:

@@ -1,0 +1,141 @@
+"""A group that follows its load: real workers behind a real web worker, with pauses that are shorter than they are."""
+
+from __future__ import annotations
+
+import os
+import threading
+from functools import partial
+from typing import TYPE_CHECKING
+
+import anyio
+import httpx2 as httpx
+import pytest
+from stage import PATIENCE, Live, Stage
+
+from ipc.control import ask
+from ipc.messages.control import Answer, AskStatus, Done, Figures, Refused, Scale, Status
+from supervisor import events, scaler, scaling
+from supervisor.planning import load_plan
+from supervisor.spawn import PROGRAMS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ipc.messages.control import GroupStatus, Order
+
+pytestmark = [pytest.mark.fault, pytest.mark.timeout(180)]
+
+SHOP = """
+import time
+from exec_worker import node
+
+@node
+def nap() -> int:
+    time.sleep(0.05)
+    return 1
+"""
+CONFIG = """
+runtime:
+  platform:
+    process_groups:
+      - {name: web, workers: 1}
+      - {name: cpu, stages: [core], workers: {min: 1, max: 3, target_wait_ms: 20}}
+  web:
+    port: 0
+    interfaces: [{kind: http, endpoints: [{path: /nap, node: shop.nap}]}]
+discovery: {packages: [shop]}
+"""
+CLIENTS = 6
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
+    (tmp_path / "shop.py").write_text(SHOP)
+    (tmp_path / "shunter.yaml").write_text(CONFIG)
+    monkeypatch.setattr(scaling, "UP_COOLDOWN", 1.0)
+    monkeypatch.setattr(scaler, "STEADY", 3.0)
+    monkeypatch.setattr(scaler, "Course", partial(scaling.Course, down_after=1.0))
+    return Stage(tmp_path)
+
+
+async def order(shop: Stage, what: Order) -> Answer:
+    return await anyio.to_thread.run_sync(ask, shop.state_dir, what)
+
+
+async def group(shop: Stage, name: str = "cpu") -> GroupStatus:
+    answer = await order(shop, AskStatus())
+    assert isinstance(answer, Status)
+    return next(found for found in answer.groups if found.name == name)
+
+
+class Load:
+    """Clients that ask without a pause, until told to stop."""
+
+    def __init__(self, port: int) -> None:
+        self.statuses: list[int] = []
+        self._over = threading.Event()
+        self._url = f"http://127.0.0.1:{port}/nap"
+
+    def run(self) -> None:
+        with httpx.Client(timeout=PATIENCE) as http:
+            while not self._over.is_set():
+                self.statuses.append(http.get(self._url).status_code)
+
+    def stop(self) -> None:
+        self._over.set()
+
+
+def sizes(live: Live) -> list[int]:
+    return [event.workers for event in live.seen(events.GroupScaled, group="cpu")]
+
+
+def test_it_grows_while_calls_wait_tells_how_long_and_shrinks_when_nobody_does(shop: Stage) -> None:
+    seen: list[Figures] = []
+
+    async def story() -> Live:
+        plan = load_plan(shop.path / "shunter.yaml", (), os.environ, None)
+        async with shop.running(plan, programs=PROGRAMS) as live:
+            load = Load((await live.sees(events.Serving)).port)
+            assert (await group(shop)).between == (1, 3)
+            async with anyio.create_task_group() as tasks:
+                for _ in range(CLIENTS):
+                    tasks.start_soon(anyio.to_thread.run_sync, load.run)
+                try:
+                    await live.until(lambda: sizes(live)[-1:] == [3])
+                    await live.sees(events.WorkerReady, worker="cpu-2#1")
+                    figures = (await group(shop)).figures
+                    assert figures is not None
+                    seen.append(figures)
+                    web = (await group(shop, "web")).figures
+                    assert web is not None
+                    seen.append(web)
+                finally:
+                    load.stop()
+            await live.until(lambda: sizes(live)[-1:] == [1])
+            assert set(load.statuses) == {200}
+            return live
+
+    live = anyio.run(story)
+    went = sizes(live)
+    assert went in ([2, 3, 2, 1], [3, 2, 1])
+    cpu, web = seen
+    assert cpu.calls_per_second > 1
+    assert web.calls_per_second > 1
+    assert cpu.latency_p50_ms > 40
+    assert cpu.wait_p99_ms > 20
+    assert web.latency_p99_ms >= 40
+
+
+def test_whoever_scales_it_by_hand_is_obeyed_within_its_bounds_and_for_a_while(shop: Stage) -> None:
+    async def story() -> None:
+        plan = load_plan(shop.path / "shunter.yaml", (), os.environ, None)
+        async with shop.running(plan, programs=PROGRAMS) as live:
+            await live.sees(events.Serving)
+            refused = Refused("cpu follows its load between 1 and 3 workers, and 4 is not in between", usage=True)
+            assert await order(shop, Scale("cpu", 4)) == refused
+            assert await order(shop, Scale("cpu", 2)) == Done("cpu has 2 workers now, not 1")
+            await anyio.sleep(3 * scaler.LOOK_EVERY)
+            assert len((await group(shop)).workers) == 2
+            assert live.seen(events.GroupScaled)[-1].reason == "asked for"
+
+    anyio.run(story)
