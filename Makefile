@@ -51,6 +51,7 @@ mutants: setup
 
 docs: setup
 	$(BIN)/python scripts/configuration.py
+	$(BIN)/python scripts/diagram.py
 
 lock:
 	$(BIN)/python -m pip install --quiet uv

@@ -3,11 +3,15 @@
 Pure: it starts nothing, waits for nothing and knows no clock. `child.py` carries out what it decides.
 
     DOWN -> STARTING -> UP -> DRAINING -> DOWN         told to stop
-               |         |        |
-               |      OVERRUN    |                     a call of its does not end; back if it does after all
-               |         |     KILLING                 too late, or told to hurry
-               v         v
-             WAITING or FAILED                         it died: again in a while, or not before somebody asks
+               |        |         |
+               |      OVERRUN     |                    a call of its does not end; back if it does after all
+               |        |         |
+               +---- KILLING -----+-----> DOWN         too late, or told to hurry
+                        |
+                        v
+                WAITING or FAILED                      it died: again in a while, or not before somebody asks
+
+From wherever there is a process it may also end by itself. docs/supervision.md has every way, drawn by trying them all.
 """
 
 from __future__ import annotations

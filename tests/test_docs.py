@@ -5,12 +5,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
 
 
-def test_the_configuration_document_is_up_to_date() -> None:
-    script = ROOT / "scripts" / "configuration.py"
-    done = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True, check=False, timeout=30)
+@pytest.mark.parametrize("script", ["configuration.py", "diagram.py"])
+def test_what_programs_write_is_up_to_date(script: str) -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts" / script, "--check"], capture_output=True, text=True, check=False, timeout=30
+    )
     assert done.returncode == 0, done.stderr
 
 
