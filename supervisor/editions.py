@@ -81,6 +81,10 @@ class Editions:
         """End what was prepared and never started."""
         self._launcher.discard()
 
+    def share_among(self, workers: int) -> None:
+        """There are to be so many workers in all."""
+        self._launcher.share_among(workers)
+
     def of(self, plan: GroupPlan) -> Edition:
         """That of one group."""
         common = self._common

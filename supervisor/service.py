@@ -178,6 +178,7 @@ class Service:
             before = self.tree.group(group).size
             if scaler is not None:
                 scaler.hold()
+            self._editions.share_among(workers + sum(each.size for each in self._groups if each.name != group))
             with self.hub.heard_by(in_words(progress)):
                 why = await self.tree.scale(group, workers, progress)
         except KeyError:

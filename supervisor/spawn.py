@@ -141,7 +141,7 @@ class Launcher:
         self._programs = programs
         self._listener = listener
         self._out_of_memory = OutOfMemory()
-        self._pipe_size = max(_LEAST_PIPE, min(PIPE_SIZE, PIPE_BUDGET // (2 * max(1, workers))))
+        self.share_among(workers)
         self._prepared: dict[WorkerName, Process] = {}
 
     @property
@@ -166,6 +166,10 @@ class Launcher:
             for stream in (process.stdout, process.stderr):
                 os.close(stream)
             process.end()
+
+    def share_among(self, workers: int) -> None:
+        """There are to be so many workers: pipes made from now on are as large as their share of the budget."""
+        self._pipe_size = max(_LEAST_PIPE, min(PIPE_SIZE, PIPE_BUDGET // (2 * max(1, workers))))
 
     def launch(
         self, name: WorkerName, role: Role, confinement: Confinement = _USUAL, calls_at_once: int = 1
