@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 from rich.console import Group
@@ -11,7 +12,7 @@ from rich.text import Text
 from cli.lines import worker_colour
 from cli.output import table
 from cli.status import DEBUG
-from ipc.messages.settings import WebSettings
+from ipc.messages.settings import CommandSettings, WebSettings
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -48,6 +49,8 @@ def _runs(group: GroupPlan) -> str:
     settings = group.settings
     if isinstance(settings, WebSettings):
         return f"HTTP, {settings.app}" if settings.app else "HTTP"
+    if isinstance(settings, CommandSettings):
+        return shlex.join(settings.argv)
     nodes = len(settings.nodes)
     return f"{nodes} node{'' if nodes == 1 else 's'} of {', '.join(group.stages)}"
 

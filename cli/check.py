@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -91,7 +92,8 @@ def _groups(plan: dict[str, Any]) -> Table:
     serves = f"http://{_host(web['host'])}:{web['port']}" + (f", {web['app']}" if web["app"] else "")
     for group in plan["groups"]:
         nodes = f"{len(group['nodes'])} node{'' if len(group['nodes']) == 1 else 's'}"
-        runs = serves if group["role"] == "web" else f"{nodes} of {', '.join(group['stages'])}"
+        of_role = {"web": serves, "command": shlex.join(group.get("command", ()))}
+        runs = of_role.get(group["role"]) or f"{nodes} of {', '.join(group['stages'])}"
         times = (f"{group[name]:g} s" for name in ("start_timeout", "drain_timeout"))
         rows.add_row(group["name"], _number(group["workers"]), *times, runs)
     return rows
@@ -164,6 +166,11 @@ def _settings(plan: dict[str, Any]) -> Table:
 def _kept_to(group: dict[str, Any]) -> Iterator[str]:
     """What a worker of the group may use up, and what the kernel holds it to."""
     recycling, kernel = group["recycling"], group["kernel"]
+    if group["role"] == "command":
+        ((sign, value),) = group["ready"].items()
+        ready = f"after {value:g} s" if sign == "seconds" else f"by {sign} {value}"
+        beside = ", beside its predecessor" if group["overlap"] else ""
+        yield f"ready {ready}, told to stop by {group['stop_signal']}{beside}"
     if group["preload"]:
         yield "forked from a process that has imported everything"
     if group.get("slots", 1) > 1:

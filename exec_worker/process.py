@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import anyio
 import uvloop
 
-from exec_worker import hooks, limits
+from exec_worker import hooks
 from exec_worker.engine import Engine
 from exec_worker.loader import LoadError, load
 from exec_worker.node import current
@@ -20,7 +20,7 @@ from exec_worker.onward import Onward
 from exec_worker.rows import Rows
 from exec_worker.service import Service
 from exec_worker.tasks import lanes_of
-from ipc import collector
+from ipc import collector, limits
 from ipc.beat import beat
 from ipc.errors import Misuse
 from ipc.ledger import Ledger

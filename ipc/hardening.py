@@ -104,6 +104,11 @@ def seal() -> bool:
     return _prctl(_SET_DUMPABLE, 0)
 
 
+def at_parents_death(what: signal.Signals) -> bool:
+    """Have this process be sent `what` when its parent dies; whether the kernel grants that."""
+    return _prctl(_SET_PDEATHSIG, what)
+
+
 def require_reach(paths: Iterable[Path]) -> None:
     """Raise Unfit unless this user can read the directories `paths`."""
     for path in paths:

@@ -29,6 +29,7 @@ from ipc.messages.lifeline import (
     Preload,
     Quarantined,
     Retire,
+    Run,
     decode_from_supervisor,
     encode,
 )
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from ipc.birth import Belongings
     from ipc.messages.lifeline import FromChild, FromSupervisor
 
-First = TypeVar("First", Bootstrap, Preload)
+First = TypeVar("First", Bootstrap, Preload, Run)
 ORPHANED = 75
 """The exit code of a child that left because its supervisor had; nobody is there to read it."""
 _CHUNK = 65_536
@@ -188,15 +189,16 @@ class Parent:
         self._socket.close()
 
     def first(self, kind: type[First]) -> First:
-        """The same for what else a child may be told first: a template what it is to import."""
+        """The same for what else a child may be told first: a template what to import, a guard what to run."""
         size = int.from_bytes(self._exactly(4), "big")
         if size > MAX_MESSAGE:
             raise BadMessage(f"a bootstrap of {size} bytes; {MAX_MESSAGE} are allowed")
         message = _decode(self._exactly(size))
         if not isinstance(message, kind):
             raise BadMessage(f"{type(message).__name__} before the bootstrap")
+        reach = (message.settings.directory,) if isinstance(message, Run) else message.settings.sys_path
         try:
-            require_reach(map(Path, message.settings.sys_path))
+            require_reach(map(Path, reach))
         except Unfit as error:
             self.give_up(error)
         return message
@@ -236,7 +238,7 @@ class Parent:
                 self._on_keys(message)
             case Ended() | Quarantined():
                 self._on_fate(message)
-            case Bootstrap() | Preload() | Fork():
+            case Bootstrap() | Preload() | Run() | Fork():
                 pass  # a life has one; a second says nothing new
 
     def _deafen(self) -> None:

@@ -18,7 +18,10 @@ place; no guard can be switched off by leaving it out, emptying it or setting it
 
 
 def _classes() -> dict[str, ast.ClassDef]:
-    trees = [ast.parse((ROOT / "supervisor" / name).read_text()) for name in ("config.py", "process_group.py")]
+    trees = [
+        ast.parse((ROOT / "supervisor" / name).read_text())
+        for name in ("config.py", "process_group.py", "command.py", "variables.py")
+    ]
     return {node.name: node for tree in trees for node in tree.body if isinstance(node, ast.ClassDef)}
 
 

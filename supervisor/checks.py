@@ -48,6 +48,8 @@ def check_groups(groups: Sequence[ProcessGroup], described: Described) -> Iterat
                     hint="give the stages to a group of another name",
                 )
             continue
+        if group.role == "command":
+            continue
         if not group.stages:
             yield ConfigError(
                 f"the group '{group.name}' has no stages, so it would run nothing",
@@ -130,7 +132,7 @@ def check_links(config: Config, groups: Sequence[ProcessGroup], users: Container
             key=f"{_LINKS}.bind_host",
             hint="use 127.0.0.1 or ::1",
         )
-    workers = sum(most_of(group) for group in groups if group.name != WEB)
+    workers = sum(most_of(group) for group in groups if group.role == "exec")
     if ipc.transport == "memory" and workers >= SLOTS:
         yield ConfigError(
             f"{workers} exec workers are too many for one process: 'memory' makes threads of each web worker of them",
@@ -180,7 +182,7 @@ def _check_users(transport: str, groups: Sequence[ProcessGroup], users: Containe
                 key=f"{key}.user",
                 hint="use tcp_local, or leave the key out",
             )
-        if transport != "memory" or group.name == WEB:
+        if transport != "memory" or group.role != "exec":
             continue
         for name in ("user", "umask"):
             if getattr(group, name) != getattr(usual, name):
@@ -195,7 +197,7 @@ def _check_users(transport: str, groups: Sequence[ProcessGroup], users: Containe
 def _check_preload(transport: str, groups: Sequence[ProcessGroup]) -> Iterator[ConfigError]:
     """Faults in who is forked from a process that has imported the nodes."""
     for n, group in enumerate(groups):
-        if not group.preload or (group.name != WEB and transport != "memory"):
+        if not group.preload or group.role == "command" or (group.name != WEB and transport != "memory"):
             continue
         why = "'memory' makes threads of each web worker of them" if group.name != WEB else "they run no nodes"
         yield ConfigError(

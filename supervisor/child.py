@@ -302,6 +302,9 @@ class Worker:
         if stream == "stderr":
             self._heard_last.extend(line.text.split("\n"))
         self._home.tell(events.LineWritten(str(process.name), stream, line.text, line.requests))
+        sign = self.life.spec.sign
+        if sign and self.life.state is State.STARTING and sign in line.text and self._has(process):
+            self._happen(life.Ready())
 
     def lost(self, process: Process, why: str) -> None:
         """Its process can no longer be spoken to. If it was not there yet, that is its template's death."""

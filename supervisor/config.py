@@ -6,9 +6,9 @@ and anything outside the bounds (empty, zero, null, of another kind) is an error
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from msgspec import UNSET, Meta, UnsetType, field
+from msgspec import UNSET, Meta, UnsetType
 
 from ipc.pipeline import MAX_STAGES
 from ipc.ports import Port  # noqa: TC001 - read at run time
@@ -23,13 +23,11 @@ from supervisor.fields import (
     Prefix,
     Seconds,
     Text,
-    VariableName,
-    VariablePattern,
-    VariableValue,
     not_yet,
 )
 from supervisor.process_group import MiB, ProcessGroup
 from supervisor.section import Section
+from supervisor.variables import Environment
 
 _ONLY_HTTP = "this version has one kind of interface, 'http'; '{}' is not in it yet"
 _NO_REDIS = "this version has no Redis carrier yet; "
@@ -85,22 +83,6 @@ class Hardening(Section, frozen=True):
     """Whether py-spy, gdb and the like may look into workers; then every process of their user can read their keys."""
 
 
-class Environment(Section, frozen=True):
-    """`runtime.platform.environment`: what children find in their environment beside the harmless."""
-
-    passed: tuple[VariablePattern, ...] = field(default=(), name="pass")
-    """Variables of the supervisor's environment to hand on, by name; `*` stands for any characters."""
-    set: dict[VariableName, VariableValue] = {}  # noqa: RUF012 - of a Struct, which copies it
-    """Variables to set. Values may be secrets: they are never printed."""
-
-    def __repr__(self) -> str:
-        return f"Environment(passed={self.passed!r}, set={list(self.set)!r})"
-
-    def __rich_repr__(self) -> list[tuple[str, Any]]:
-        """Tracebacks that show variables ask for this one."""
-        return [("passed", self.passed), ("set", list(self.set))]
-
-
 class Platform(Section, frozen=True):
     """`runtime.platform`: processes and what connects them."""
 
@@ -113,7 +95,7 @@ class Platform(Section, frozen=True):
     secret_file: Text | UnsetType = UNSET
     """A file of at least 32 random bytes, mode 0600, from which all keys follow; without it, fresh keys."""
     environment: Environment = Environment()
-    """What children inherit."""
+    """What workers inherit, and whatever else imports the application. Groups with a `command` have their own."""
     hardening: Hardening = Hardening()
     """How workers are closed to their neighbours."""
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from msgspec import structs
 
-from ipc.messages.settings import WebSettings
+from ipc.messages.settings import CommandSettings, WebSettings
 from supervisor.breaking import breaking
 
 if TYPE_CHECKING:
@@ -133,6 +133,8 @@ def _common(old: Plan, new: Plan) -> Iterator[str]:
 def _change(was: GroupPlan, now: GroupPlan, common: tuple[str, ...], old: Plan, new: Plan, *, behind: bool) -> Change:
     # What follows its load goes on from the size that it has.
     sizes = was.workers, now.workers if now.scaling is None else was.workers
+    if now.role == "command":
+        common = ()  # it is told nothing of what workers have in common
     replaced = (*_code(now, old, new), *common, *_told(was, now))
     if behind and not replaced:
         replaced = ("the version it was to have",)
@@ -160,9 +162,11 @@ def _told(was: GroupPlan, now: GroupPlan) -> Iterator[str]:
             yield name
 
 
-def _without_places(group: GroupPlan) -> WebSettings | ExecSettings:
+def _without_places(group: GroupPlan) -> WebSettings | ExecSettings | CommandSettings:
     """Its settings without what is said to people alone: in which line a node begins."""
     settings = group.settings
+    if isinstance(settings, CommandSettings):
+        return settings
     nodes = tuple(structs.replace(node, source="") for node in settings.nodes)
     if not isinstance(settings, WebSettings):
         return structs.replace(settings, nodes=nodes)
@@ -203,7 +207,7 @@ def _roots(group: GroupPlan) -> Iterator[str]:
         yield from (name.partition(":")[0] for endpoint in settings.endpoints for name in endpoint.dependencies)
         for embedded in settings.embedded:
             yield from (node.imported_from or node.name for node in embedded.settings.nodes)
-    else:
+    elif not isinstance(settings, CommandSettings):
         yield from (node.imported_from or node.name for node in settings.nodes)
 
 

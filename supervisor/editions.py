@@ -7,11 +7,12 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ipc.messages.lifeline import Bootstrap
+from ipc.messages.lifeline import Bootstrap, Run
+from ipc.messages.settings import CommandSettings
 from ipc.names import TEMPLATE, WorkerName
 from supervisor import spawn
 from supervisor.edition import Edition
-from supervisor.environment import scrub
+from supervisor.environment import of_program, scrub, without_us
 from supervisor.seat import Seat
 from supervisor.template import Template
 
@@ -56,6 +57,7 @@ class Editions:
         self._number = number
         self._launcher = spawn.Launcher(
             scrub(os.environ, plan.environment_pass, plan.environment_set),
+            bare=scrub(os.environ, (), ()),
             programs=common.programs,
             listener=common.listener,
             workers=sum(group.most for group in plan.groups if not group.embedded),
@@ -94,7 +96,7 @@ class Editions:
 
         def greeting(name: WorkerName) -> Iterator[FromSupervisor]:
             common.reach.born(name, self._number)
-            yield self._bootstrap(plan, name)
+            yield self._first_words(plan, name)
             if common.reach.dials(plan.name):
                 yield common.directory.for_client(name)
                 yield from common.quarantine.inmates(time.monotonic())
@@ -108,7 +110,12 @@ class Editions:
 
         return Edition(plan, launch, greeting, template if plan.preload else None)
 
-    def _bootstrap(self, plan: GroupPlan, name: WorkerName) -> Bootstrap:
+    def _first_words(self, plan: GroupPlan, name: WorkerName) -> Bootstrap | Run:
+        if isinstance(plan.settings, CommandSettings):
+            environment = of_program(os.environ, plan.passed, plan.added)
+            if plan.confinement.uid is not None:
+                environment = without_us(environment, os.environ)
+            return Run(str(name), self._plan.log, plan.settings, environment)
         common, epoch = self._common, self._common.keys.epoch
         if plan.role == "exec":
             common.rotation.born(name)

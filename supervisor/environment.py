@@ -30,7 +30,8 @@ ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(32 * 2**20), "MALLOC_TRIM_THRESHOLD_"
 a body of 1 MiB then takes two thirds of the time. At most 64 MiB of it stay with an idle process."""
 
 
-_PERSONAL = ("HOME", "USER", "LOGNAME")
+PERSONAL = ("HOME", "USER", "LOGNAME")
+"""Variables that say who somebody is."""
 
 
 def scrub(environ: Mapping[str, str], passed: Iterable[str], added: Iterable[tuple[str, str]]) -> dict[str, str]:
@@ -46,4 +47,10 @@ def scrub(environ: Mapping[str, str], passed: Iterable[str], added: Iterable[tup
 
 def without_us(environment: Mapping[str, str], ours: Mapping[str, str]) -> dict[str, str]:
     """The same for a child that becomes another user: what names this one is left out, unless it was set for it."""
-    return {name: value for name, value in environment.items() if name not in _PERSONAL or value != ours.get(name)}
+    return {name: value for name, value in environment.items() if name not in PERSONAL or value != ours.get(name)}
+
+
+def of_program(environ: Mapping[str, str], passed: Iterable[str], added: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The environment of a program that is none of ours: without what suits only our own processes."""
+    found = scrub(environ, passed, ())
+    return {name: value for name, value in found.items() if name not in ALLOCATOR or name in environ} | dict(added)

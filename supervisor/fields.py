@@ -52,6 +52,16 @@ VariablePattern = Annotated[
     ),
 ]
 VariableValue = Annotated[str, text(r"[^\x00]*", "a text without NUL")]
+Argument = Annotated[str, text(r"[^\x00]*", "a text without NUL")]
+LocalUrl = Annotated[
+    str,
+    text(
+        r"http://(?:127\.0\.0\.1|localhost|\[::1\])(?::[0-9]{1,5})?(?:/[!-~]{0,1024})?",
+        "a URL of this host such as 'http://127.0.0.1:4318/health'",
+    ),
+]
+Sign = Annotated[str, text(r"[^\x00-\x1f\x7f]{1,256}", "a text of 1 to 256 characters without control characters")]
+StopSignal = Literal["SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2"]
 UserName = Annotated[
     str, text(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?|[0-9]{1,10}", "a user's name such as 'shop', or number such as 1000")
 ]

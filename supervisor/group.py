@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from ipc.messages.control import GroupStatus
+from ipc.messages.settings import CommandSettings
 from supervisor import events
 from supervisor.child import Worker
 from supervisor.edition import Trial, on_trial
@@ -63,6 +64,7 @@ class Group:
         self.buried = buried
         self._refresh = refresh
         self._policy = policy
+        self._in_place = plan.in_place
         self._spec = self._spec_of(plan)
         self._on_trial = on_trial(self._spec)
         self._seats = [Seat(plan.name, slot) for slot in range(plan.workers)]
@@ -84,7 +86,8 @@ class Group:
         self._not_up_since = time.monotonic()
 
     def _spec_of(self, plan: GroupPlan) -> Spec:
-        return Spec(plan.start_timeout, plan.drain_timeout, self._policy or plan.policy, plan.hung_timeout)
+        sign = plan.settings.log if isinstance(plan.settings, CommandSettings) else ""
+        return Spec(plan.start_timeout, plan.drain_timeout, self._policy or plan.policy, plan.hung_timeout, sign)
 
     def everybody(self) -> Iterator[Worker]:
         """Every worker there is, on trial and draining ones too."""
@@ -175,13 +178,16 @@ class Group:
     async def try_out(self, edition: Edition) -> SpawnError | None:
         """Have one worker of another edition up beside the others; returns why not, if so.
 
-        Until `discard`, or `commit` and `roll`, by the same task, nobody else's worker is replaced.
+        Until `discard`, or `commit` and `roll`, by the same task, nobody else's worker is replaced. What could not be
+        beside the others cannot be tried out.
         """
         await self._turn.acquire()
         spec = self._spec_of(edition.plan)
         self._trial = trial = Trial(edition, spec, self._seats[0], self, self._ring, self._until)
         if self._stopping:
             return _STOPPING
+        if edition.plan.in_place:
+            return None
         if (why := await trial.nursery.renew(on_trial(spec))) is not None:
             return why
         await trial.nursery.keep(new=True)
@@ -204,7 +210,8 @@ class Group:
     @property
     def tried(self) -> SpawnError | None:
         """Why the edition on trial cannot be had any more; None while it can, or if there is none."""
-        return None if self._trial is None or self._trial.is_up else self._trial.worker.failure()
+        trial = self._trial
+        return None if trial is None or trial.is_up or trial.edition.plan.in_place else trial.worker.failure()
 
     def commit(self) -> None:
         """The edition on trial is this group's from now on: also who is started again in an old seat is of it."""
@@ -217,6 +224,7 @@ class Group:
 
     def allow(self, plan: GroupPlan) -> None:
         """What is asked of its workers' lives, and of their starts, is as in this plan from now on."""
+        self._in_place = plan.in_place
         self._spec = self._spec_of(plan)
         self._on_trial = on_trial(self._spec)
         for worker in self._workers:
@@ -333,6 +341,8 @@ class Group:
         predecessor = self._workers[slot]
         if self._stopping:
             return _STOPPING
+        if self._in_place:
+            return await self._begin_anew(predecessor, progress)
         successor = tried or Worker(self._seats[slot], self._on_trial, self)
         if tried is None and (why := await self._try(successor)) is not None:
             return why
@@ -343,6 +353,21 @@ class Group:
         predecessor.retire()
         await self._until(lambda: predecessor.state not in RUNNING)
         self._others.remove(predecessor)
+        return None
+
+    async def _begin_anew(self, worker: Worker, progress: Callable[[str], None]) -> SpawnError | None:
+        """End a worker and start it again: what it has, a successor could not have beside it."""
+        before = worker.name
+        worker.stop()
+        await self._until(lambda: worker.state not in RUNNING)
+        if not self._stopping:
+            worker.start()
+        await self._until(lambda: self._stopping or worker.state not in _UNDECIDED)
+        if self._stopping:
+            return _STOPPING
+        if worker.state is not State.UP:
+            return worker.failure()
+        progress(f"{worker.name} is up; {before} had ended before")
         return None
 
     def take_along(self, worker: Worker, until: float | None, row: int) -> None:
@@ -394,7 +419,8 @@ class Group:
         before, self._said = self._said, (state := self.state)
         if state == before:
             return
-        if state == "up" or (before == "down" and state == "degraded"):
+        serves = any(worker.state is State.UP for worker in self._workers)
+        if state == "up" or (before == "down" and state == "degraded" and serves):
             self.tell(events.GroupUp(self.name, time.monotonic() - self._not_up_since))
         if state == "failed":
             self.tell(events.GroupFailed(self.name, self._workers[0].reason))

@@ -181,6 +181,8 @@ class Spec:
     policy: RestartPolicy = field(default_factory=RestartPolicy)
     hung_timeout: float = 10.0
     """How long its event loop may stand still while it runs no call."""
+    sign: str = ""
+    """What is in a line that it writes once it is ready; empty: it says so itself."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Literal
 from msgspec import UNSET, structs
 
 from ipc.confinement import Confinement
-from ipc.messages.settings import EmbeddedGroup, ExecSettings, Limits, LogSettings, WebSettings
+from ipc.messages.settings import CommandSettings, EmbeddedGroup, ExecSettings, Limits, LogSettings, WebSettings
 from ipc.pipeline import hops
 from supervisor.bounds import cores_of, least_of, limits_of, policy_of, recycling_of, scaling_of
 from supervisor.checks import check_groups, check_links, check_web
+from supervisor.command import Readiness
+from supervisor.command_checks import check_commands
 from supervisor.endpoints import bind
 from supervisor.errors import ConfigError, ConfigFaults
 from supervisor.policy import RestartPolicy
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from supervisor.scaling import Scaling
     from supervisor.users import Identity
 
-Role = Literal["web", "exec"]
+Role = Literal["web", "exec", "command"]
 Transport = Literal["memory", "tcp_local", "unix"]
 
 LINKS = "links"
@@ -51,7 +53,7 @@ class GroupPlan:
     role: Role
     workers: int
     stages: tuple[str, ...]
-    settings: WebSettings | ExecSettings
+    settings: WebSettings | ExecSettings | CommandSettings
     start_timeout: float = 120.0
     drain_timeout: float = 30.0
     embedded: bool = False
@@ -72,6 +74,12 @@ class GroupPlan:
     """When its workers are started again after they died."""
     hung_timeout: float = 10.0
     """How long the event loop of one may stand still."""
+    in_place: bool = False
+    """Whether a worker has ended before its successor is started."""
+    passed: tuple[str, ...] = ()
+    """A program's own: names (with `*` wildcards) of variables that it inherits beside the built-in ones."""
+    added: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    """A program's own: variables that are set for it."""
 
     @property
     def most(self) -> int:
@@ -129,12 +137,14 @@ def make_plan(
     state_dir: Path,
     users: Mapping[str, Identity] | None = None,
     machine: Machine | None = None,
+    programs: Mapping[str, str] | None = None,
 ) -> Plan:
     """The plan; ConfigError with every fault if there is none that could run.
 
     `config_path` is absolute, and its directory is the first from which the application is imported. Faults
     name their key and not the line: whoever read the file knows that. The root secret is the caller's to add.
-    `users` says whom the workers of a group become, `machine` where they run, if that is known.
+    `users` says whom the workers of a group become, `machine` where they run, `programs` which file a group's command
+    is, if that is known.
     """
     groups = _groups(config)
     routes = _routes(groups, described)
@@ -147,12 +157,13 @@ def make_plan(
     faults += [*check_groups(groups, described), *check_links(config, groups, users or {})]
     faults += [*check_web(config.runtime.web), *unbound]
     looped = [group.name for group in groups if group.mode == "async"]
+    faults += check_commands(groups)
     faults += check_hooks(groups, described, looped)
     faults += check_workers(groups, config.runtime.platform.execution_ipc.transport, machine)
     ConfigFaults.raise_for(faults)
     sockets = str(state_dir / LINKS) if config.runtime.platform.execution_ipc.transport == "unix" else ""
     exec_groups = tuple(
-        _exec_group(group, config, described, config_path, sockets, machine) for group in groups if group.name != WEB
+        _exec_group(group, config, described, config_path, sockets, machine) for group in groups if group.role == "exec"
     )
     between = hops(
         (endpoint.pipeline for endpoint in endpoints if endpoint.pipeline),
@@ -189,13 +200,18 @@ def make_plan(
         log=LogSettings(level=config.runtime.log.level, requests=config.runtime.log.requests),
         log_bytes=config.runtime.log.max_bytes,
         log_files=config.runtime.log.files,
-        # Exec workers first: when the listener is served, somebody is there to do the work.
+        # Programs first, for whoever uses them, then exec workers: when the listener is served, somebody is there.
         groups=(
+            *(
+                confined(_command_group(group, config_path.parent, programs or {}, machine))
+                for group in groups
+                if group.role == "command"
+            ),
             *map(confined, exec_groups),
             *(
                 confined(_web_group(group, config, described, config_path, endpoints, routes, embedded))
                 for group in groups
-                if group.name == WEB
+                if group.role == "web"
             ),
         ),
         endpoints=endpoints,
@@ -245,7 +261,7 @@ def _groups(config: Config) -> tuple[ProcessGroup, ...]:
 
 def _routes(groups: tuple[ProcessGroup, ...], described: Described) -> dict[str, str]:
     """Which group runs a node."""
-    runs = {stage: group.name for group in reversed(groups) if group.name != WEB for stage in group.stages}
+    runs = {stage: group.name for group in reversed(groups) if group.role == "exec" for stage in group.stages}
     return {node.name: runs[node.stage] for node in described.nodes if node.stage in runs}
 
 
@@ -285,6 +301,38 @@ def _exec_group(
         preload=group.preload,
         scaling=scaling_of(group),
         hung_timeout=group.hung_timeout_seconds,
+    )
+
+
+def _command_group(
+    group: ProcessGroup, directory: Path, programs: Mapping[str, str], machine: Machine | None
+) -> GroupPlan:
+    command, ready = group.command or (), group.ready or Readiness()
+    settings = CommandSettings(
+        argv=command,
+        program=programs.get(group.name, command[0]),
+        directory=str(directory),
+        tcp=ready.tcp or 0,
+        http=ready.http or "",
+        log=ready.log or "",
+        overlap=group.overlap,
+        stop_signal=group.stop_signal,
+        nice=group.nice,
+        cores=cores_of(group, machine),
+        spread=group.cpu_affinity == "spread",
+        limits=limits_of(group),
+    )
+    return GroupPlan(
+        group.name,
+        "command",
+        least_of(group),
+        (),
+        settings,
+        group.start_timeout_seconds,
+        DRAIN_TIMEOUT if group.drain_timeout_seconds is UNSET else group.drain_timeout_seconds,
+        in_place=not group.overlap,
+        passed=group.environment.passed,
+        added=tuple(group.environment.set.items()),
     )
 
 

@@ -15,6 +15,7 @@ from supervisor.errors import ConfigError
 from supervisor.files import check_modules, read_secret
 from supervisor.machine import look_around
 from supervisor.plan import make_plan
+from supervisor.programs import programs
 from supervisor.sources import find_file, load
 from supervisor.users import identities, of_everybody
 
@@ -50,6 +51,7 @@ def load_plan(
     loaded = load(path, environ, overrides)
     secret = _secret(loaded)
     users = _placed(loaded, lambda: identities(loaded.config))
+    files = _placed(loaded, lambda: programs(loaded.config, path.parent, environ))
     asked = request(loaded.config, path, needs=again)
     check_modules(path.parent, [name.partition(":")[0] for name in (asked.app, *asked.packages, *asked.nodes) if name])
     variables = loaded.config.runtime.platform.environment
@@ -57,9 +59,14 @@ def load_plan(
     environment = scrub(environ, variables.passed, variables.set.items())
     described = describe(asked, environment, identity=of_everybody(loaded.config, users), meanwhile=meanwhile)
     found = find_state_dir(path, environ, state_dir)
-    where = {"config_path": path, "state_dir": found}
-    plan = _placed(loaded, lambda: make_plan(loaded.config, described, **where, users=users, machine=look_around()))
-    return replace(plan, secret=secret)
+    machine = look_around()
+
+    def decide() -> Plan:
+        return make_plan(
+            loaded.config, described, config_path=path, state_dir=found, users=users, machine=machine, programs=files
+        )
+
+    return replace(_placed(loaded, decide), secret=secret)
 
 
 def request(config: Config, path: Path, *, needs: bool = False) -> Describe:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import UNSET, Meta, UnsetType
 
-from supervisor.fields import (  # noqa: TC001 - read at run time
+from supervisor.command import Readiness  # noqa: TC001 - read at run time
+from supervisor.fields import (  # noqa: TC001 - as above
+    Argument,
     Core,
     GroupName,
     Seconds,
     Size,
     Spread,
     Stage,
+    StopSignal,
     Umask,
     UserName,
 )
 from supervisor.section import Section
+from supervisor.variables import Environment
 
 WEB = "web"
 """The name of the one group that speaks HTTP; it exists whether it is declared or not."""
@@ -27,6 +31,9 @@ MiB = 1024 * 1024
 
 Workers = Annotated[int, Meta(ge=1, le=MAX_WORKERS)]
 _A_WAIT = "a time in milliseconds, more than 0 and at most 60000"
+
+if TYPE_CHECKING:
+    from supervisor.plan import Role
 
 
 class WorkerLimits(Section, frozen=True):
@@ -86,7 +93,7 @@ class ProcessGroup(Section, frozen=True):
     """An item of `runtime.platform.process_groups`: workers that are interchangeable."""
 
     name: GroupName
-    """Its name; `web` is the group that speaks HTTP, all others run nodes."""
+    """Its name; `web` is the group that speaks HTTP, all others run nodes or a `command`."""
     workers: Workers | WorkerRange = 1
     """How many processes; 1 to 256, or a mapping: as many as the load asks for."""
     stages: tuple[Stage, ...] = ()
@@ -147,3 +154,23 @@ class ProcessGroup(Section, frozen=True):
     """
     umask: Umask = "077"
     """What others may not do with files that workers make: three octal digits, as the shell has it."""
+    command: Annotated[tuple[Argument, ...], Meta(min_length=1, max_length=256)] | UnsetType = UNSET
+    """Instead of nodes: any program with its arguments, which stays in the foreground. One without a `/` is looked for
+    in PATH; a relative path and its working directory are the configuration file's directory. It finds its number, from
+    0, in `SHUNTER_SLOT`. Such groups start before all others, and stop after them."""
+    ready: Readiness | UnsetType = UNSET
+    """`command`: when a worker is up; without it, once it has run for half a second."""
+    stop_signal: StopSignal = "SIGTERM"
+    """`command`: how it and its children are told to end; after `drain_timeout_seconds` comes SIGKILL."""
+    overlap: bool = False
+    """`command`: whether its successor can run beside it. Unless given, a restart ends one worker before it starts the
+    next in its place: a successor could not have its port."""
+    environment: Environment = Environment()
+    """`command`: the variables of this program; those of `runtime.platform.environment` are the application's alone."""
+
+    @property
+    def role(self) -> Role:
+        """What its workers are."""
+        if self.command is not UNSET:
+            return "command"
+        return "web" if self.name == WEB else "exec"

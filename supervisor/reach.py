@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from ipc.messages.settings import ExecSettings
+from ipc.messages.settings import ExecSettings, WebSettings
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -76,7 +76,7 @@ class Reach:
 
 def _onward(plans: Iterable[GroupPlan]) -> dict[str, frozenset[str]]:
     return {
-        plan.name: frozenset(plan.settings.forwards.values())
+        plan.name: frozenset(plan.settings.forwards.values() if isinstance(plan.settings, ExecSettings) else ())
         for plan in plans
-        if isinstance(plan.settings, ExecSettings)
+        if not isinstance(plan.settings, WebSettings)
     }

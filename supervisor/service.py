@@ -85,7 +85,7 @@ class Service:
         self._directory = Directory(self._keys, rotation, lambda: self._of("exec"), self._callers, reach)
         self.renewal.announce = self._directory.refresh
         self.watchdog = Watchdog(lambda: self._of("exec"))
-        self.pulse = Pulse(self._everybody)
+        self.pulse = Pulse(lambda: self._of("exec", "web"))
         self._quarantine = Quarantine()
         self._common = Common(
             self._keys, rotation, self._directory, reach, self._quarantine, hub.tell, programs, listener, warden
@@ -213,13 +213,9 @@ class Service:
         """The processes of the workers, and those that import the application to describe it."""
         return {*self.tree.pids, *self._editions.prepared, *AT_WORK}
 
-    def _everybody(self) -> Iterator[Worker]:
+    def _of(self, *roles: Role) -> Iterator[Worker]:
         for group in self._groups:
-            yield from group.everybody()
-
-    def _of(self, role: Role) -> Iterator[Worker]:
-        for group in self._groups:
-            if group.role == role:
+            if group.role in roles:
                 yield from group.everybody()
 
     def _callers(self) -> Iterator[Worker]:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from supervisor.plan import Role
     from supervisor.warden import Warden
 
-PROGRAMS: Mapping[Role, str] = {"web": "web_worker", "exec": "exec_worker"}
+PROGRAMS: Mapping[Role, str] = {"web": "web_worker", "exec": "exec_worker", "command": "supervisor.guard"}
 """Which module each kind of worker runs, as `python -m` finds it."""
 
 PIPE_SIZE = 1024 * 1024
@@ -121,7 +121,7 @@ class Process:
 
 
 class Launcher:
-    """Makes processes, all with the same environment, and only from the main thread.
+    """Makes processes, all with the same environment (guards with the `bare` one), and only from the main thread.
 
     The kernel ends a child when the *thread* that made it ends, so no other thread will do.
     """
@@ -130,13 +130,16 @@ class Launcher:
         self,
         environment: Mapping[str, str],
         *,
+        bare: Mapping[str, str] | None = None,
         programs: Mapping[Role, str] = PROGRAMS,
         listener: socket.socket | None = None,
         workers: int = 1,
         warden: Warden | None = None,
     ) -> None:
         _occupy_standard_descriptors()
-        self._environment = dict(environment) | ({} if warden is None else {VARIABLE: warden.mark})
+        marked = {} if warden is None else {VARIABLE: warden.mark}
+        self._environment = dict(environment) | marked
+        self._bare = dict(environment if bare is None else bare) | marked
         self._warden = warden
         self._programs = programs
         self._listener = listener
@@ -218,7 +221,7 @@ class Launcher:
     ) -> Process:
         with ExitStack() as handed_over:
             process, theirs = self._equip(name, confinement, calls_at_once, undo, handed_over)
-            environment = self._environment
+            environment = self._bare if role == "command" else self._environment
             if confinement.uid is not None:
                 environment = without_us(environment, os.environ)
             passed = [theirs.lifeline, theirs.page]

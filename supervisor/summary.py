@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
 
-from ipc.messages.settings import ExecSettings, WebSettings
+from ipc.messages.settings import CommandSettings, ExecSettings, WebSettings
 from ipc.wire.replay import rounded
+from supervisor.command import MOMENT
 from supervisor.config import ExecutionIpc
 from supervisor.environment import HARMLESS
 
@@ -57,7 +58,7 @@ def _group(group: GroupPlan) -> dict[str, Any]:
         "role": group.role,
         "workers": group.workers if group.scaling is None else _range(group.scaling),
         "stages": list(group.stages),
-        "nodes": [node.name for node in group.settings.nodes] if group.role == "exec" else [],
+        "nodes": [node.name for node in group.settings.nodes] if isinstance(group.settings, ExecSettings) else [],
         "start_timeout": group.start_timeout,
         "drain_timeout": group.drain_timeout,
         "preload": group.preload,
@@ -66,7 +67,21 @@ def _group(group: GroupPlan) -> dict[str, Any]:
         "umask": f"{group.confinement.umask:03o}",
         "restart": asdict(group.policy),
         "recycling": _recycling(group.recycling),
-        "kernel": _kernel(group.settings) if isinstance(group.settings, ExecSettings) else {},
+        "kernel": {} if isinstance(group.settings, WebSettings) else _kernel(group.settings),
+        **(_command(group.settings, group) if isinstance(group.settings, CommandSettings) else {}),
+    }
+
+
+def _command(settings: CommandSettings, group: GroupPlan) -> dict[str, Any]:
+    """What is run, and how it is known to be ready. Of variables that are set only the names are told."""
+    ready = {name: said for name in ("tcp", "http", "log") if (said := getattr(settings, name))}
+    return {
+        "command": list(settings.argv),
+        "program": settings.program,
+        "ready": ready or {"seconds": MOMENT},
+        "stop_signal": settings.stop_signal,
+        "overlap": settings.overlap,
+        "environment": {"passed": list(group.passed), "set": [name for name, _ in group.added]},
     }
 
 
@@ -94,7 +109,7 @@ def _recycling(recycling: Recycling) -> dict[str, Any]:
     return told
 
 
-def _kernel(settings: ExecSettings) -> dict[str, Any]:
+def _kernel(settings: ExecSettings | CommandSettings) -> dict[str, Any]:
     """What the kernel is told about a worker: only what it is told."""
     told: dict[str, Any] = {"nice": settings.nice} if settings.nice else {}
     told |= {name: most for name, most in structs.asdict(settings.limits).items() if most is not None}

@@ -91,5 +91,6 @@ def of_everybody(config: Config, found: Mapping[str, Identity]) -> Identity | No
     """Who imports the application to describe it: somebody who is not us, if no worker is."""
     platform = config.runtime.platform
     embedded = platform.execution_ipc.transport == "memory"
-    names = {WEB} if embedded else {WEB, *(group.name for group in platform.process_groups)}
-    return next(iter(found.values())) if names <= found.keys() else None
+    importing = (group.name for group in platform.process_groups if group.role == "exec" and not embedded)
+    names = {WEB, *importing}
+    return next(found[name] for name in found if name in names) if names <= found.keys() else None

@@ -62,6 +62,8 @@ def check_hooks(
 
 def _misplaced(group: ProcessGroup, transport: str, key: str) -> Iterator[ConfigError]:
     usual = ProcessGroup(name=WEB)
+    if group.role == "command":
+        return  # see `command_checks`
     if group.name == WEB:
         names, why, hint = _OF_EXEC_WORKERS, "the group 'web' runs no nodes", "give it to the group whose nodes need it"
     elif transport == "memory":

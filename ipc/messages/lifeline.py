@@ -3,6 +3,7 @@
     child       -> supervisor   Hardened, Ready | Broken, Installed, Moved, Abandoned, Suspected, Seen, Drained
     supervisor  -> child        Bootstrap, Peers, Install, Retire, Ended, Quarantined, Drain
     supervisor  -> template     Preload, Fork
+    supervisor  -> guard        Run, Drain
 
 Possession of the descriptor is the authentication: nobody else can connect to it. A child says HARDENED before any
 secret is sent to it, and READY only when it can serve.
@@ -19,6 +20,7 @@ from ipc.decoding.limits import careful
 from ipc.decoding.msgpacked import inspect_msgpack
 from ipc.histogram import BUCKETS
 from ipc.messages.settings import (  # noqa: TC001 - msgspec reads the annotations
+    CommandSettings,
     ExecSettings,
     Limits,
     LogSettings,
@@ -134,6 +136,22 @@ class Preload(Struct, frozen=True, tag="preload"):
     settings: ExecSettings
 
 
+class Run(Struct, frozen=True, tag="run"):
+    """A guard: which program to hold. It gets no key, but its variables may be secrets: never logged, never shown."""
+
+    name: str
+    log: LogSettings
+    settings: CommandSettings
+    environment: dict[str, str]
+
+    def __repr__(self) -> str:
+        return f"Run(name={self.name!r}, settings={self.settings!r}, ...)"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """Tracebacks that show variables ask for this one."""
+        return [("name", self.name), ("settings", self.settings)]
+
+
 class Fork(Struct, frozen=True, tag="fork"):
     """A template: fork a worker, to which the descriptors belong that come with this. See `ipc.birth`."""
 
@@ -208,7 +226,7 @@ class Drain(Struct, frozen=True, tag="drain"):
     grace: float
 
 
-FromSupervisor = Bootstrap | Preload | Fork | Peers | Install | Retire | Ended | Quarantined | Drain
+FromSupervisor = Bootstrap | Preload | Run | Fork | Peers | Install | Retire | Ended | Quarantined | Drain
 
 _encoder = msgspec.msgpack.Encoder()
 _from_child: msgspec.msgpack.Decoder[FromChild] = msgspec.msgpack.Decoder(FromChild)

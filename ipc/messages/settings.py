@@ -136,3 +136,27 @@ class WebSettings(Struct, frozen=True, tag="web"):
     """Exec groups that live in this process (`transport: memory`); empty for all other transports."""
     embedded_by: str = "exec_worker.embedded:Embedded"
     """What runs them. Named, not imported: web workers know of no exec workers."""
+
+
+class CommandSettings(Struct, frozen=True, tag="command"):
+    """What a guard is told of the program that it holds."""
+
+    argv: tuple[str, ...]
+    """The first is what the program is called by."""
+    program: str
+    """The file that is run."""
+    directory: str
+    """Where it runs."""
+    tcp: int = 0
+    """The port at which it accepts connections once it is ready; 0 for none."""
+    http: str = ""
+    """The URL that is answered well once it is ready; empty for none."""
+    log: str = ""
+    """What is in a line that it writes once it is ready; empty for none. Its supervisor reads the lines."""
+    overlap: bool = False
+    """Whether there may be another one of it already, at the same port."""
+    stop_signal: str = "SIGTERM"
+    nice: int = 0
+    cores: tuple[int, ...] = ()
+    spread: bool = False
+    limits: ResourceLimits = ResourceLimits()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 import pytest
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 sys.path.append(str(Path(__file__).parent / "programs"))
 
@@ -170,7 +170,7 @@ MEANT = {
     *(("runtime.platform.process_groups.0.max_requests_jitter", zero) for zero in ("0", "-0.0")),
     *(("runtime.platform.process_groups.0.restart.jitter", zero) for zero in ("0", "-0.0")),
     ("runtime.web.app", '""'),
-    *(("runtime.platform.process_groups.0.preload", no) for no in ("false", "off")),
+    *((f"runtime.platform.process_groups.0.{key}", no) for key in ("preload", "overlap") for no in ("false", "off")),
     ("runtime.web.docs", "false"),
     ("runtime.web.docs", "off"),
     ("runtime.web.interfaces.0.endpoints.0.through_app", "false"),
@@ -258,6 +258,8 @@ def placed(tree: Any, parts: list[str], value: str) -> Any:
 
 def value_of(config: Any, key: str) -> Any:
     for part in key.split("."):
+        if config is UNSET:  # a whole section
+            break
         config = config[int(part)] if part.isdecimal() else getattr(config, {"pass": "passed"}.get(part, part))
     return config
 

@@ -10,13 +10,13 @@ import sys
 import msgspec
 import pytest
 
-from exec_worker.limits import cores_of
+from ipc.limits import cores_of
 from ipc.messages.settings import ExecSettings, ResourceLimits
 
 CODE = """
 import errno, json, mmap, os, resource, sys, tempfile
 import msgspec
-from exec_worker import limits
+from ipc import limits
 from ipc.messages.settings import ExecSettings
 settings = msgspec.json.decode(sys.argv[1], type=ExecSettings)
 said = {}

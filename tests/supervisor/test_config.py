@@ -72,7 +72,7 @@ def test_a_legal_value_is_taken(key: str, value: str) -> None:
     assert str(value_of(read(key, value), key)) in {value, f"{value}.0"}
 
 
-@pytest.mark.parametrize("section", ["auth", "execution_ipc", "queue", "log", "web", "platform", "kv"])
+@pytest.mark.parametrize("section", ["auth", "execution_ipc", "queue", "runtime.log", "web", "platform", "kv"])
 @pytest.mark.parametrize("value", ["null", "[]", '""', "0", "false"])
 def test_no_section_can_be_emptied(section: str, value: str) -> None:
     full = next(key for key in all_keys() if key.endswith(section))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from ipc.contract import Described
-from ipc.messages.settings import ExecSettings, Limits, LogSettings, WebSettings
+from ipc.messages.settings import CommandSettings, ExecSettings, Limits, LogSettings, WebSettings
 from supervisor.errors import StartError
 from supervisor.plan import GroupPlan, Plan
 from supervisor.run import run
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from supervisor.events import Event
 
-PROGRAMS = {"web": "standin", "exec": "standin"}
+PROGRAMS = {"web": "standin", "exec": "standin", "command": "supervisor.guard"}
 PATIENCE = 60.0
 """Far more than anything takes; a test that waits so long has failed."""
 
@@ -35,6 +36,14 @@ def groups(cpu: int = 1, web: int = 1, **times: float) -> tuple[GroupPlan, ...]:
     if web:
         found.append(GroupPlan("web", "web", web, (), settings, **times))
     return tuple(found)
+
+
+def tool(name: str, *words: object, workers: int = 1, directory: Path = Path("/"), **more: Any) -> GroupPlan:
+    """A group that runs `tool.py`; what is said beside of its settings stands there, all else in its plan."""
+    argv = (sys.executable, "-I", "-S", str(Path(__file__).with_name("tool.py")), *map(str, words))
+    mine = {field: more.pop(field) for field in CommandSettings.__struct_fields__ if field in more}
+    settings = CommandSettings(argv, argv[0], str(directory), **mine)
+    return GroupPlan(name, "command", workers, (), settings, in_place=not settings.overlap, **more)
 
 
 class Stage:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
-from stage import PROGRAMS, Stage, groups
+from stage import PROGRAMS, Stage, groups, tool
 
 from supervisor.errors import StartError
 from supervisor.run import run
@@ -26,7 +26,9 @@ def tell(event: Event) -> None:
 async def main() -> None:
     options = json.loads(sys.argv[2])
     port = options.pop("port", 0)
-    plan = Stage(Path(sys.argv[1])).plan(groups(**options), port=port)
+    path = Path(sys.argv[1])
+    tools = tuple(tool(*words, directory=path) for words in options.pop("tools", ()))
+    plan = Stage(path).plan((*tools, *groups(**options)), port=port)
     await run(plan, on_event=tell, programs=PROGRAMS, load=lambda: plan)
 
 

@@ -1,4 +1,4 @@
-"""What an exec worker lets the kernel hold it to, before it imports anything of the application."""
+"""What a child lets the kernel hold it to, before it imports anything of the application or starts anything."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ipc.messages.settings import ExecSettings, ResourceLimits
+    from ipc.messages.settings import CommandSettings, ExecSettings, ResourceLimits
 
 
 class Refused(Exception):
@@ -37,14 +37,14 @@ def without_effect(limits: ResourceLimits) -> Iterator[str]:
         yield "limits.processes: the kernel does not hold root to it; give the group a user"
 
 
-def cores_of(settings: ExecSettings, slot: int) -> tuple[int, ...]:
+def cores_of(settings: ExecSettings | CommandSettings, slot: int) -> tuple[int, ...]:
     """The cores that the worker of this seat may run on; none: all that its supervisor may."""
     if settings.spread and settings.cores:
         return (settings.cores[slot % len(settings.cores)],)
     return settings.cores
 
 
-def apply(settings: ExecSettings, slot: int) -> None:
+def apply(settings: ExecSettings | CommandSettings, slot: int) -> None:
     """Hold this process, its threads to come and its children to it, for good. Raises Refused."""
     try:
         if settings.nice:
