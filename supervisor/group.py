@@ -378,7 +378,7 @@ class Group:
         """
         if worker not in self._workers or self._restarting or not self.serves:
             return
-        why = f"ended with {worker.name} ({worker.reason})"
+        why = f"ended with {worker.name}: {worker.reason}"
         slots = self._spec.policy.taken_along(self._workers.index(worker), len(self._workers))
         for other in [self._workers[slot] for slot in reversed(slots)]:
             if other is not worker:

@@ -87,7 +87,7 @@ def _resting(child: Child, event: Event, now: float) -> Step:
 
 
 def _spawn(child: Child) -> Step:
-    fresh = Child(child.spec, wanted=child.wanted, row=child.row, reason=child.reason, traceback=child.traceback)
+    fresh = Child(child.spec, wanted=child.wanted, row=child.row, reason=child.reason)
     born = replace(fresh, state=State.STARTING, incurable=child.incurable)
     return born, (Spawn(), SetTimer(child.spec.start_timeout))
 
@@ -143,7 +143,8 @@ def _taken(child: Child, event: Event) -> Child:
         case Stop():
             return replace(child, wanted=False)
         case TakenAlong(why, until, row) if child.wanted:
-            return replace(child, along=why, until=until, row=row)
+            judged = child.verdict if child.state in {State.STARTING, State.KILLING} else ""
+            return replace(child, along=judged or why, until=until, row=row)
     return child
 
 
@@ -262,7 +263,7 @@ def _exited(child: Child, event: Exited, now: float) -> Step:
         child,
         up_since=None,
         verdict="",
-        reason="; ".join(filter(None, (child.along, child.verdict))) or event.how,
+        reason="; ".join(filter(None, dict.fromkeys((child.along, child.verdict)))) or event.how,
         traceback="" if fresh else child.traceback,
         incurable=child.incurable and not fresh,
     )

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from supervisor.ending import LEFT
 from supervisor.life import (
     RUNNING,
     TIMED,
@@ -517,12 +518,12 @@ def test_who_does_not_crash_takes_nobody_along(end: tuple[Event, ...]) -> None:
 def test_who_is_taken_along_finishes_and_starts_with_the_other(end: Exited) -> None:
     world = shared()
     world.come_up()
-    world.happen(TakenAlong("ended with cpu-1#1 (x)", world.now + 60.0, 2))
+    world.happen(TakenAlong("ended with cpu-1#1: x", world.now + 60.0, 2))
     assert (world.child.state, world.grace, world.child.wanted) == (State.DRAINING, 7.0, True)
     world.now += 5.0
     world.happen(end)
     assert (world.child.state, world.rings, world.child.row) == (State.WAITING, 60.0, 2)
-    assert world.child.reason == "ended with cpu-1#1 (x)"
+    assert world.child.reason == "ended with cpu-1#1: x"
     assert not world.along, "it has not crashed"
     world.now = 60.0
     world.happen(TimerRang(held=True))
@@ -553,6 +554,22 @@ def test_nobody_who_is_not_up_serves_before_the_one_it_was_taken_along_with(
         assert world.child.state is State.KILLING, "it serves nobody, so there is nothing to wait for"
         world.happen(Exited("killed by SIGKILL"))
     assert (world.child.state, world.rings) == (State.FAILED if until is None else State.WAITING, until)
+
+
+def test_who_could_not_start_anyway_says_so_and_a_later_end_says_nothing_of_it() -> None:
+    world = shared()
+    world.happen(Start())
+    for event in (Hardened(), Broke("no shop", "Traceback"), TakenAlong("ended with cpu-1#1: x", 5.0, 1), Exited("x")):
+        world.happen(event)
+    assert (world.child.reason, world.child.traceback) == ("no shop", "Traceback")
+    world.ring()
+    for event in (Hardened(), Ready(), Drained(), Exited("exited with code 0")):
+        world.happen(event)
+    assert (world.child.reason, world.child.traceback) == (LEFT, "")
+    world.ring()
+    for event in (TakenAlong("ended with cpu-1#1: x", 5.0, 1), Exited("killed by SIGKILL")):
+        world.happen(event)
+    assert world.child.reason == "ended with cpu-1#1: x; stopped before it was ready"
 
 
 def test_who_is_to_end_for_good_is_not_taken_along() -> None:

@@ -56,7 +56,7 @@ def test_who_does_not_go_on_without_the_dead_ends_and_starts_with_it(
             group = await status(stage)
             assert [worker.name for worker in group.workers] == lives
             taken = [worker for worker in group.workers if worker.name.endswith("#2") and worker.name != "cpu-1#2"]
-            assert all(worker.reason.startswith("ended with cpu-1#1 (killed by SIGKILL") for worker in taken)
+            assert all(worker.reason.startswith("ended with cpu-1#1: killed by SIGKILL (") for worker in taken)
             return live
 
     live = anyio.run(story)
