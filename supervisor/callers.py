@@ -30,7 +30,7 @@ def refusal(client: socket.socket, managed: Collection[int]) -> str | None:
             # Had it ended meanwhile, its number might be that of somebody harmless.
             return None if identity.alive() else "who asks is gone"
     except (OSError, ValueError):
-        return "it cannot be told who asks"
+        return "it cannot be told who asks, for /proc hides who started it (hidepid): ask as root, or send signals"
 
 
 def descends(pid: int, managed: Collection[int]) -> bool:

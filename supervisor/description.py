@@ -12,7 +12,6 @@ import selectors
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from typing import IO, TYPE_CHECKING
 
@@ -141,8 +140,10 @@ class _Run:
 def _started(command: Sequence[str], request: Describe, environ: Mapping[str, str]) -> Iterator[_Run]:
     """The process, started; afterwards nothing is left of it or of what it has started."""
     ours, theirs = os.pipe2(os.O_CLOEXEC)
-    # A file, not a pipe: a request of any size is there at once, and nobody waits for anybody to read it.
-    with os.fdopen(ours, "rb", buffering=0) as answer, tempfile.TemporaryFile() as asked:
+    # No pipe: a request of any size is there at once, and nobody waits for anybody to read it. Nor a file on a disk:
+    # there may be none that can be written.
+    memory = os.memfd_create("shunter-request", os.MFD_CLOEXEC)
+    with os.fdopen(ours, "rb", buffering=0) as answer, os.fdopen(memory, "w+b") as asked:
         asked.write(encode_request(request))
         asked.seek(0)
         argv = [*command, "--fd", str(theirs), "--parent", str(os.getpid())]

@@ -88,6 +88,7 @@ def test_a_killed_worker_comes_back_and_costs_nobody_else(start: Starter, seat: 
 
 
 def test_a_killed_supervisor_takes_everything_with_it(start: Starter) -> None:
+    """F4, and F22: the next one starts over what this one left."""
     service = start(cpu=2, web=2)
     port = service.sees("Serving")["port"]
     stopped = service.pids()[0]
@@ -197,6 +198,7 @@ def test_signals_at_any_moment_of_the_start_leave_nothing(start: Starter) -> Non
 
 
 def test_a_second_supervisor_names_the_first_and_leaves_it_alone(start: Starter) -> None:
+    """F23."""
     first = start(cpu=1, web=1)
     first.sees("Serving")
     second = start(cpu=1, web=1)
@@ -206,6 +208,7 @@ def test_a_second_supervisor_names_the_first_and_leaves_it_alone(start: Starter)
 
 
 def test_a_taken_port_is_named(start: Starter) -> None:
+    """F24."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         service = start(cpu=1, web=1, port=port)
