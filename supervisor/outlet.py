@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections import deque
+from collections import Counter, deque
 from datetime import UTC, datetime
 from threading import Condition, Thread
 from typing import TYPE_CHECKING, TypeAlias
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 WAITING = 4096
 """Events that may wait; more are dropped, counted, and confessed."""
 WAITING_CHARACTERS = 8 * 1024 * 1024
-"""Characters of workers' lines that may wait."""
+"""Characters of workers' lines that may wait. No worker has more than half of either: one that floods loses its own."""
 PATIENCE = 1.0
 """How long those that still wait are looked after at the end, seconds."""
 
@@ -34,7 +34,9 @@ class Outlet:
         self._most = waiting
         self._loss = lost
         self._waiting: deque[tuple[Event, datetime]] = deque()
-        self._characters = 0
+        self._lines: Counter[str] = Counter()  # of each worker that waits
+        self._characters: Counter[str] = Counter()
+        self._total = 0
         self._changed = Condition()
         self._lost = 0
         self._closed = False
@@ -43,13 +45,11 @@ class Outlet:
 
     def __call__(self, event: Event) -> None:
         """Have it shown soon."""
-        size = len(event.text) if isinstance(event, LineWritten) else 0
         with self._changed:
-            if len(self._waiting) >= self._most or self._characters + size > WAITING_CHARACTERS:
+            if len(self._waiting) >= self._most or (isinstance(event, LineWritten) and not self._has_room(event)):
                 self._lost += 1
                 return
             self._waiting.append((event, datetime.now(UTC)))
-            self._characters += size
             self._changed.notify()
 
     def close(self, patience: float = PATIENCE) -> bool:
@@ -60,6 +60,26 @@ class Outlet:
         self._thread.join(patience)
         return not self._thread.is_alive()
 
+    def _has_room(self, line: LineWritten) -> bool:
+        """Whether one more line of that worker may wait; if so, it does."""
+        who, size = line.worker, len(line.text)
+        if self._lines[who] >= self._most // 2 or self._characters[who] + size > WAITING_CHARACTERS // 2:
+            return False
+        if self._total + size > WAITING_CHARACTERS:
+            return False
+        self._lines[who] += 1
+        self._characters[who] += size
+        self._total += size
+        return True
+
+    def _free(self, line: LineWritten) -> None:
+        who = line.worker
+        self._lines[who] -= 1
+        self._characters[who] -= len(line.text)
+        self._total -= len(line.text)
+        if not self._lines[who]:
+            del self._lines[who], self._characters[who]
+
     def _run(self) -> None:
         while True:
             with self._changed:
@@ -67,7 +87,8 @@ class Outlet:
                     self._changed.wait()
                 lost, self._lost = self._lost, 0
                 event, when = self._waiting.popleft() if self._waiting else (None, datetime.now(UTC))
-                self._characters -= len(event.text) if isinstance(event, LineWritten) else 0
+                if isinstance(event, LineWritten):
+                    self._free(event)
             if lost:
                 self._try(Trouble(f"{lost} events or lines were not {self._loss}"), when)
             if event is None:

@@ -19,7 +19,7 @@ from cli.detach import detached
 from cli.show import JsonLines, Terminal
 from supervisor import events
 from supervisor.chronicle import from_json, level, to_json
-from supervisor.outlet import Outlet
+from supervisor.outlet import WAITING_CHARACTERS, Outlet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -262,6 +262,30 @@ def test_who_does_not_read_holds_up_nothing() -> None:
     lost = [event for event in shown if isinstance(event, events.Trouble)]
     assert len(lost) == 1
     assert int(lost[0].what.split()[0]) + len(shown) - 1 == 10
+
+
+@pytest.mark.parametrize("text", ["x", "x" * (WAITING_CHARACTERS // 10)], ids=["many", "long"])
+def test_who_floods_leaves_room_for_others(text: str) -> None:
+    goes_on, shown = threading.Event(), []
+
+    def slow(event: events.Event, _when: datetime) -> None:
+        goes_on.wait(30)
+        shown.append(event)
+
+    outlet = Outlet(slow, waiting=20)
+    for _ in range(50):
+        outlet(events.LineWritten("cpu-0#1", "stdout", text))
+    for _ in range(4):
+        outlet(events.LineWritten("cpu-1#2", "stdout", text))
+    outlet(events.Stopped())
+    goes_on.set()
+    assert outlet.close(30)
+    lines = [event.worker for event in shown if isinstance(event, events.LineWritten)]
+    assert lines.count("cpu-1#2") == 4
+    assert 4 <= lines.count("cpu-0#1") <= 11
+    assert events.Stopped() in shown
+    assert not outlet._lines
+    assert outlet._total == 0
 
 
 def test_what_cannot_be_shown_keeps_nothing_else_back() -> None:
