@@ -199,8 +199,8 @@ class Worker:
             case life.Greet() if self.name is not None and self._tether is not None:
                 for message in self._home.greeting(self.name):
                     self._tether.lifeline.send(message)
-            case life.Drain(grace) if self._tether is not None:
-                self._tether.lifeline.send(said.Drain(grace))
+            case life.Drain(grace, replaced) if self._tether is not None:
+                self._tether.lifeline.send(said.Drain(grace, replaced))
             case life.Dump() if self._tether is not None:
                 self._dump(self._tether.process)
             case life.Kill() if self._tether is not None:

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 MAX_BESIDE = 256
 """How many workers a group may have beside those in its seats: newcomers, and those that still finish."""
+OVERLAP = 2.0
+"""How long a reload waits for who drains before it goes on to the next seat, seconds; at the end it waits for all."""
 _UNDECIDED = frozenset({State.STARTING, State.KILLING})
 _RELOADED = "reloaded"
 _STOPPING = SpawnError("the service is stopping")
@@ -77,6 +79,7 @@ class Group:
         self._turn = anyio.Lock()  # of whoever replaces a worker: one seat at a time
         self._restarting = False
         self._trial: Trial | None = None
+        self._leaving: list[Worker] = []  # predecessors that whoever has the turn waits for
         self._former: Nursery | None = None  # of the edition before, until it has ended
         self.behind = False
         """Whether some of its workers are of an edition before this one."""
@@ -231,24 +234,31 @@ class Group:
             worker.allow(self._spec)
 
     async def roll(self, progress: Callable[[str], None]) -> SpawnError | None:
-        """After `commit`: give each seat to a successor; returns why one could not have it. The rest goes on."""
+        """After `commit`: give each seat to a successor; returns why one could not have it. The rest goes on.
+
+        Who drains for long keeps the next seat waiting for a moment only; `finish` waits for all.
+        """
         assert self._trial is not None  # noqa: S101 - as above
-        trial, self._trial = self._trial, None
-        failures: list[SpawnError] = []
+        trial, failures = self._trial, list[SpawnError]()
         self._restarting = True
+        for slot in range(len(self._workers)):
+            tried = trial.worker if slot == 0 and trial.is_up else None
+            if (why := await self._succeed(slot, _RELOADED, progress, tried)) is not None:
+                failures.append(why)
+            with anyio.move_on_after(OVERLAP):
+                await self._gone(self._leaving)
+        self.behind = bool(failures)
+        return failures[0] if failures else None
+
+    async def finish(self) -> None:
+        """After `roll`: wait until nobody is left of the edition before."""
         try:
-            for slot in range(len(self._workers)):
-                tried = trial.worker if slot == 0 and trial.is_up else None
-                if (why := await self._replace(slot, _RELOADED, progress, tried)) is not None:
-                    failures.append(why)
-            if trial.worker in self._others and trial.worker.state not in RUNNING:
-                self._others.remove(trial.worker)
             await self._until(lambda: self._former is None or not self._former.is_running)
-            self._former, self.behind = None, bool(failures)
+            await self._gone(self._leaving)
         finally:
+            self._trial = self._former = None
             self._restarting = False
             self._turn.release()
-        return failures[0] if failures else None
 
     def recover(self) -> bool:
         """Start those at once who were given up, or wait for their next start; whether there was anybody.
@@ -296,9 +306,7 @@ class Group:
             if (why := await self._grow(workers, progress)) is not None:
                 self._size = before
             leaving = self._dismiss(progress)
-        await self._until(lambda: not any(worker.state in RUNNING for worker in leaving))
-        for worker in leaving:
-            self._others.remove(worker)
+        await self._gone(leaving)
         return why
 
     async def _grow(self, workers: int, progress: Callable[[str], None]) -> SpawnError | None:
@@ -334,10 +342,16 @@ class Group:
         """Whether its first start is over and its end has not begun."""
         return self._started and not self._stopping
 
-    async def _replace(
+    async def _replace(self, slot: int, reason: str, progress: Callable[[str], None]) -> SpawnError | None:
+        """Give a seat to a successor, and wait until the predecessor is gone."""
+        why = await self._succeed(slot, reason, progress)
+        await self._gone(self._leaving)
+        return why
+
+    async def _succeed(
         self, slot: int, reason: str, progress: Callable[[str], None], tried: Worker | None = None
     ) -> SpawnError | None:
-        """Give a seat to a successor: a new one, or one that was `tried` out and is up."""
+        """Give a seat to a successor: a new one, or one that was `tried` out and is up. The predecessor drains."""
         predecessor = self._workers[slot]
         if self._stopping:
             return _STOPPING
@@ -349,10 +363,9 @@ class Group:
         successor.settle(self._spec, reason, self)
         self._workers[slot] = successor
         self._others[self._others.index(successor)] = predecessor
+        self._leaving.append(predecessor)
         progress(f"{successor.name} is up; {predecessor.name} drains")
         predecessor.retire()
-        await self._until(lambda: predecessor.state not in RUNNING)
-        self._others.remove(predecessor)
         return None
 
     async def _begin_anew(self, worker: Worker, progress: Callable[[str], None]) -> SpawnError | None:
@@ -369,6 +382,13 @@ class Group:
             return worker.failure()
         progress(f"{worker.name} is up; {before} had ended before")
         return None
+
+    async def _gone(self, leaving: list[Worker]) -> None:
+        """Wait until they have ended, and forget them."""
+        await self._until(lambda: not any(worker.state in RUNNING for worker in leaving))
+        for worker in leaving:
+            self._others.remove(worker)
+        leaving.clear()
 
     def take_along(self, worker: Worker, until: float | None, row: int) -> None:
         """Have those end who do not go on without a worker that crashed, the last to start first.

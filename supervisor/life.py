@@ -142,6 +142,8 @@ class Drain:
     """Tell it to finish within `grace` seconds."""
 
     grace: float
+    replaced: bool = False
+    """Whether another has its place: nobody is in a hurry."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,7 +155,8 @@ def _patient(child: Child, stop: Stop, now: float) -> Child:
 
 def _drain(child: Child, calls: float = 0.0) -> Step:
     grace = max(child.spec.drain_timeout, min(calls, MAX_PATIENCE))
-    return replace(child, state=State.DRAINING), (Drain(grace), SetTimer(grace + DRAIN_MARGIN))
+    told = Drain(grace, replaced=bool(child.patience))
+    return replace(child, state=State.DRAINING), (told, SetTimer(grace + DRAIN_MARGIN))
 
 
 def _draining(child: Child, event: Event, now: float) -> Step:

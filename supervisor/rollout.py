@@ -86,12 +86,15 @@ class Rollout:
     async def _roll(self) -> SpawnError | None:
         """Each group in its turn; a seat that nobody can be had for keeps no other from being given."""
         failures = []
+        try:
+            failures += [await group.roll(self._progress) for group in self._tried]
+        finally:
+            for group in self._tried:
+                await group.finish()
         for change in self._difference.changes:
             if change.kind in {"removed", "added"}:
                 continue
             group, plan = self._service.tree.group(change.group), self._plans[change.group]
-            if change.kind == "changed":
-                failures.append(await group.roll(self._progress))
             group.allow(plan)
             self._service.recycle(group, plan)
             self._service.follow(group, plan)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from ipc.hardening import Termination
-    from ipc.messages.lifeline import Bootstrap
+    from ipc.messages.lifeline import Bootstrap, Drain
     from ipc.parent import Inherited, Parent
 
 
@@ -95,16 +95,18 @@ async def _serve(
 
     server = Server(front, settings, started)
 
-    def drain() -> None:
-        health.draining = True
-        server.drain()
+    def drain(said: Drain | None = None) -> None:
+        # Whose place another has leaves no gap: neither clients nor those who ask whether it is ready need to notice.
+        replaced = said is not None and said.replaced
+        health.draining = not replaced
+        server.drain(settings.keep_alive if replaced else None)
 
     if embedded is None:
-        parent.listen(loop, on_peers=caller.update, on_drain=lambda _drain: drain(), on_fate=caller.fate)
+        parent.listen(loop, on_peers=caller.update, on_drain=drain, on_fate=caller.fate)
     else:
         embedded.start()
         caller.update(embedded.peers())
-        parent.listen(loop, on_drain=lambda _drain: drain())
+        parent.listen(loop, on_drain=drain)
     termination.then(lambda: _soon(loop, drain))
     try:
         await server.serve([listener])

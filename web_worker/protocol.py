@@ -108,8 +108,13 @@ class Protocol(HttpToolsProtocol):
             return
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.keep_alive = False
-        elif not self._in_head and self.loop.time() - self._idle_since >= QUIET and not self._unread():
+        elif not self._in_head and self.loop.time() - self._idle_since >= self._quiet and not self._unread():
             self.transport.close()
+
+    @property
+    def _quiet(self) -> float:
+        """How long a client must have been silent; a worker that is replaced gives it all the time it has anyway."""
+        return float(getattr(self.server_state, "quiet", QUIET))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client, or this worker, has hung up."""

@@ -53,8 +53,13 @@ class Server(uvicorn.Server):
         if not self.should_exit:
             self._on_started()
 
-    def drain(self) -> None:
-        """Accept nothing more, finish what there is, then return from `serve`."""
+    def drain(self, quiet: float | None = None) -> None:
+        """Accept nothing more, finish what there is, then return from `serve`.
+
+        `quiet` is how long a client must have been silent for that it is hung up on, seconds; `QUIET` unless given.
+        """
+        if quiet is not None:
+            vars(self.server_state)["quiet"] = quiet  # where every connection finds it
         self.should_exit = True
 
     async def _wait_tasks_to_complete(self) -> None:

@@ -224,6 +224,8 @@ class Drain(Struct, frozen=True, tag="drain"):
     """Finish what you have, take nothing new, leave within `grace` seconds."""
 
     grace: float
+    replaced: bool = False
+    """Whether another serves in your place, so that nobody needs to notice."""
 
 
 FromSupervisor = Bootstrap | Preload | Run | Fork | Peers | Install | Retire | Ended | Quarantined | Drain
