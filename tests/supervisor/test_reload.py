@@ -1,0 +1,301 @@
+"""A plan that changes while the service runs: storms, bad moments, and what comes of them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+from stage import Live, Stage, groups
+
+from ipc.control import ask
+from ipc.messages.control import Answer, AskStatus, Done, Refused, Reload, Restart, RotateKeys, Status
+from supervisor import events
+from supervisor.errors import ConfigError
+from supervisor.policy import RestartPolicy
+
+if TYPE_CHECKING:
+    from ipc.messages.control import Order
+    from supervisor.plan import Plan
+
+pytestmark = pytest.mark.fault
+
+
+@dataclass
+class File:
+    """What stands for the configuration: a plan, read slowly."""
+
+    plan: Plan
+    seconds: float = 0.0
+    reads: int = 0
+    fault: ConfigError | None = None
+
+    def read(self) -> Plan:
+        assert threading.current_thread() is not threading.main_thread()
+        self.reads += 1
+        plan, fault = self.plan, self.fault
+        time.sleep(self.seconds)
+        if fault is not None:
+            raise fault
+        return plan
+
+    def set(self, stage: Stage, value: str) -> None:
+        """Every worker is to find this in its environment."""
+        self.plan = replace(self.plan, environment_set=(*stage.plan().environment_set, ("VALUE", value)))
+
+
+async def order(stage: Stage, what: Order | None = None) -> Answer:
+    return await anyio.to_thread.run_sync(ask, stage.state_dir, Reload() if what is None else what)
+
+
+async def names(stage: Stage) -> dict[str, list[str]]:
+    status = await order(stage, AskStatus())
+    assert isinstance(status, Status)
+    return {group.name: [f"{worker.name} {worker.state}" for worker in group.workers] for group in status.groups}
+
+
+def value(stage: Stage, name: str) -> str:
+    (note,) = stage.notes(name=name, said="bootstrap")
+    return note["environment"].get("VALUE", "")
+
+
+def test_fifty_hangups_in_a_second_end_in_one_generation_that_has_the_last_plan(stage: Stage) -> None:
+    file = File(stage.plan(groups(cpu=2, web=1)), seconds=0.2)
+
+    async def story() -> None:
+        async with stage.running(file.plan, load=file.read) as live:
+            await live.sees(events.Serving)
+            for number in range(50):
+                file.set(stage, str(number))
+                os.kill(os.getpid(), signal.SIGHUP)
+                await anyio.sleep(0.02)
+            file.set(stage, "last")
+            assert await order(stage) == Done("reloaded")
+            told = await names(stage)
+            assert [len(workers) for workers in told.values()] == [2, 1]
+            for seat in (word for workers in told.values() for word in workers):
+                name, state = seat.split()
+                assert state == "up"
+                assert value(stage, name) == "last"
+            assert file.reads == len(live.seen(events.Reloading)) == len(live.seen(events.Reloaded))
+            assert file.reads < 25
+
+    anyio.run(story)
+
+
+def test_whoever_orders_waits_for_a_run_that_began_after_that(stage: Stage) -> None:
+    file = File(stage.plan(groups(cpu=1, web=0)), seconds=0.3)
+    answers: list[Answer] = []
+
+    async def story() -> None:
+        async with stage.running(file.plan, load=file.read) as live:
+            await live.sees(events.Serving)
+
+            async def one() -> None:
+                answers.append(await order(stage))
+
+            async with anyio.create_task_group() as tasks:
+                file.set(stage, "first")
+                tasks.start_soon(one)
+                await live.until(lambda: file.reads == 1)
+                file.set(stage, "second")
+                for _ in range(5):
+                    tasks.start_soon(one)
+            assert file.reads == 2
+            (cpu,) = (await names(stage))["cpu"]
+            assert value(stage, cpu.split()[0]) == "second"
+
+    anyio.run(story)
+    assert answers == [Done("reloaded")] * 6
+
+
+def test_a_plan_that_cannot_be_read_changes_nothing_and_says_why(stage: Stage) -> None:
+    file = File(stage.plan(groups(cpu=1, web=1)))
+    file.fault = ConfigError("unknown key 'workrs'", where="shunter.yaml:4:9", hint="did you mean 'workers'?")
+
+    async def story() -> None:
+        async with stage.running(stage.plan(groups(cpu=1, web=1)), load=file.read) as live:
+            await live.sees(events.Serving)
+            assert await order(stage) == Refused(str(file.fault), usage=True, report=True)
+            assert (await live.sees(events.NotReloaded)).reason == str(file.fault)
+            assert await names(stage) == {"cpu": ["cpu-0#1 up"], "web": ["web-0#1 up"]}
+
+    anyio.run(story)
+
+
+@pytest.mark.parametrize(("how", "why"), [("broken", "Traceback: no shop"), ("exit 9", "code 9"), ("hang", "2 s")])
+def test_no_group_changes_before_each_has_a_worker_of_the_new_version_up(stage: Stage, how: str, why: str) -> None:
+    file = File(stage.plan(groups(cpu=2, web=1, start_timeout=2.0 if how == "hang" else 60.0)))
+
+    async def story() -> Live:
+        async with stage.running(file.plan, load=file.read) as live:
+            await live.sees(events.Serving)
+            stage.behave("web", how)
+            file.set(stage, "new")
+            answer = await order(stage)
+            assert isinstance(answer, Refused)
+            assert why in answer.why
+            assert not answer.usage
+            assert await names(stage) == {"cpu": ["cpu-0#1 up", "cpu-1#1 up"], "web": ["web-0#1 up"]}
+            assert not live.seen(events.WorkerDraining)
+            heard = stage.notes(name="web-0#1", said="peers")
+            assert all(set(note["workers"]) <= {"cpu-0#1", "cpu-1#1"} for note in heard)
+            stage.behave("web", "good")
+            assert await order(stage) == Done("reloaded")
+            assert await names(stage) == {"cpu": ["cpu-0#3 up", "cpu-1#2 up"], "web": ["web-0#3 up"]}
+            return live
+
+    live = anyio.run(story)
+    drains = live.events.index(live.seen(events.WorkerDraining)[0])
+    for name in ("cpu-0#3", "web-0#3"):
+        assert live.events.index(live.seen(events.WorkerReady, worker=name)[0]) < drains
+    assert set(stage.notes(name="web-0#3", said="peers")[0]["workers"]) == {"cpu-0#3"}
+    assert set(stage.notes(name="web-0#3", said="peers")[-1]["workers"]) == {"cpu-0#3", "cpu-1#2"}
+
+
+def test_a_group_in_a_crash_loop_recovers_at_once(stage: Stage) -> None:
+    file = File(stage.plan(groups(cpu=1, web=1)))
+    policy = RestartPolicy(limit=4, base=0.02, cap=0.02)
+
+    async def story() -> None:
+        async with stage.running(file.plan, load=file.read, policy=policy) as live:
+            await live.sees(events.Serving)
+            stage.behave("cpu", "exit 9")
+            kill(await names(stage), "cpu-0#1", live)
+            await live.sees(events.WorkerExited, 2)
+            file.set(stage, "worse")
+            answer = await order(stage)  # whatever moment this is, it cannot come up
+            assert isinstance(answer, Refused)
+            await live.sees(events.GroupFailed)
+            stage.behave("cpu", "good")
+            assert await order(stage) == Done("reloaded")
+            await live.until(lambda: live.seen(events.GroupUp, group="cpu"))
+            ((cpu,), (web,)) = (await names(stage)).values()
+            assert cpu.endswith("up")
+            assert value(stage, cpu.split()[0]) == value(stage, web.split()[0]) == "worse"
+
+    anyio.run(story)
+
+
+def test_a_group_that_was_given_up_is_started_again_though_nothing_has_changed(stage: Stage) -> None:
+    file = File(stage.plan(groups(cpu=1, web=1)))
+    policy = RestartPolicy(limit=0)
+
+    async def story() -> None:
+        async with stage.running(file.plan, load=file.read, policy=policy) as live:
+            await live.sees(events.Serving)
+            kill(await names(stage), "cpu-0#1", live)
+            await live.sees(events.GroupFailed)
+            assert await order(stage) == Done("reloaded")
+            await live.sees(events.WorkerReady, worker="cpu-0#2")
+            assert (await names(stage))["web"] == ["web-0#1 up"]
+
+    anyio.run(story)
+
+
+def kill(told: dict[str, list[str]], name: str, live: Live) -> None:
+    assert any(name in word for workers in told.values() for word in workers)
+    os.kill(live.seen(events.WorkerSpawned, worker=name)[0].pid, signal.SIGKILL)
+
+
+def test_keys_are_rotated_while_it_reloads_and_nobody_is_left_with_old_ones(stage: Stage) -> None:
+    file = File(stage.plan(groups(cpu=2, web=2)))
+    stage.behave("all", "slow 0.2")
+
+    async def story() -> None:
+        async with stage.running(file.plan, load=file.read) as live:
+            await live.sees(events.Serving)
+            async with anyio.create_task_group() as tasks:
+                file.set(stage, "new")
+                tasks.start_soon(order, stage)
+                for _ in range(3):
+                    assert isinstance(await order(stage, RotateKeys()), Done)
+            assert live.seen(events.Reloaded)
+            assert isinstance(await order(stage, RotateKeys()), Done)
+            assert await names(stage) == {
+                "cpu": ["cpu-0#2 up", "cpu-1#2 up"],
+                "web": ["web-0#2 up", "web-1#2 up"],
+            }
+            assert set(stage.notes(name="web-1#2", said="peers")[-1]["workers"]) == {"cpu-0#2", "cpu-1#2"}
+
+    anyio.run(story)
+
+
+def test_restarts_and_reloads_wait_for_each_other(stage: Stage) -> None:
+    file = File(stage.plan(groups(cpu=2, web=1)))
+    answers: list[Answer] = []
+
+    async def story() -> None:
+        async with stage.running(file.plan, load=file.read) as live:
+            await live.sees(events.Serving)
+
+            async def one(what: Order) -> None:
+                answers.append(await order(stage, what))
+
+            file.set(stage, "new")
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(one, Restart(""))
+                tasks.start_soon(one, Reload())
+            told = await names(stage)
+            for word in (word for workers in told.values() for word in workers):
+                name, state = word.split()
+                assert (value(stage, name), state) == ("new", "up")
+
+    anyio.run(story)
+    assert Done("reloaded") in answers
+
+
+def test_what_is_ordered_during_the_first_start_is_done_after_it(stage: Stage) -> None:
+    file = File(stage.plan(groups(cpu=1, web=1)))
+    stage.behave("web", "slow 0.7")
+
+    async def story() -> None:
+        async with stage.running(file.plan, load=file.read) as live:
+            await live.sees(events.WorkerReady, worker="cpu-0#1")
+            file.set(stage, "new")
+            assert await order(stage) == Done("reloaded")
+            serving, reloading = live.seen(events.Serving)[0], live.seen(events.Reloading)[0]
+            assert live.events.index(serving) < live.events.index(reloading)
+            assert await names(stage) == {"cpu": ["cpu-0#2 up"], "web": ["web-0#2 up"]}
+
+    anyio.run(story)
+
+
+@pytest.mark.parametrize("moment", ["reading", "trying", "replacing"])
+def test_a_stop_ends_it_at_any_moment(stage: Stage, moment: str) -> None:
+    file = File(stage.plan(groups(cpu=2, web=1)), seconds=20.0 if moment == "reading" else 0.0)
+    answers: list[Answer] = []
+
+    async def story() -> None:
+        async with stage.running(file.plan, load=file.read) as live:
+            await live.sees(events.Serving)
+            file.set(stage, "new")
+            if moment == "trying":
+                stage.behave("cpu", "hang")
+            elif moment == "replacing":
+                stage.behave("cpu-1", "hang")
+
+            async def one() -> None:
+                answers.append(await order(stage))
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(one)
+                if moment == "reading":
+                    await live.until(lambda: file.reads)
+                else:
+                    await live.sees(events.WorkerSpawned, worker="cpu-0#2" if moment == "trying" else "cpu-1#2")
+                began = time.monotonic()
+                os.kill(os.getpid(), signal.SIGTERM)
+                await live.over.wait()
+                assert time.monotonic() - began < 15.0
+            assert live.failure is None
+
+    anyio.run(story)
+    (answer,) = answers
+    assert isinstance(answer, Refused)
+    assert "stopping" in answer.why
