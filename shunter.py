@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -20,10 +21,21 @@ REINSTALL = "pip install --force-reinstall shunter"
 
 def main() -> int:
     """Run the `shunter` command; its exit code is 0 done, 1 failed, 2 wrong usage, 3 not running."""
+    if sys.argv[1:2] == ["start"]:
+        leave_when_told()
     check_ownership()
     from cli.main import run  # noqa: PLC0415 -- only now is it known to be ours
 
     return run()
+
+
+def leave_when_told() -> None:
+    """From now on SIGTERM and SIGINT end this process with exit code 0, also where it is PID 1.
+
+    For as long as it does nothing but import: nothing runs yet that would have to be ended.
+    """
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, lambda _signal, _frame: os._exit(0))
 
 
 def check_ownership() -> None:

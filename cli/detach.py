@@ -41,6 +41,9 @@ FAILED, USAGE = 1, 2
 
 def detached(config: Path, overrides: Sequence[str], state_dir: Path) -> int:
     """Start it, show how it gets ready, say how to see and stop it; the code of its start if that fails."""
+    # This one is not the service: Ctrl-C is told to whom it starts, and SIGTERM ends it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if (pid := running(state_dir)) is not None:
         show_error(AlreadyRunning(state_dir, pid))
         return USAGE

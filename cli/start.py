@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ipc import collector
 from ipc.hardening import seal
 from shunter import VERSION
+from supervisor.early import Early
 from supervisor.errors import EXIT_CODE, StartError
 from supervisor.planning import load_plan
 
@@ -35,8 +36,9 @@ def start(config: Path, overrides: Sequence[str], state_dir: Path, *, background
     collector.rest()
     seal()  # it will hold the root of all keys
     watched = sys.stdout.isatty() and not background
+    early = Early()
     try:
-        with _status() if watched else nullcontext():
+        with early.interrupting(), _status() if watched else nullcontext():
             plan = load_plan(config, overrides, os.environ, state_dir, meanwhile=_import_the_rest)
         again = partial(load_plan, plan.config_path, overrides, dict(os.environ), state_dir, again=True)
         from supervisor.run import run  # noqa: PLC0415 -- imported meanwhile
@@ -44,7 +46,7 @@ def start(config: Path, overrides: Sequence[str], state_dir: Path, *, background
         collector.resume()
 
         with nullcontext() if background else _shown(_terminal(plan) if watched else _json_lines()) as hear:
-            asyncio.run(run(plan, on_event=hear, version=VERSION, load=again))
+            asyncio.run(run(plan, on_event=hear, version=VERSION, load=again, early=early))
     except StartError as error:
         from cli.output import show_error  # noqa: PLC0415 -- rich is slow to import, and hardly anybody errs
 

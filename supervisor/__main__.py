@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import sys
 
-from shunter import VERSION, check_ownership
+from shunter import VERSION, check_ownership, leave_when_told
 
 
 def main() -> int:
     """Run until told to stop; the exit code is 0, or 2 if it could not be started."""
+    leave_when_told()
     check_ownership()
     import asyncio  # noqa: PLC0415 -- nothing is imported before it is known to be ours; so with the others
     import os  # noqa: PLC0415
     from pathlib import Path  # noqa: PLC0415
 
     from ipc.hardening import seal  # noqa: PLC0415
+    from supervisor.early import Early  # noqa: PLC0415
     from supervisor.errors import EXIT_CODE, StartError  # noqa: PLC0415
     from supervisor.events import Event, LineWritten  # noqa: PLC0415
     from supervisor.planning import load_plan  # noqa: PLC0415
@@ -25,9 +27,11 @@ def main() -> int:
             sys.stderr.write(f"{event}\n")
 
     seal()  # it will hold the root of all keys
+    early = Early()
     try:
-        config = Path(sys.argv[1]) if sys.argv[1:] else None
-        asyncio.run(run(load_plan(config, (), os.environ, None), on_event=tell, version=VERSION))
+        with early.interrupting():
+            plan = load_plan(Path(sys.argv[1]) if sys.argv[1:] else None, (), os.environ, None)
+        asyncio.run(run(plan, on_event=tell, version=VERSION, early=early))
     except StartError as error:
         sys.stderr.write(f"{error}\n")
         return EXIT_CODE

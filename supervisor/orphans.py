@@ -36,7 +36,12 @@ class Orphans:
 
     def reap(self) -> None:
         """Take note of the ends of those that ended, so that no zombie stays."""
-        for pid in self._all():
+        if os.getpid() == 1:  # nobody else takes note of anybody's
+            ours = self._ours()
+            strangers = [pid for pid in _children(1) if pid not in ours]
+        else:
+            strangers = self._all()
+        for pid in strangers:
             _reap(pid)
 
     def end(self) -> None:

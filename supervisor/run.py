@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterator, Mapping
 
+    from supervisor.early import Early
     from supervisor.events import Event, Hook
     from supervisor.plan import Plan, Role
     from supervisor.policy import RestartPolicy
@@ -38,15 +39,16 @@ async def run(
     programs: Mapping[Role, str] = spawn.PROGRAMS,
     policy: RestartPolicy | None = None,
     last: bool = True,
+    early: Early | None = None,
     load: Callable[[], Plan] | None = None,
 ) -> None:
     """Start what `plan` says, keep it alive, and return when it was told to stop and nothing is left of it.
 
     `load` makes the plan anew for a reload; it is called in a thread of its own.
 
-    To be called in the main thread, in an event loop of asyncio; if it is not the `last` this process does, signals
-    are afterwards what they were. Raises StartError, with nothing left either, if the first start fails:
-    AlreadyRunning, the port is taken, or a group cannot start at all (SpawnError).
+    To be called in the main thread, in an event loop of asyncio. A stop that was asked for `early` is met first. If it
+    is not the `last` this process does, signals are afterwards what they were. Raises StartError, with nothing left
+    either, if the first start fails: AlreadyRunning, the port is taken, or a group cannot start at all (SpawnError).
     """
     began = time.monotonic()
     hub = Hub(*([] if on_event is None else [on_event]))
@@ -75,7 +77,8 @@ async def run(
             warden.tend()
             left_behind.reap()
 
-        stack.enter_context(signals.heard(service.asked_to_stop, service.reloads.ask, on_child, last=last))
+        heard = signals.heard(service.asked_to_stop, service.reloads.ask, on_child, last=last, early=early)
+        stack.enter_context(heard)
         systemd = Systemd(os.environ, os.getpid(), service.tree)
         stack.callback(systemd.close)
         stack.enter_context(hub.heard_by(systemd.hear))

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from supervisor.early import Early
+
 BOUNCE = 0.1
 """A signal that comes again so soon was sent once, by somebody in a hurry to everybody: wrappers pass on what the
 terminal has sent already."""
@@ -36,12 +38,18 @@ _STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 @contextmanager
 def heard(
-    on_stop: Callable[[bool], None], on_reload: Callable[[], None], on_child: Callable[[], None], *, last: bool
+    on_stop: Callable[[bool], None],
+    on_reload: Callable[[], None],
+    on_child: Callable[[], None],
+    *,
+    last: bool,
+    early: Early | None = None,
 ) -> Iterator[None]:
     """Call `on_stop(force)` for each request to stop, and `on_child` when any process of ours has ended.
 
     SIGHUP asks for the configuration to be read again, unless the terminal is gone that this was started at.
-    With `last` this process ends afterwards: requests that come late are ignored, and do not change its exit code.
+    What was asked for `early` is met first. With `last` this process ends afterwards: requests that come late are
+    ignored, and do not change its exit code.
     """
     loop = asyncio.get_running_loop()
     insistence = Insistence()
@@ -60,6 +68,9 @@ def heard(
         loop.add_signal_handler(signum, stop, signum)
     loop.add_signal_handler(signal.SIGHUP, hang_up)
     loop.add_signal_handler(signal.SIGCHLD, on_child)
+    if early is not None and early.asked:
+        stop(early.asked)
+    on_child()  # there may be some who ended before
     try:
         yield
     finally:

@@ -43,6 +43,12 @@ def quick(ticket: str) -> str:
 
 
 @node
+def nap(ticket: str, seconds: float) -> str:
+    time.sleep(seconds)
+    return ticket
+
+
+@node
 def family(ticket: str) -> list[int]:
     """One child in the worker's process group, one in a session of its own, one that has no parent here any more."""
     with subprocess.Popen(DAEMON, stdout=subprocess.PIPE) as fled:
