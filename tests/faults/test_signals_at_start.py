@@ -136,7 +136,7 @@ def ends_well(started: Started) -> None:
     started.until(lambda: not started.left())
 
 
-@pytest.mark.parametrize(("way", "what"), zip(WAYS, (signal.SIGINT, signal.SIGTERM), strict=False))
+@pytest.mark.parametrize(("way", "what"), tuple(zip(WAYS, (signal.SIGINT, signal.SIGTERM), strict=False)))
 def test_a_signal_while_the_application_is_imported_ends_it_with_what_that_started(
     start: Starter, slow: Path, way: str, what: signal.Signals
 ) -> None:
@@ -168,7 +168,7 @@ def test_a_signal_at_any_moment_of_the_start_ends_it(start: Starter, way: str) -
         ends_well(started)
 
 
-@pytest.mark.parametrize(("way", "first"), zip(WAYS, (signal.SIGINT, signal.SIGTERM), strict=False))
+@pytest.mark.parametrize(("way", "first"), tuple(zip(WAYS, (signal.SIGINT, signal.SIGTERM), strict=False)))
 def test_two_of_them_force_and_the_exit_code_stays(start: Starter, way: str, first: signal.Signals) -> None:
     """F41: an INT that is repeated, or follows a TERM, does not wait for what is under way."""
     started = start(LIVELY, way)
