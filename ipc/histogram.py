@@ -50,9 +50,15 @@ def merged(all_counts: Iterable[Sequence[int]]) -> list[int]:
     """All of them together."""
     total = [0] * BUCKETS
     for counts in all_counts:
-        for number, count in enumerate(counts):
-            total[number] += count
+        add(total, counts)
     return total
+
+
+def add(total: list[int], counts: Sequence[int]) -> None:
+    """Count these too."""
+    for number, count in enumerate(counts):
+        if count:
+            total[number] += count
 
 
 def trimmed(counts: Sequence[int]) -> tuple[int, ...]:

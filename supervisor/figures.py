@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ipc.histogram import BUCKETS, merged, quantile
+from ipc.histogram import BUCKETS, add, merged, quantile
 from ipc.messages.control import Figures
 
 if TYPE_CHECKING:
@@ -41,7 +41,8 @@ class Sightings:
         second = self._seconds[int(now) % len(self._seconds)]
         if second.number != int(now):
             second.number, second.waits, second.took = int(now), [0] * BUCKETS, [0] * BUCKETS
-        second.waits, second.took = merged((second.waits, seen.waits)), merged((second.took, seen.took))
+        add(second.waits, seen.waits)
+        add(second.took, seen.took)
         if caller in self._lines or len(self._lines) < MAX_CALLERS:
             self._lines[caller] = now, seen.waiting, seen.oldest
 

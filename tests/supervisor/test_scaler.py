@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import anyio
@@ -31,7 +32,7 @@ from exec_worker import node
 
 @node
 def nap() -> int:
-    time.sleep(0.05)
+    time.sleep(0.3)
     return 1
 """
 CONFIG = """
@@ -45,7 +46,7 @@ runtime:
     interfaces: [{kind: http, endpoints: [{path: /nap, node: shop.nap}]}]
 discovery: {packages: [shop]}
 """
-CLIENTS = 6
+CLIENTS = 8
 
 
 @pytest.fixture
@@ -66,6 +67,16 @@ async def group(shop: Stage, name: str = "cpu") -> GroupStatus:
     answer = await order(shop, AskStatus())
     assert isinstance(answer, Status)
     return next(found for found in answer.groups if found.name == name)
+
+
+async def figures(shop: Stage, name: str) -> Figures:
+    """Those of a group that calls have gone through."""
+    with anyio.fail_after(PATIENCE):
+        while True:
+            found = (await group(shop, name)).figures
+            if found is not None and found.calls_per_second:
+                return found
+            await anyio.sleep(0.1)
 
 
 class Load:
@@ -103,12 +114,7 @@ def test_it_grows_while_calls_wait_tells_how_long_and_shrinks_when_nobody_does(s
                 try:
                     await live.until(lambda: sizes(live)[-1:] == [3])
                     await live.sees(events.WorkerReady, worker="cpu-2#1")
-                    figures = (await group(shop)).figures
-                    assert figures is not None
-                    seen.append(figures)
-                    web = (await group(shop, "web")).figures
-                    assert web is not None
-                    seen.append(web)
+                    seen += [await figures(shop, "cpu"), await figures(shop, "web")]
                 finally:
                     load.stop()
             await live.until(lambda: sizes(live)[-1:] == [1])
@@ -116,14 +122,13 @@ def test_it_grows_while_calls_wait_tells_how_long_and_shrinks_when_nobody_does(s
             return live
 
     live = anyio.run(story)
-    went = sizes(live)
-    assert went in ([2, 3, 2, 1], [3, 2, 1])
+    went = [1, *sizes(live)]
+    assert max(went) == 3
+    assert all(after in {before - 1, before + 1, 2 * before} for before, after in pairwise(went))
     cpu, web = seen
-    assert cpu.calls_per_second > 1
-    assert web.calls_per_second > 1
-    assert cpu.latency_p50_ms > 40
+    assert cpu.latency_p50_ms > 240
     assert cpu.wait_p99_ms > 20
-    assert web.latency_p99_ms >= 40
+    assert web.latency_p99_ms > 240
 
 
 def test_whoever_scales_it_by_hand_is_obeyed_within_its_bounds_and_for_a_while(shop: Stage) -> None:
