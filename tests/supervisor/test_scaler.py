@@ -114,7 +114,7 @@ def test_it_grows_while_calls_wait_tells_how_long_and_shrinks_when_nobody_does(s
                 try:
                     await live.until(lambda: sizes(live)[-1:] == [3])
                     await live.sees(events.WorkerReady, worker="cpu-2#1")
-                    seen += [await figures(shop, "cpu"), await figures(shop, "web")]
+                    seen.extend([await figures(shop, "cpu"), await figures(shop, "web")])
                 finally:
                     load.stop()
             await live.until(lambda: sizes(live)[-1:] == [1])
