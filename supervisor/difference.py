@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Literal
 
 from msgspec import structs
@@ -11,7 +11,7 @@ from ipc.messages.settings import CommandSettings, WebSettings
 from supervisor.breaking import breaking
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Mapping
 
     from ipc.contract import Module
     from ipc.messages.settings import ExecSettings
@@ -83,16 +83,21 @@ class Difference:
         yield from (f"warning: {warning}" for warning in self.warnings)
 
 
-def difference(old: Plan, new: Plan, behind: Collection[str] = ()) -> Difference:
+def difference(
+    old: Plan, new: Plan, behind: Collection[str] = (), sizes: Mapping[str, int] | None = None
+) -> Difference:
     """What `new` changes; groups that are `behind` have workers of an earlier plan than `old` and are replaced anyway.
 
-    `new` says which modules need each other, `old` what was in them.
+    `new` says which modules need each other, `old` what was in them. `sizes` are the numbers of workers that groups
+    have been given meanwhile.
     """
     if fixed := tuple(_fixed(old, new)):
         return Difference(fixed)
     before = {group.name: group for group in old.groups if not group.embedded}
     now = {group.name: group for group in new.groups if not group.embedded}
     common = tuple(_common(old, new))
+    if sizes:
+        before |= {name: replace(was, workers=sizes[name]) for name, was in before.items() if name in sizes}
     changes = [
         _change(before[name], group, common, old, new, behind=name in behind)
         if name in before
@@ -132,7 +137,7 @@ def _common(old: Plan, new: Plan) -> Iterator[str]:
 
 def _change(was: GroupPlan, now: GroupPlan, common: tuple[str, ...], old: Plan, new: Plan, *, behind: bool) -> Change:
     # What follows its load goes on from the size that it has.
-    sizes = was.workers, now.workers if now.scaling is None else was.workers
+    sizes = was.workers, now.workers if now.scaling is None else now.scaling.within(was.workers)
     if now.role == "command":
         common = ()  # it is told nothing of what workers have in common
     replaced = (*_code(now, old, new), *common, *_told(was, now))
@@ -142,7 +147,7 @@ def _change(was: GroupPlan, now: GroupPlan, common: tuple[str, ...], old: Plan, 
         return Change(now.name, "changed", replaced, sizes)
     if adjusted := tuple(_differing(was, now, _SUPERVISED - {"workers"})):
         return Change(now.name, "adjusted", adjusted, sizes)
-    return Change(now.name, "same" if was.workers == now.workers else "resized", (), sizes)
+    return Change(now.name, "same" if sizes[0] == sizes[1] else "resized", (), sizes)
 
 
 def _differing(was: GroupPlan, now: GroupPlan, names: Collection[str]) -> Iterator[str]:

@@ -109,7 +109,8 @@ async def _reload(service: Service, load: Callable[[], Plan], progress: Callable
     if plan is None:
         return STOPPING
     behind = [group.name for group in service.tree.groups if group.behind]
-    found = difference(service.plan, plan, behind)
+    sizes = {group.name: group.size for group in service.tree.groups}
+    found = difference(service.plan, plan, behind, sizes)
     if found.refusal:
         return Refused(found.refusal, usage=True)
     for line in found.lines():

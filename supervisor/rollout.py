@@ -98,10 +98,8 @@ class Rollout:
             group.allow(plan)
             self._service.recycle(group, plan)
             self._service.follow(group, plan)
-            before, after = change.workers
-            if plan.scaling is not None:
-                before, after = group.size, plan.scaling.within(group.size)
-            if before != after:
+            after = change.workers[1] if plan.scaling is None else plan.scaling.within(group.size)
+            if after != group.size:
                 failures.append(await group.resize(after, self._progress))
             if group.recover():
                 self._progress(f"{group.name}: is started again")

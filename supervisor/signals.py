@@ -53,13 +53,13 @@ def heard(
     """
     loop = asyncio.get_running_loop()
     insistence = Insistence()
-    at_a_terminal = _has_terminal()  # asked now: when it has gone it is none any more
+    terminal = _terminal()  # asked now: when it has gone it is none any more
 
     def stop(signum: int) -> None:
         on_stop(insistence.is_second(signum, loop.time()))
 
     def hang_up() -> None:
-        if at_a_terminal and not _has_terminal():
+        if any(before and not now for before, now in zip(terminal, _terminal(), strict=True)):
             stop(signal.SIGHUP)
         else:
             on_reload()
@@ -83,9 +83,9 @@ def heard(
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
 
 
-def _has_terminal() -> bool:
-    """Whether there is a terminal that somebody may sit at: one that was hung up answers nothing."""
+def _terminal() -> tuple[bool, bool]:
+    """Whether there is a terminal, and whether it is this process's own: one that was hung up is neither."""
     try:
-        return os.tcgetpgrp(0) >= 0
+        return os.isatty(0), os.tcgetpgrp(0) >= 0
     except OSError:
-        return False
+        return os.isatty(0), False
