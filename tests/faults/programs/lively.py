@@ -49,6 +49,21 @@ def nap(ticket: str, seconds: float) -> str:
 
 
 @node
+def chatter(ticket: str, seconds: float) -> str:
+    """As many long lines as somebody takes."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        os.write(1, b"x" * 2_000_000 + b"\n")
+        os.write(2, b"y" * 100 + b"\n")
+    return ticket
+
+
+@node
+def large(ticket: str) -> str:
+    return "x" * 1_000_000
+
+
+@node
 def family(ticket: str) -> list[int]:
     """One child in the worker's process group, one in a session of its own, one that has no parent here any more."""
     with subprocess.Popen(DAEMON, stdout=subprocess.PIPE) as fled:
