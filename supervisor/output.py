@@ -22,8 +22,8 @@ SHARE = 64
 """So many lines of one pipe are told in one turn; then all others have theirs."""
 PAUSE = 0.005
 """How long a pipe with more than its share is left alone, seconds. It fills, and whoever writes to it waits."""
-HOLD = 0.1
-"""How long a traceback waits for its next lines, seconds."""
+HOLD = 0.5
+"""How long a traceback waits for its next line, seconds."""
 LAST_LINES = 2_048
 """So many of the lines that an ended process has left in its pipe are told: the last ones."""
 _CHUNK = 16_384
@@ -97,6 +97,7 @@ class Output:
         self._requests: tuple[str, ...] = ()  # of the block
         self._pausing: asyncio.TimerHandle | None = None
         self._holding: asyncio.TimerHandle | None = None
+        self._until = 0.0
         loop.add_reader(fd, self._turn)
 
     def finish(self) -> None:
@@ -156,8 +157,18 @@ class Output:
             self._requests = line.requests
             for text in self._blocks.feed(line.text):
                 self._on_line("stderr", Line(text, line.requests))
-        if self._blocks.holds and self._holding is None:
-            self._holding = self._loop.call_later(HOLD, self._tell_block)
+        if self._blocks.holds:
+            self._until = self._loop.time() + HOLD
+            if self._holding is None:
+                self._holding = self._loop.call_later(HOLD, self._hold)
+
+    def _hold(self) -> None:
+        """It has waited: that is enough, unless it has got lines meanwhile."""
+        self._holding = None
+        if self._loop.time() < self._until:
+            self._holding = self._loop.call_at(self._until, self._hold)
+        else:
+            self._tell_block()
 
     def _tell_block(self) -> None:
         if self._holding is not None:
