@@ -18,6 +18,7 @@ from supervisor.errors import SpawnError
 from supervisor.life import RUNNING, Child, Spec, State
 from supervisor.lifecycle import step
 from supervisor.scoreboard import cpu_seconds, is_stopped, own_bytes, rss_bytes
+from supervisor.telling import told
 from supervisor.tether import Tether
 from supervisor.timer import Timer
 
@@ -212,22 +213,17 @@ class Worker:
                 self._set_timer(seconds)
 
     def _report(self, before: Child, event: life.Event) -> None:
-        name, now = str(self.name), self.life
+        words = tuple(self._heard_last)
         if isinstance(event, life.Exited) and before.state in RUNNING:
-            self.reason, words = now.reason, tuple(self._heard_last)
-            self.last_words = now.traceback or "\n".join(words)
-            expected = not before.wanted or before.state is State.DRAINING or before.along != ""
-            self._home.tell(events.WorkerExited(name, now.reason, expected, now.traceback, words))
-        match now.state, event:
-            case State.UP, life.Ready() if before.state is State.STARTING:
-                self.start_took = self._loop.time() - self._spawned
-                self._home.tell(events.WorkerReady(name, self.start_took))
-            case State.DRAINING, _ if before.state is State.UP or (before.state is State.OVERRUN and not now.leaving):
-                self._home.tell(events.WorkerDraining(name, now.along))
-            case State.WAITING, life.Exited() if self._timer is not None:
-                self._home.tell(events.WorkerRestarting(name, self._timer.left))
-            case State.FAILED, life.Exited() | life.TakenAlong() if before.state is not State.FAILED:
-                self._home.tell(events.WorkerFailed(name, now.reason, now.row))
+            self.reason = self.life.reason
+            self.last_words = self.life.traceback or "\n".join(words)
+        if (before.state, self.state) == (State.STARTING, State.UP):
+            self.start_took = self._loop.time() - self._spawned
+        after = self._timer.left if self._timer is not None else 0.0
+        for said_of_it in told(
+            str(self.name), before, self.life, event, took=self.start_took, after=after, words=words
+        ):
+            self._home.tell(said_of_it)
 
     def _dump(self, process: Process) -> None:
         if process.pid is not None and is_stopped(process.pid):

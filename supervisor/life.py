@@ -215,3 +215,7 @@ class Child:
     traceback: str = ""
     incurable: bool = False
     """Whether its last life ended with its own word that trying again would not help."""
+
+
+Step: TypeAlias = tuple[Child, tuple[Action, ...]]
+"""What a step makes of a worker, and what is to be done about it."""

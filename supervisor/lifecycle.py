@@ -17,8 +17,9 @@ From wherever there is a process it may also end by itself. docs/supervision.md 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
+from supervisor.demise import along, exited
 from supervisor.ending import LEFT
 from supervisor.life import (
     Broke,
@@ -39,16 +40,14 @@ from supervisor.life import (
     Start,
     State,
     Stop,
-    TakeAlong,
     TakenAlong,
     TimerRang,
 )
-from supervisor.policy import GiveUp, Restart
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from supervisor.life import Action, Event
+    from supervisor.life import Event, Step
 
 LEAVE_TIMEOUT = 5.0
 """How long a process may take to end once it has said that it will; seconds."""
@@ -64,8 +63,6 @@ DUMP_TIME = 0.1
 LATE_DUMP_TIME = 1.0
 """The same where nobody waits for it."""
 
-Step: TypeAlias = "tuple[Child, tuple[Action, ...]]"
-
 
 def step(child: Child, event: Event, now: float) -> Step:
     """Say what `event` makes of `child`. What no longer matters changes nothing."""
@@ -80,7 +77,7 @@ def _resting(child: Child, event: Event, now: float) -> Step:
         case TimerRang(held=held) if child.state is State.WAITING:
             return (child, (SetTimer(HELD),)) if held else _spawn(child)
         case TakenAlong(why, until, row) if child.state is State.WAITING:
-            return _along(replace(child, until=until, row=row, reason=why), now)
+            return along(replace(child, until=until, row=row, reason=why), now)
         case Stop():
             return replace(child, state=State.DOWN, wanted=False), (SetTimer(None),)
     return child, ()
@@ -90,13 +87,6 @@ def _spawn(child: Child) -> Step:
     fresh = Child(child.spec, wanted=child.wanted, row=child.row, reason=child.reason)
     born = replace(fresh, state=State.STARTING, incurable=child.incurable)
     return born, (Spawn(), SetTimer(child.spec.start_timeout))
-
-
-def _along(child: Child, now: float) -> Step:
-    """Another died, and it has ended as well: they start together, or not by themselves."""
-    if child.until is None:
-        return replace(child, state=State.FAILED), (SetTimer(None),)
-    return replace(child, state=State.WAITING), (SetTimer(max(0.0, child.until - now)),)
 
 
 def _starting(child: Child, event: Event, now: float) -> Step:
@@ -234,7 +224,7 @@ def _killing(child: Child, event: Event, now: float) -> Step:
         case TakenAlong():
             return _taken(child, event), ()
         case Exited():
-            return _exited(child, event, now)
+            return exited(child, event, now)
     return child, ()
 
 
@@ -248,44 +238,13 @@ def _running(child: Child, event: Event, now: float) -> Step:
         case TakenAlong():
             return _taken(child, event), ()
         case Exited():
-            return _exited(child, event, now)
+            return exited(child, event, now)
     return child, ()
 
 
 def _kill(child: Child, verdict: str) -> Step:
     doomed = replace(child, state=State.KILLING, verdict=child.verdict or verdict)
     return doomed, (Kill(), SetTimer(None))
-
-
-def _exited(child: Child, event: Exited, now: float) -> Step:
-    lived = 0.0 if child.up_since is None else now - child.up_since
-    was, fresh = child.state, not child.verdict
-    dead = replace(
-        child,
-        up_since=None,
-        verdict="",
-        reason="; ".join(filter(None, dict.fromkeys((child.along, child.verdict)))) or event.how,
-        traceback="" if fresh else child.traceback,
-        incurable=child.incurable and not fresh,
-    )
-    if not child.wanted:
-        return replace(dead, state=State.DOWN), (SetTimer(None),)
-    if child.along:
-        return _along(dead, now)
-    if was is State.DRAINING:  # it left as announced, which is no crash
-        return replace(dead, state=State.WAITING), (SetTimer(child.spec.policy.base),)
-    if child.overran:  # we did it, and the next call is waiting
-        return replace(dead, state=State.WAITING), (SetTimer(0.0),)
-    if event.busy and fresh:  # not counted: else whoever may call could have the whole group given up
-        return replace(dead, state=State.WAITING), (SetTimer(child.spec.policy.base),)
-    policy = child.spec.policy
-    match policy.decide(child.row, lived, event.dice):
-        case Restart(after, row):
-            state, timer, others = State.WAITING, SetTimer(after), TakeAlong(now + after, row)
-        case GiveUp(row):
-            state, timer, others = State.FAILED, SetTimer(None), TakeAlong(None, row)
-    alone = policy.strategy == "one_for_one"
-    return replace(dead, state=state, row=row), (timer,) if alone else (timer, others)
 
 
 _PLAYS: Mapping[State, Callable[[Child, Event, float], Step]] = {

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 sys.path.append(str(Path(__file__).parent / "attacks"))
 
@@ -14,6 +15,11 @@ import guards
 
 if mutant := os.environ.get(guards.VARIABLE):
     guards.switch_off(mutant)  # before any test: it should go red
+
+
+# No example is too slow: on a busy machine any may be, and whoever tests for time says so itself.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 def _unpickle_nothing(event: str, arguments: tuple[object, ...]) -> None:

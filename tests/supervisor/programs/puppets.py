@@ -17,6 +17,7 @@ from ipc.messages import lifeline as said
 from ipc.scoreboard import Scoreboard
 from ipc.wire.framing import Deframer
 from supervisor.edition import Edition
+from supervisor.errors import SpawnError
 from supervisor.group import Group
 from supervisor.life import RUNNING
 from supervisor.spawn import Process
@@ -176,6 +177,8 @@ class Company:
         assert name not in self.born, "a name was used twice"
         ending = [worker.name for worker in self.seated if worker.life.along and worker.state in RUNNING]
         assert not ending or name not in [worker.name for worker in self.seated], f"{name} starts before {ending} ended"
+        if self.does == "is not made":
+            raise SpawnError(f"{name} could not be started")
         self.born[name] = puppet = Puppet(name, self.does)
         return puppet
 

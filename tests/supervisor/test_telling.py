@@ -1,0 +1,53 @@
+"""What is told of a worker's life."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from supervisor import events, life
+from supervisor.life import Child, Spec, State
+from supervisor.telling import told
+
+UP = Child(Spec(), state=State.UP, wanted=True)
+
+
+def kinds(before: Child, now: Child, event: life.Event) -> list[events.Event]:
+    return list(told("cpu-0#1", before, now, event, took=1.5, after=0.2, words=("last",)))
+
+
+@pytest.mark.parametrize(
+    ("before", "expected"),
+    [
+        (UP, False),
+        (replace(UP, wanted=False), True),
+        (replace(UP, state=State.DRAINING), True),
+        (replace(UP, state=State.KILLING, along="ended with cpu-1#1: x"), True),
+    ],
+)
+def test_an_end_is_expected_of_who_was_told_or_said_so(before: Child, expected: bool) -> None:
+    now = replace(UP, state=State.WAITING, reason="exited with code 0")
+    assert kinds(before, now, life.Exited("x")) == [
+        events.WorkerExited("cpu-0#1", "exited with code 0", expected, "", ("last",)),
+        events.WorkerRestarting("cpu-0#1", 0.2),
+    ]
+
+
+def test_each_state_is_told_once() -> None:
+    starting, draining = replace(UP, state=State.STARTING), replace(UP, state=State.DRAINING)
+    assert kinds(starting, UP, life.Ready()) == [events.WorkerReady("cpu-0#1", 1.5)]
+    assert kinds(UP, draining, life.Stop()) == [events.WorkerDraining("cpu-0#1")]
+    assert kinds(draining, draining, life.Stop()) == []
+    overrun = replace(UP, state=State.OVERRUN)
+    assert kinds(overrun, draining, life.TimerRang(recovered=True)) == [events.WorkerDraining("cpu-0#1")]
+    leaving = replace(draining, leaving=True)
+    assert kinds(overrun, leaving, life.TimerRang(recovered=True)) == [], "it was told before"
+
+
+def test_who_is_given_up_while_it_waits_is_told_of_too() -> None:
+    waiting = replace(UP, state=State.WAITING)
+    failed = replace(UP, state=State.FAILED, reason="ended with cpu-1#1: x", row=4)
+    told_of = [events.WorkerFailed("cpu-0#1", "ended with cpu-1#1: x", 4)]
+    assert kinds(waiting, failed, life.TakenAlong("x", None, 4)) == told_of
+    assert kinds(failed, failed, life.TakenAlong("x", None, 4)) == []
