@@ -24,6 +24,7 @@ import primitives
 import requests
 import rotation
 import start
+import upkeep
 from load import have_wrk
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "benchmarks.md"
@@ -45,6 +46,7 @@ def main() -> None:
     crowd = overload.measure(1, 2.0) if given.quick else overload.measure()
     many = batching.measure(rounds, seconds)
     warm = preload.measure(2 if given.quick else preload.DEATHS)
+    kept = upkeep.measure(5.0, 200) if given.quick else upkeep.measure()
     began = start.measure(1 if given.quick else start.ROUNDS)
     spread = dispatch.measure(1, 1.0, 5_000) if given.quick else dispatch.measure()
     killed = kill.measure(1 if given.quick else kill.ROUNDS)
@@ -61,6 +63,7 @@ def main() -> None:
         *batching.goals(many),
         *preload.goals(warm),
         *start.goals(began),
+        *upkeep.goals(kept),
         *kill.goals(killed),
     ]
     lines = [
@@ -123,6 +126,10 @@ def main() -> None:
         "## Start",
         "",
         *start.table(began),
+        "",
+        "## The supervisor itself",
+        "",
+        *upkeep.table(kept),
         "",
         "## Jobs that never end, workers that die",
         "",
