@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 import pytest
 from stage import Live, Stage, groups
@@ -52,6 +53,31 @@ class Watched:
 
 def watching(*workers: Watched) -> Watchdog:
     return Watchdog(lambda: cast("list[Worker]", workers))
+
+
+def test_after_an_absence_calls_have_a_moment_to_end_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = Watched()
+    dog = watching(one)
+    row = one.ledger.begin(CALL, watchdog.now() + 100.0, 60.0)
+    present = watchdog.now
+
+    async def a_moment(_seconds: float) -> None:
+        one.ledger.end(row)
+        monkeypatch.undo()
+
+    async def story() -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(dog.watch)
+            await anyio.lowlevel.checkpoint()
+            monkeypatch.setattr(watchdog, "now", lambda: present() + 1000.0)
+            monkeypatch.setattr(watchdog.anyio, "sleep", a_moment)
+            with anyio.fail_after(30):
+                while one.ledger.due() < math.inf:
+                    await anyio.lowlevel.checkpoint()
+            tasks.cancel_scope.cancel()
+
+    anyio.run(story)
+    assert one.ends == []
 
 
 def test_it_ends_whoever_is_overdue_and_says_when_to_look_again() -> None:

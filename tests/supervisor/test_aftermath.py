@@ -1,0 +1,72 @@
+"""Who is ended when a supervisor was killed, and who is not."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+
+from supervisor import aftermath
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+MARK = "SHUNTER_SERVICE=abc"
+SLEEP = [sys.executable, "-S", "-c", "import time; print(1, flush=True); time.sleep(60)"]
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    with ExitStack() as stack:
+
+        def one(*, mark: str = "", apart: bool = False) -> subprocess.Popen[bytes]:
+            environment = dict([mark.split("=")]) if mark else {}
+            popen = subprocess.Popen(SLEEP, stdout=subprocess.PIPE, env=environment, start_new_session=apart)
+            stack.enter_context(popen)
+            stack.callback(popen.kill)
+            assert popen.stdout is not None
+            popen.stdout.readline()
+            return popen
+
+        yield one
+
+
+def is_left(popen: subprocess.Popen[bytes], *leaders: int) -> bool:
+    return aftermath.is_left(popen.pid, set(leaders), MARK.encode())
+
+
+def test_it_is_told_of_workers_a_line_each_and_the_rest_is_left() -> None:
+    reader, writer = os.pipe()
+    os.write(writer, b"+12\n+345\n-12\n+67\n+8")
+    os.write(writer, b"9\n-1\n")
+    os.close(writer)
+    assert aftermath.hear(reader) == {345, 67, 89}
+    os.close(reader)
+
+
+def test_whoever_is_in_a_session_that_was_told_of_or_has_the_mark_is_left(
+    start: Callable[..., subprocess.Popen[bytes]],
+) -> None:
+    stranger, apart, marked = start(), start(apart=True), start(mark=MARK, apart=True)
+    assert not is_left(stranger)
+    assert not is_left(apart)
+    assert is_left(apart, apart.pid)
+    assert is_left(marked)
+    assert not is_left(start(mark=f"{MARK}d")), "that is another service's"
+    assert not is_left(start(mark=f"X{MARK}"))
+
+
+def test_who_has_ended_is_not_left_and_a_stranger_lives_on(start: Callable[..., subprocess.Popen[bytes]]) -> None:
+    """F44: whoever has a number is looked at again once it is held fast, and only then ended."""
+    stranger, marked = start(), start(mark=MARK)
+    assert not aftermath.end(stranger.pid, {1}, MARK.encode())
+    assert aftermath.end(marked.pid, set(), MARK.encode())
+    os.waitid(os.P_PID, marked.pid, os.WEXITED | os.WNOWAIT)
+    assert not is_left(marked), "a zombie"
+    assert stranger.poll() is None
+    marked.wait()
+    assert not aftermath.end(marked.pid, {marked.pid}, MARK.encode())
