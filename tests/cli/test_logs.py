@@ -149,6 +149,17 @@ def test_what_was_taken_away_and_made_again_is_followed(folder: Path) -> None:
     tail.close()
 
 
+def test_an_older_file_is_not_shown_again_when_the_current_one_is_deleted(folder: Path) -> None:
+    write(folder / "web.log.1", "one")
+    write(folder / "web.log", "two")
+    tail = Tail(folder / "web.log")
+    assert tail.last(9) == ["one", "two"]
+    (folder / "web.log").unlink()
+    write(folder / "web.log", "three")
+    assert tail.more() == ["three"]
+    tail.close()
+
+
 def test_long_files_are_read_from_their_end(folder: Path) -> None:
     long = ["x" * (BLOCK // 3), "y" * (2 * BLOCK), "z"]
     write(folder / "web.log", *["w" * 1000] * 100, *long)
