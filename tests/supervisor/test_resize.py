@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
 from functools import partial
 
 import anyio
@@ -11,10 +12,11 @@ import pytest
 from stage import Live, Stage, groups
 
 from ipc.control import ask
-from ipc.messages.control import Answer, AskStatus, Done, GroupStatus, Order, Refused, Restart, Scale, Status
+from ipc.messages.control import Answer, AskStatus, Done, GroupStatus, Order, Refused, Reload, Restart, Scale, Status
 from ipc.messages.settings import ExecSettings
 from supervisor import events
 from supervisor.plan import GroupPlan
+from supervisor.scaling import Scaling
 
 
 async def order(stage: Stage, what: Order) -> Answer:
@@ -183,5 +185,31 @@ def test_an_order_that_makes_no_sense_is_refused_as_a_mistake_of_who_asks(stage:
                 assert answer == refused(f"a group has 1 to 256 workers, not {workers}")
             assert await order(stage, Scale("cup", 2)) == refused("there is no group 'cup'; did you mean 'cpu'?")
             assert await order(stage, Scale("", 2)) == refused("there is no group ''; there are cpu, web")
+
+    anyio.run(story)
+
+
+@pytest.mark.fault
+def test_a_reload_goes_back_to_what_the_configuration_says(stage: Stage) -> None:
+    said = stage.plan(groups(cpu=2, web=0))
+    (cpu,) = said.groups
+    follows = replace(said, groups=(replace(cpu, workers=1, scaling=Scaling(1, 3, 0.05)),))
+    file = [said]
+
+    async def story() -> None:
+        async with stage.running(said, load=lambda: file[0]) as live:
+            await live.sees(events.Serving)
+            assert await order(stage, Scale("cpu", 4)) == Done("cpu has 4 workers now, not 2")
+            assert await order(stage, Reload()) == Done("reloaded")
+            assert [name for name, _ in shown(await group(stage))] == ["cpu-0#1", "cpu-1#1"]
+            file[0] = follows
+            assert await order(stage, Reload()) == Done("reloaded")
+            found = await group(stage)
+            assert (found.between, len(found.workers)) == ((1, 3), 2)
+            assert await order(stage, Scale("cpu", 3)) == Done("cpu has 3 workers now, not 2")
+            file[0] = said
+            assert await order(stage, Reload()) == Done("reloaded")
+            found = await group(stage)
+            assert (found.between, len(found.workers)) == (None, 2)
 
     anyio.run(story)
