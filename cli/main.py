@@ -214,6 +214,27 @@ def events(
 
 
 @app.command()
+def call(
+    node: Annotated[str, typer.Argument(metavar="NODE", help="Its dotted name, as `shunter check` shows it.")],
+    arguments: Annotated[
+        str, typer.Argument(metavar="JSON", help="Its parameters, an object; - reads them from standard input.")
+    ] = "{}",
+    config: ConfigFile = DEFAULT,
+    state_dir: StateDir = None,
+    body: Annotated[
+        str, typer.Option("--body", metavar="FILE", help="The parameter that a request has as its body; - for stdin.")
+    ] = "",
+    output: Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="Where the result goes.")] = "",
+    timeout: Annotated[float, typer.Option(min=0.001, max=3600.0, help="How long it may take, seconds.")] = 30.0,
+) -> None:
+    """Call a node through the links of the running service, and print what it returns."""
+    from cli import call as command  # noqa: PLC0415
+
+    state = _state(config, state_dir)
+    raise typer.Exit(command.call(state, node, arguments, body=body, output=output, timeout=timeout))
+
+
+@app.command()
 def init(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where to; made if it is not there.")] = Path(),
 ) -> None:

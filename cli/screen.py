@@ -75,9 +75,10 @@ class Screen(App[None]):
     BINDINGS: ClassVar = [
         Binding("q", "quit", "quit"),
         Binding("s", "sort", "sort"),
-        Binding("r", "restart", "restart group"),
-        Binding("plus", "scale(1)", "one more", key_display="+"),
-        Binding("minus", "scale(-1)", "one fewer", key_display="-"),
+        Binding("r", "restart", "restart"),
+        Binding("R", "reload", "reload"),
+        Binding("plus", "scale(1)", "more", key_display="+"),
+        Binding("minus", "scale(-1)", "fewer", key_display="-"),
     ]
 
     def __init__(
@@ -219,6 +220,11 @@ class Screen(App[None]):
         """Replace the workers of the selected group."""
         if (group := self._chosen()) is not None:
             self._helm.restart(group.name)
+
+    def action_reload(self) -> None:
+        """Read the configuration again."""
+        if self._chosen() is not None:
+            self._helm.reload()
 
     def action_scale(self, by: int) -> None:
         """One worker more in the selected group, or one fewer."""

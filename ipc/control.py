@@ -12,6 +12,7 @@ import msgspec
 
 from ipc.messages.control import (
     AskStatus,
+    Called,
     Done,
     Happened,
     Missed,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from ipc.messages.control import Answer, Order, Watch
+    from ipc.messages.control import Answer, CallNode, Order, Watch
 
 SOCKET = "control.sock"
 LOCK = "lock"
@@ -36,7 +37,6 @@ LOCK = "lock"
 PATIENCE = 5.0
 """How long a supervisor may take to listen, and to answer what it knows at once; seconds."""
 MAX_ANSWER = 16 * 1024 * 1024
-_LEFT = "the supervisor left before it had answered"
 
 
 class ControlError(Exception):
@@ -94,6 +94,28 @@ def _told(connection: socket.socket, supervisor: int) -> Iterator[Status | Happe
                     yield answer
     except OSError as error:
         raise NoAnswer(f"the supervisor (pid {supervisor}) does not answer: {error}") from error
+
+
+def call(state_dir: Path, order: CallNode, arguments: bytes, body: bytes | None) -> tuple[Called | Refused, bytes]:
+    """Have a node called by the service of `state_dir`; returns what came of it, and the result.
+
+    Raises NotRunning or NoAnswer.
+    """
+    with _connect(state_dir) as connection:
+        supervisor = _peer(connection, state_dir)
+        try:
+            with suppress(BrokenPipeError, ConnectionResetError):  # it refuses before it has heard all: see why
+                connection.sendall(encode(order) + arguments + (body or b""))
+            connection.settimeout(order.timeout + 2 * PATIENCE + 5)  # the supervisor bounds it sooner
+            answers = _Lines(connection)
+            match answer := answers.line():
+                case Called(size):
+                    return answer, answers.exactly(size)
+                case Refused():
+                    return answer, b""
+        except OSError as error:
+            raise NoAnswer(f"the supervisor (pid {supervisor}) does not answer: {error}") from error
+    raise NoAnswer("the supervisor answered something else than what came of the call")
 
 
 def ask(state_dir: Path, order: Order, on_progress: Callable[[str], None] | None = None) -> Status | Done | Refused:
@@ -161,24 +183,49 @@ def _last_answer(connection: socket.socket, on_progress: Callable[[str], None]) 
                 on_progress(text)
             case Status() | Done() | Refused():
                 return answer
-    raise NoAnswer(_LEFT)
+    raise AssertionError  # the answers end with an error of their own
 
 
 def _answers(connection: socket.socket) -> Iterator[Answer]:
     """Each line that comes; NoAnswer at its end, for that is not how a conversation ends."""
-    buffer = bytearray()
-    while data := connection.recv(65_536):
-        buffer += data
-        if len(buffer) > MAX_ANSWER:
+    lines = _Lines(connection)
+    while True:
+        yield lines.line()
+
+
+class _Lines:
+    """What a supervisor says, line by line; NoAnswer where it ends too soon or makes no sense."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._buffer = bytearray()
+
+    def line(self) -> Answer:
+        """The next one."""
+        looked = 0
+        while (end := self._buffer.find(b"\n", looked)) < 0:
+            if (looked := len(self._buffer)) > MAX_ANSWER:
+                raise NoAnswer(f"the supervisor's answer is longer than {MAX_ANSWER} bytes")
+            self._more()
+        line = bytes(self._buffer[:end])
+        del self._buffer[: end + 1]
+        try:
+            return decode_answer(line)
+        except msgspec.MsgspecError as error:
+            raise NoAnswer("the supervisor answers in words of another version of Shunter") from error
+
+    def exactly(self, size: int) -> bytes:
+        """So many bytes that follow."""
+        if size > MAX_ANSWER:
             raise NoAnswer(f"the supervisor's answer is longer than {MAX_ANSWER} bytes")
-        *lines, rest = buffer.split(b"\n")
-        buffer = rest
-        for line in lines:
-            try:
-                yield decode_answer(bytes(line))
-            except msgspec.MsgspecError as error:
-                raise NoAnswer("the supervisor answers in words of another version of Shunter") from error
-    raise NoAnswer(_LEFT)
+        while len(self._buffer) < size:
+            self._more()
+        return bytes(self._buffer[:size])
+
+    def _more(self) -> None:
+        if not (data := self._connection.recv(65_536)):
+            raise NoAnswer("the supervisor left before it had answered")
+        self._buffer += data
 
 
 def _ignore(_text: str) -> None:

@@ -18,13 +18,16 @@ from ipc.errors import BadMessage, Misuse
 from ipc.hardening import Orphaned, Termination, Unfit, harden, note_signals, require_reach
 from ipc.messages.lifeline import (
     MAX_MESSAGE,
+    Ask,
     Bootstrap,
     Broken,
     Drain,
     Ended,
+    Forget,
     Fork,
     Hardened,
     Install,
+    More,
     Peers,
     Preload,
     Quarantined,
@@ -103,6 +106,7 @@ class Parent:
         self._on_drain: Callable[[Drain], None] = _ignore
         self._on_keys: Callable[[Install | Retire], None] = _ignore
         self._on_fate: Callable[[Ended | Quarantined], None] = _ignore
+        self._on_errand: Callable[[Ask | More | Forget], None] = _ignore
         self._on_gone: Callable[[], None] = leave
 
     @classmethod
@@ -172,6 +176,7 @@ class Parent:
         on_drain: Callable[[Drain], None] | None = None,
         on_keys: Callable[[Install | Retire], None] | None = None,
         on_fate: Callable[[Ended | Quarantined], None] | None = None,
+        on_errand: Callable[[Ask | More | Forget], None] | None = None,
         on_gone: Callable[[], None] = leave,
     ) -> None:
         """From now on hear the supervisor in `loop`; to be called in its thread.
@@ -179,7 +184,7 @@ class Parent:
         `on_gone` is called once, when the supervisor is dead or makes no sense any more.
         """
         self._on_peers, self._on_drain, self._on_gone = on_peers or _ignore, on_drain or _ignore, on_gone
-        self._on_keys, self._on_fate = on_keys or _ignore, on_fate or _ignore
+        self._on_keys, self._on_fate, self._on_errand = on_keys or _ignore, on_fate or _ignore, on_errand or _ignore
         self._loop = loop
         loop.add_reader(self._socket.fileno(), self._read)
 
@@ -238,6 +243,8 @@ class Parent:
                 self._on_keys(message)
             case Ended() | Quarantined():
                 self._on_fate(message)
+            case Ask() | More() | Forget():
+                self._on_errand(message)
             case Bootstrap() | Preload() | Run() | Fork():
                 pass  # a life has one; a second says nothing new
 

@@ -45,7 +45,7 @@ class Audience:
                 if not order.follow:
                     backlog.end()
                 async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(_until_gone, client, tasks.cancel_scope)
+                    tasks.start_soon(until_gone, client, tasks.cancel_scope)
                     with suppress(*_GONE):
                         await self._tell(order, backlog, client)
                     tasks.cancel_scope.cancel()
@@ -84,8 +84,8 @@ def _in_lines(missed: int, lines: list[str]) -> Iterator[Answer]:
     yield from map(Happened, lines)
 
 
-async def _until_gone(client: SocketStream, scope: anyio.CancelScope) -> None:
-    """A watcher has said all it has to say: whatever comes from it now means that it has left."""
+async def until_gone(client: SocketStream, scope: anyio.CancelScope) -> None:
+    """A client has said all it has to say: whatever comes from it now means that it has left. Cancels `scope` then."""
     with suppress(anyio.EndOfStream, *_GONE):
         await client.receive()
     scope.cancel()

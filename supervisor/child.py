@@ -290,7 +290,7 @@ class Worker:
                 self._happen(life.Broke(what, traceback))
             case said.Drained():
                 self._happen(life.Drained())
-            case said.Installed() | said.Moved() | said.Abandoned() | said.Suspected() | said.Seen():
+            case said.Installed() | said.Moved() | said.Abandoned() | said.Suspected() | said.Seen() | said.Answered():
                 self._home.heard(self, message)
 
     def wrote(self, process: Process, stream: Stream, line: Line) -> None:

@@ -15,6 +15,8 @@ from ipc.messages.control import (
     MAX_LINE,
     Answer,
     AskStatus,
+    Called,
+    CallNode,
     Command,
     Done,
     Order,
@@ -30,7 +32,7 @@ from ipc.messages.control import (
     decode_order,
     encode,
 )
-from supervisor.audience import Audience
+from supervisor.audience import Audience, until_gone
 from supervisor.callers import refusal
 from supervisor.events import Trouble
 from supervisor.recent import Recent
@@ -72,6 +74,9 @@ class Service(Protocol):
 
     async def rotate_keys(self) -> Done | Refused:
         """Give every worker new keys."""
+
+    async def call(self, order: CallNode, arguments: bytes, body: bytes | None) -> tuple[Called | Refused, bytes]:
+        """Call a node; returns what came of it, and the result."""
 
     def pids(self) -> Collection[int]:
         """The processes of the workers: they may ask for nothing."""
@@ -123,20 +128,42 @@ class Control:
 
     async def _converse(self, client: SocketStream) -> None:
         raw = client.extra(SocketAttribute.raw_socket)  # noqa: S610 -- anyio's, not Django's
+        heard, result = BufferedByteReceiveStream(client), b""
         if self._clients > MAX_CLIENTS:
             answer: Answer = Refused("too many ask at once; ask again")
         elif (why := refusal(raw, self._service.pids())) is not None:
             answer = Refused(why)
-        elif isinstance(order := await _hear(client), Refused):
+        elif isinstance(order := await _hear(heard), Refused):
             answer = order
         elif isinstance(order, Watch):
             answer = await self._watched(order, client)
+        elif isinstance(order, CallNode):
+            answer, result = await self._called(order, heard, client)
         else:
             answer = await self._obey(order, client)
         with anyio.fail_after(DEADLINE):
-            await client.send(encode(answer))
+            await client.send(encode(answer) + result)
         if isinstance(answer, Refused):
             await _hear_out(client)
+
+    async def _called(
+        self, order: CallNode, heard: BufferedByteReceiveStream, client: SocketStream
+    ) -> tuple[Called | Refused, bytes]:
+        """Who makes a call and hangs up has it cancelled."""
+        answer: tuple[Called | Refused, bytes] = Refused("who asked has left"), b""
+        try:
+            with anyio.fail_after(DEADLINE):
+                arguments = await heard.receive_exactly(order.arguments)
+                body = None if order.body is None else await heard.receive_exactly(order.body)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(until_gone, client, tasks.cancel_scope)
+                answer = await self._service.call(order, arguments, body)
+                tasks.cancel_scope.cancel()
+        except (anyio.IncompleteRead, anyio.EndOfStream, TimeoutError):
+            return Refused("what was to be called with did not come", usage=True), b""
+        except Exception as error:  # noqa: BLE001 -- as below
+            return self._failed(error), b""
+        return answer
 
     async def _watched(self, order: Watch, client: SocketStream) -> Answer:
         """Who watches stays for long, and takes nobody's place who has an order to give."""
@@ -183,10 +210,10 @@ class Control:
         return Refused("this failed inside the supervisor, whose log says more")
 
 
-async def _hear(client: SocketStream) -> Order | Refused:
+async def _hear(heard: BufferedByteReceiveStream) -> Order | Refused:
     with anyio.move_on_after(DEADLINE):
         try:
-            return decode_order(await BufferedByteReceiveStream(client).receive_until(b"\n", MAX_LINE))
+            return decode_order(await heard.receive_until(b"\n", MAX_LINE))
         except anyio.DelimiterNotFound:
             return Refused(f"an order has at most {MAX_LINE} bytes", usage=True)
         except (anyio.IncompleteRead, anyio.EndOfStream):

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 from msgspec import structs
 
 from ipc.messages.control import Done, Refused, Status, SupervisorStatus
-from ipc.messages.lifeline import Abandoned, Ended, Quarantined, Seen, Suspected
+from ipc.messages.lifeline import Abandoned, Answered, Ended, Quarantined, Seen, Suspected
 from ipc.messages.settings import ExecSettings
 from supervisor import sockets, statedir
 from supervisor.decode import nearest
 from supervisor.description import AT_WORK
 from supervisor.editions import Common, Editions
+from supervisor.errands import Errands
 from supervisor.events import Hub, Serving, in_words
 from supervisor.figures import Sightings
 from supervisor.group import Group
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from ipc.ledger import Begun
-    from ipc.messages.control import GroupStatus
+    from ipc.messages.control import Called, CallNode, GroupStatus
     from ipc.messages.lifeline import FromChild, FromSupervisor
     from supervisor.child import Worker
     from supervisor.edition import Edition
@@ -86,6 +87,7 @@ class Service:
         self.renewal.announce = self._directory.refresh
         self.watchdog = Watchdog(lambda: self._of("exec"))
         self.pulse = Pulse(lambda: self._of("exec", "web"))
+        self.errands = Errands(lambda: self._of("web"), lambda: [node.name for node in self.plan.described.nodes])
         self._quarantine = Quarantine()
         self._common = Common(
             self._keys, rotation, self._directory, reach, self._quarantine, hub.tell, programs, listener, warden
@@ -209,6 +211,10 @@ class Service:
         """Give every worker new keys."""
         return await self.renewal.order()
 
+    async def call(self, order: CallNode, arguments: bytes, body: bytes | None) -> tuple[Called | Refused, bytes]:
+        """Have a web worker call a node; returns what came of it."""
+        return await self.errands.call(order, arguments, body)
+
     def pids(self) -> Collection[int]:
         """The processes of the workers, and those that import the application to describe it."""
         return {*self.tree.pids, *self._editions.prepared, *AT_WORK}
@@ -289,7 +295,7 @@ class Service:
             refresh=self._refresh,
             tell=self.hub.tell,
             heard=self._heard,
-            buried=self._buried if plan.role == "exec" else _unmourned,
+            buried=self._buried if plan.role == "exec" else self._lost,
             policy=self._policy,
             template=edition.template,
         )
@@ -300,6 +306,8 @@ class Service:
             case Seen(group):
                 if worker.name is not None and self.reach.sees(worker.name.group, group):
                     self._sightings[group].add(str(worker.name), message, time.monotonic())
+            case Answered():
+                self.errands.heard(worker, message)
             case Abandoned() | Suspected() if worker.name is None or worker.name.group != WEB:
                 pass  # it could have others' calls refused or ended
             case Abandoned(server, call_id):
@@ -315,6 +323,10 @@ class Service:
         if worker.name is not None:
             self._tell_callers(Ended(str(worker.name), begun.ids, begun.since, suspects))
 
+    def _lost(self, worker: Worker, _begun: Begun, _suspects: tuple[bytes, ...]) -> None:
+        """A web worker's process is dead. Its clients' connections are gone with it; operators are told."""
+        self.errands.lost(worker)
+
     def _tell_callers(self, message: FromSupervisor) -> None:
         for worker in self._callers():
             worker.say(message)
@@ -326,7 +338,3 @@ class Service:
         if self.plan.transport == "unix":
             running = (worker.name for worker in self._of("exec") if worker.state in RUNNING)
             statedir.sweep(self.plan.state_dir / LINKS, {name.socket for name in running if name is not None})
-
-
-def _unmourned(_worker: Worker, _begun: Begun, _suspects: tuple[bytes, ...]) -> None:
-    """Nobody waits for answers of a web worker but its clients, and their connections are gone with it."""

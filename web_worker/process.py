@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import traceback
+from functools import partial
 from typing import TYPE_CHECKING
 
 import uvloop
@@ -24,6 +25,7 @@ from ipc.stats import report_to
 from ipc.transport import tcp, unix
 from web_worker.app import base_app, build, find
 from web_worker.endpoints.http import Shared
+from web_worker.errands import Errands
 from web_worker.events import Events
 from web_worker.inside import context
 from web_worker.server import Server
@@ -83,6 +85,7 @@ async def _serve(
         scoreboard = Scoreboard(page)
         report_to(log, scoreboard)
         front, health = build(app, settings, shared, scoreboard)
+        errands = Errands(caller, settings.nodes, parent.say, shared.max_body, log)
     except Exception as error:  # noqa: BLE001 - nodes and dependencies named in the configuration may raise anything
         parent.say(Broken(f"the endpoints cannot be set up: {error}", traceback.format_exc()))
         return 1
@@ -101,18 +104,20 @@ async def _serve(
         health.draining = not replaced
         server.drain(settings.keep_alive if replaced else None)
 
+    listen = partial(parent.listen, loop, on_drain=drain, on_errand=errands.hear)
     if embedded is None:
-        parent.listen(loop, on_peers=caller.update, on_drain=drain, on_fate=caller.fate)
+        listen(on_peers=caller.update, on_fate=caller.fate)
     else:
         embedded.start()
         caller.update(embedded.peers())
-        parent.listen(loop, on_drain=drain)
+        listen()
     termination.then(lambda: _soon(loop, drain))
     try:
         await server.serve([listener])
     except SystemExit:  # uvicorn's way to say that the app's lifespan failed
         parent.say(Broken("the app's lifespan did not start", front.lifespan_failure))
         return 1
+    await errands.finish(settings.drain_timeout)
     if embedded is not None:
         await embedded.drain()
     await caller.close()

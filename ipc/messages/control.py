@@ -2,7 +2,8 @@
 
 One JSON object a line. The client sends one order; the supervisor answers with any number of `Progress` lines and
 then exactly one of `Status`, `Done` or `Refused`, and closes. After `Watch` it answers with any number of `Happened`,
-`Missed` and `Status` lines first.
+`Missed` and `Status` lines first; `CallNode` is followed by the bytes it announces, and answered with `Called` and
+the bytes which that announces.
 """
 
 from __future__ import annotations
@@ -60,9 +61,27 @@ class Watch(Struct, frozen=True, tag="watch"):
     """Every how many seconds a `Status` is told too; 0 for none."""
 
 
+MAX_ASKED = 4 * 1024 * 1024
+"""Bytes that may come with a call: its arguments and its body."""
+MAX_RESULT = 4 * 1024 * 1024
+"""The largest result of one."""
+
+
+class CallNode(Struct, frozen=True, tag="call"):
+    """Call a node through the links of the service. The arguments, a JSON object, and the body follow this line."""
+
+    node: str
+    timeout: Annotated[float, Meta(gt=0, le=3600)]
+    """Seconds."""
+    arguments: Annotated[int, Meta(ge=0, le=MAX_ASKED)]
+    """How many bytes of arguments follow."""
+    body: Annotated[int, Meta(ge=0, le=MAX_ASKED)] | None = None
+    """And of a body, if it is not among the arguments."""
+
+
 Command = AskStatus | Stop | Restart | Scale | Reload | RotateKeys
 """What is carried out and then answered."""
-Order = Command | Watch
+Order = Command | Watch | CallNode
 
 
 class WorkerStatus(Struct, frozen=True):
@@ -173,7 +192,23 @@ class Missed(Struct, frozen=True, tag="missed", tag_field="answer"):
     count: int
 
 
-Answer = Status | Progress | Done | Refused | Happened | Missed
+class Called(Struct, frozen=True, tag="called", tag_field="answer"):
+    """What came of `CallNode`; so many bytes follow this line."""
+
+    size: int = 0
+    code: str = ""
+    """Of the error, if there was one."""
+    detail: str = ""
+    stage: str = ""
+    """The node of a pipeline that failed."""
+    status: int = 0
+    media_type: str = ""
+    request_id: str = ""
+    worker: str = ""
+    """The web worker that called it."""
+
+
+Answer = Status | Progress | Done | Refused | Happened | Missed | Called
 
 _order: msgspec.json.Decoder[Order] = msgspec.json.Decoder(Order)
 _answer: msgspec.json.Decoder[Answer] = msgspec.json.Decoder(Answer)

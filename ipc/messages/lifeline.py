@@ -1,7 +1,8 @@
 """What a supervisor and its child say to each other over the inherited socket pair.
 
-    child       -> supervisor   Hardened, Ready | Broken, Installed, Moved, Abandoned, Suspected, Seen, Drained
-    supervisor  -> child        Bootstrap, Peers, Install, Retire, Ended, Quarantined, Drain
+    child       -> supervisor   Hardened, Ready | Broken, Installed, Moved, Abandoned, Suspected, Seen, Answered,
+                                Drained
+    supervisor  -> child        Bootstrap, Peers, Install, Retire, Ended, Quarantined, Ask, More, Forget, Drain
     supervisor  -> template     Preload, Fork
     supervisor  -> guard        Run, Drain
 
@@ -99,11 +100,40 @@ class Seen(Struct, frozen=True, tag="seen"):
     """For how long the first of them has, seconds."""
 
 
+class Outcome(Struct, frozen=True):
+    """What came of a call that an operator had made."""
+
+    code: str = ""
+    """Of the error, if there was one: see `ipc.errors`."""
+    detail: str = ""
+    stage: str = ""
+    status: int = 0
+    """An HTTP-like status the node asked for; 0 for none."""
+    media_type: str = ""
+    request_id: str = ""
+    size: int = 0
+    """Bytes of the result."""
+
+
+MAX_PART = 32 * 1024
+"""Bytes of a result in one message: with as many calls as may be under way they fit into the lifeline's buffer, so
+that no worker ever waits for its supervisor to read."""
+
+
+class Answered(Struct, frozen=True, tag="answered"):
+    """A web worker: how the call `number` ended, and the next part of its result. More comes for each `More`."""
+
+    number: int
+    part: bytes
+    outcome: Outcome | None = None
+    """With the first part only."""
+
+
 class Drained(Struct, frozen=True, tag="drained"):
     """The child has finished what it had and leaves."""
 
 
-FromChild = Hardened | Ready | Broken | Installed | Moved | Abandoned | Suspected | Seen | Drained
+FromChild = Hardened | Ready | Broken | Installed | Moved | Abandoned | Suspected | Seen | Answered | Drained
 
 
 class Bootstrap(Struct, frozen=True, tag="bootstrap"):
@@ -220,6 +250,30 @@ class Quarantined(Struct, frozen=True, tag="quarantined"):
     seconds: float
 
 
+class Ask(Struct, frozen=True, tag="ask"):
+    """Web workers: call `node` for an operator, over the same links as every request. Answered with Answered."""
+
+    number: int
+    node: str
+    arguments: bytes
+    """The parameters, a JSON object."""
+    body: bytes | None
+    """The bytes of the parameter that is taken from a request's body, if they are not among the arguments."""
+    timeout: float
+
+
+class More(Struct, frozen=True, tag="more"):
+    """Web workers: the next part of the result of call `number`."""
+
+    number: int
+
+
+class Forget(Struct, frozen=True, tag="forget"):
+    """Web workers: nobody waits for call `number` any more."""
+
+    number: int
+
+
 class Drain(Struct, frozen=True, tag="drain"):
     """Finish what you have, take nothing new, leave within `grace` seconds."""
 
@@ -228,7 +282,9 @@ class Drain(Struct, frozen=True, tag="drain"):
     """Whether another serves in your place, so that nobody needs to notice."""
 
 
-FromSupervisor = Bootstrap | Preload | Run | Fork | Peers | Install | Retire | Ended | Quarantined | Drain
+FromSupervisor = (
+    Bootstrap | Preload | Run | Fork | Peers | Install | Retire | Ended | Quarantined | Ask | More | Forget | Drain
+)
 
 _encoder = msgspec.msgpack.Encoder()
 _from_child: msgspec.msgpack.Decoder[FromChild] = msgspec.msgpack.Decoder(FromChild)

@@ -91,19 +91,29 @@ READERS: dict[str, Reader] = {
             control.encode(control.Stop(force=True)),
             control.encode(control.Scale("cpu", 4)),
             control.encode(control.Watch(9)),
+            control.encode(control.CallNode("shop.buy", 5.0, 2, 3)),
         ),
     ),
-    "answer": Reader(control.decode_answer, (msgspec.DecodeError,), (control.encode(STATUS),)),
+    "answer": Reader(
+        control.decode_answer,
+        (msgspec.DecodeError,),
+        (control.encode(STATUS), control.encode(control.Called(3, "misuse"))),
+    ),
     "from a child": Reader(
         lifeline.decode_from_child,
         (msgspec.DecodeError,),
-        (unframed(lifeline.Hardened(1, ("a", "b"))), unframed(lifeline.Broken("it", "Traceback"))),
+        (
+            unframed(lifeline.Hardened(1, ("a", "b"))),
+            unframed(lifeline.Broken("it", "Traceback")),
+            unframed(lifeline.Answered(1, b"x", lifeline.Outcome())),
+        ),
     ),
     "from the supervisor": Reader(
         lifeline.decode_from_supervisor,
         (msgspec.DecodeError,),
         (
             unframed(lifeline.Drain(1.5)),
+            unframed(lifeline.Ask(1, "shop.buy", b"{}", None, 2.5)),
             unframed(lifeline.Peers((PEER,))),
         ),
     ),

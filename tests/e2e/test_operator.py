@@ -27,9 +27,23 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 SHOP = """
 from exec_worker import node
 
+import os, signal, time
+
 @node
 def double(number: int) -> int:
     return 2 * number
+
+@node
+def blob(seed: bytes, size: int = 1) -> bytes:
+    return seed * size
+
+@node
+def dies() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+@node
+def sleeps(seconds: float) -> None:
+    time.sleep(seconds)
 """
 CONFIG = """
 runtime:
@@ -38,6 +52,7 @@ runtime:
       - {name: cpu, workers: 1, stages: [core]}
   web:
     interfaces: [{kind: http, endpoints: [{path: /double, node: shop.double}]}]
+discovery: {packages: [shop]}
 """
 PATIENCE = 60.0
 
@@ -156,3 +171,28 @@ def test_top_without_a_terminal_or_a_service_says_so(service: Service, tmp_path:
         assert top.left() == 3
         assert b"nothing runs for" in top.written
         assert b"\x1b" not in top.written
+
+
+def test_a_node_is_called_through_the_links_and_told_apart_from_one_that_cannot_be(
+    service: Service, tmp_path: Path
+) -> None:
+    """Also one that no endpoint leads to, with bytes both ways, many parts of them."""
+    called = shunter("call", "shop.double", '{"number": 21}', *service.state)
+    assert (called.returncode, called.stdout) == (0, "42\n"), called
+    (tmp_path / "seed").write_bytes(b"\x00\xff" * 1000)
+    size = '{"size": 400}'
+    asked = ("call", "shop.blob", size, "--body", str(tmp_path / "seed"), "-o", str(tmp_path / "out"), *service.state)
+    assert shunter(*asked).returncode == 0
+    assert (tmp_path / "out").read_bytes() == b"\x00\xff" * 400_000
+    before = service.workers("cpu")[0]["incarnation"]
+    for arguments, code, said in (
+        (("shop.double", '{"number": "x"}'), 1, "invalid_request: Expected `int`"),
+        (("shop.duoble",), 2, "did you mean 'shop.double'?"),
+        (("shop.sleeps", '{"seconds": 60}', "--timeout", "0.2"), 1, "timeout: "),
+        (("shop.dies",), 1, "worker_died: "),
+    ):
+        refused = shunter("call", *arguments, *service.state)
+        assert refused.returncode == code, refused
+        assert said in refused.stderr
+        assert not refused.stdout
+    until(lambda: service.workers("cpu")[0]["incarnation"] > before and service.workers("cpu")[0]["state"] == "up", 30)

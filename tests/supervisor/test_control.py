@@ -7,6 +7,7 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
@@ -16,11 +17,14 @@ import anyio.to_thread
 import pytest
 from stage import Stage, groups
 
-from ipc.control import NotRunning, address, ask
+from ipc.control import NotRunning, address, ask, call
 from ipc.messages.control import (
+    MAX_ASKED,
     MAX_LINE,
     Answer,
     AskStatus,
+    Called,
+    CallNode,
     Done,
     Progress,
     Refused,
@@ -51,6 +55,7 @@ class Played:
     def __init__(self, managed: Collection[int] = ()) -> None:
         self.managed = managed
         self.stops: list[bool] = []
+        self.called: list[tuple[str, bytes, bytes | None]] = []
 
     def status(self) -> Status:
         return STATUS
@@ -70,6 +75,17 @@ class Played:
     async def scale(self, group: str, workers: int, progress: Callable[[str], None]) -> Done | Refused:
         progress("begun")
         return Done(f"{group} {workers}")
+
+    async def call(self, order: CallNode, arguments: bytes, body: bytes | None) -> tuple[Called | Refused, bytes]:
+        self.called.append((order.node, arguments, body))
+        if order.node == "endless":
+            try:
+                await anyio.sleep_forever()
+            finally:
+                self.called.append(("ended", b"", None))
+        if order.node == "fault":
+            raise RuntimeError("a fault of ours")
+        return Called(len(arguments), media_type="text/plain"), arguments
 
     def pids(self) -> Collection[int]:
         return self.managed
@@ -194,6 +210,61 @@ def test_an_order_goes_on_when_who_gave_it_has_left(tmp_path: Path) -> None:
 
     converse(tmp_path, service, talk)
     assert service.stops == [False]
+
+
+def test_a_call_has_its_arguments_behind_it_and_its_result_behind_the_answer(tmp_path: Path) -> None:
+    service = Played()
+    large = b"x" * MAX_ASKED
+
+    def talk() -> list[tuple[Called | Refused, bytes]]:
+        asked = (("shop.f", b"{}", None), ("shop.f", large, b""), ("fault", b"{}", b"abc"))
+        return [
+            call(tmp_path, CallNode(node, 5.0, len(given), None if body is None else len(body)), given, body)
+            for node, given, body in asked
+        ]
+
+    (small, big, fault), told = converse(tmp_path, service, talk)  # type: ignore[misc]
+    assert small == (Called(2, media_type="text/plain"), b"{}")
+    assert big == (Called(MAX_ASKED, media_type="text/plain"), large)
+    assert isinstance(fault[0], Refused)
+    assert "a fault of ours" in str(told[0])
+    assert service.called == [("shop.f", b"{}", None), ("shop.f", large, b""), ("fault", b"{}", b"abc")]
+
+
+@pytest.mark.parametrize(
+    ("order", "why"),
+    [
+        (encode(CallNode("shop.f", 5.0, 10)) + b"{}", "did not come"),
+        (encode(CallNode("shop.f", 5.0, 2, 10)) + b"{}", "did not come"),
+        (encode(CallNode("shop.f", 5.0, MAX_ASKED + 1)), "no order this version"),
+        (encode(CallNode("shop.f", 0.0, 2)), "no order this version"),
+        (encode(CallNode("shop.f", 1e9, 2)), "no order this version"),
+    ],
+)
+def test_a_call_that_is_not_whole_is_refused(tmp_path: Path, order: bytes, why: str) -> None:
+    service = Played()
+    (answer,), told = converse(tmp_path, service, partial(raw, tmp_path, order, finished=True))  # type: ignore[misc]
+    assert isinstance(answer, Refused)
+    assert why in answer.why
+    assert answer.usage
+    assert not service.called
+    assert not told
+
+
+def test_a_call_ends_when_who_made_it_hangs_up(tmp_path: Path) -> None:
+    service = Played()
+
+    def talk() -> None:
+        with socket.socket(socket.AF_UNIX) as client, address(tmp_path) as path:
+            client.connect(path)
+            client.sendall(encode(CallNode("endless", 5.0, 2)) + b"{}")
+            while not service.called:
+                time.sleep(0.005)
+        while len(service.called) < 2:
+            time.sleep(0.005)
+
+    converse(tmp_path, service, talk)
+    assert service.called == [("endless", b"{}", None), ("ended", b"", None)]
 
 
 def test_a_worker_may_not_ask(tmp_path: Path) -> None:

@@ -50,6 +50,10 @@ class Parameters:
         if self._numbers:
             for name in self._numbers & given.keys():
                 _refuse_endless(name, given[name])
+        return self.checked(given)
+
+    def checked(self, given: Mapping[str, object]) -> bytes:
+        """Parameters that are values already, as `pack` returns them; InvalidRequest as there."""
         try:
             packed = _pack(msgspec.convert(given, self._model, strict=False))
         except msgspec.ValidationError as error:
