@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ipc.messages.control import GroupStatus
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 
 def test_a_server_beside_the_service_starts_before_it_comes_back_follows_a_reload_and_stops_after_it(
@@ -59,18 +59,14 @@ def test_a_server_beside_the_service_starts_before_it_comes_back_follows_a_reloa
         until(lambda: life() == 2, patience=30)
         assert visit("home") == 1
 
-        config.write_text(config.read_text().replace("[python3, counters.py,", "[python3, counters.py, --first, 100,"))
-        reloaded = shunter("reload", *service.state)
-        assert reloaded.returncode == 0, reloaded
-        assert "counters" in reloaded.stdout + reloaded.stderr
-        assert (visit("home"), life()) == (100, 3)
-
         config.write_text(config.read_text().replace("counters.py", "countess.py"))
         broken = shunter("reload", *service.state)
         assert broken.returncode == 1, broken
         assert "No such file" in broken.stdout + broken.stderr
-        config.write_text(config.read_text().replace("countess.py", "counters.py"))
-        assert shunter("reload", *service.state).returncode == 0
+
+        config.write_text(config.read_text().replace("countess.py,", "counters.py, --first, 100,"))
+        reloaded = shunter("reload", *service.state)
+        assert reloaded.returncode == 0, reloaded
         assert visit("home") == 100
 
         everything = service.processes()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ipc.contract import Described
-from ipc.messages.settings import CommandSettings, ResourceLimits
+from ipc.messages.settings import CommandSettings, LogSettings, ResourceLimits
 from supervisor.decode import decode
+from supervisor.difference import difference
 from supervisor.document import parse
 from supervisor.errors import ConfigError
 from supervisor.plan import Plan, make_plan
@@ -86,6 +88,18 @@ def test_who_imports_the_application_is_not_who_runs_programs() -> None:
     shop, redis = Identity(1, 1), Identity(2, 2)
     assert of_everybody(made, {"redis": redis}) is None
     assert of_everybody(made, {"redis": redis, "web": shop}) == shop
+
+
+def test_a_reload_replaces_it_for_what_it_is_told_itself_and_for_nothing_else() -> None:
+    def kinds(old: Plan, new: Plan) -> dict[str, str]:
+        return {change.group: change.kind for change in difference(old, new).changes}
+
+    before = plan("name: cpu, stages: [core]", f"name: redis, {COMMAND}")
+    after = replace(before, environment_set=(("A", "b"),), log=LogSettings("debug"))
+    assert kinds(before, after) == {"redis": "same", "cpu": "changed", "web": "changed"}
+    for more in ("environment: {set: {A: b}}", "ready: {tcp: 6379}", "stop_signal: SIGINT", "overlap: true", "nice: 5"):
+        after = plan("name: cpu, stages: [core]", f"name: redis, {COMMAND}, {more}")
+        assert kinds(before, after) == {"redis": "changed", "cpu": "same", "web": "same"}
 
 
 def test_without_a_sign_it_is_ready_after_a_moment() -> None:
