@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import os
 import sys
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,7 @@ def start(config: Path, overrides: Sequence[str], state_dir: Path, *, background
     """
     collector.rest()
     seal()  # it will hold the root of all keys
+    _leave_stacks()
     watched = sys.stdout.isatty() and not background
     early = Early()
     try:
@@ -53,6 +55,12 @@ def start(config: Path, overrides: Sequence[str], state_dir: Path, *, background
         show_error(error)
         return EXIT_CODE
     return 0
+
+
+def _leave_stacks() -> None:
+    """A process manager ends what it takes for hung by SIGABRT: then standard error says where it was."""
+    with suppress(OSError, ValueError, AttributeError, RuntimeError):  # there may be none
+        faulthandler.enable()
 
 
 def _import_the_rest() -> None:

@@ -11,10 +11,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 import stage as staged
+from detached import ROOT, application
 from stage import Stage
-from watched import Watched
+from watched import Watched, runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,6 +25,12 @@ pytestmark = pytest.mark.fault
 
 PROGRAM = Path(staged.__file__).with_name("supervised.py")
 USEC = 400_000
+STUCK = """
+runtime:
+  platform: {process_groups: [{name: cpu, workers: 1, stages: [core]}]}
+  web: {port: 0}
+discovery: {packages: [shop]}
+"""
 
 
 class Manager:
@@ -103,6 +111,22 @@ def test_systemd_hears_how_it_stands_from_the_start_to_the_end(start: Callable[.
     environments = [note["environment"] for note in stage.notes(said="bootstrap")]
     assert environments
     assert not any({"NOTIFY_SOCKET", "WATCHDOG_USEC"} & environment.keys() for environment in environments)
+
+
+def test_what_systemd_ends_for_its_silence_says_where_it_was_and_takes_everything_along(tmp_path: Path) -> None:
+    config = application(tmp_path, f"open({str(tmp_path / 'imported')!r}, 'w')\nimport time\ntime.sleep(600)", STUCK)
+    service = Watched(tmp_path, tmp_path / "state", str(ROOT / "shunter.py"), "start", "-c", str(config))
+    try:
+        service.until((tmp_path / "imported").exists)
+        (child,) = psutil.Process(service.pid).children()
+        service.process.send_signal(signal.SIGABRT)
+        assert service.ends() == -signal.SIGABRT
+        service.until(lambda: not runs(child.pid))
+    finally:
+        service.end()
+    said = service.errors.read_text()
+    assert "Fatal Python error: Aborted" in said
+    assert "in load_plan" in said
 
 
 @pytest.mark.parametrize("becomes", ["gone", "deaf"])
