@@ -69,6 +69,14 @@ def start(
 
 
 @app.command()
+def dev(config: ConfigFile = DEFAULT, overrides: Overrides = None, state_dir: StateDir = None) -> None:
+    """Start the service and reload it whenever its code or configuration is edited; Ctrl-C ends it."""
+    from cli import dev as command  # noqa: PLC0415
+
+    raise typer.Exit(command.dev(config, overrides or [], _state(config, state_dir)))
+
+
+@app.command()
 def stop(
     config: ConfigFile = DEFAULT,
     state_dir: StateDir = None,

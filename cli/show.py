@@ -74,7 +74,10 @@ def told(event: Event, when: float, *, last_words: bool = True) -> Text:
     """A line for a person, and below it what a worker that died said of it."""
     colour = "green" if isinstance(event, events.WorkerReady) else _COLOURS[level(event)]
     who = getattr(event, "worker", "") or getattr(event, "group", "")
-    line = _line(when, str(event).removeprefix(f"{who}: "), colour, who)
+    what, *more = str(event).removeprefix(f"{who}: ").splitlines() or [""]
+    line = _line(when, what, colour, who)
+    for text in more:
+        line.append(f"\n    {printable(text)}", colour if isinstance(event, events.NotReloaded) else "dim")
     if isinstance(event, events.WorkerExited) and not event.expected:
         below = event.traceback.rstrip().splitlines() or (event.last_words if last_words else ())
         for text in below:

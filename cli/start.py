@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from supervisor.events import Hook
     from supervisor.outlet import Show
     from supervisor.plan import Plan
+    from supervisor.run import Beside
 
 FAILED = 1
 
@@ -34,27 +35,35 @@ def start(config: Path, overrides: Sequence[str], state_dir: Path, *, background
 
     In the background nobody looks: what happens is in the log files.
     """
-    collector.rest()
-    seal()  # it will hold the root of all keys
-    _leave_stacks()
-    watched = sys.stdout.isatty() and not background
-    early = Early()
     try:
-        with early.interrupting(), _status() if watched else nullcontext():
-            plan = load_plan(config, overrides, os.environ, state_dir, meanwhile=_import_the_rest)
-        again = partial(load_plan, plan.config_path, overrides, dict(os.environ), state_dir, again=True)
-        from supervisor.run import run  # noqa: PLC0415 -- imported meanwhile
-
-        collector.resume()
-
-        with nullcontext() if background else _shown(_terminal(plan) if watched else _json_lines()) as hear:
-            asyncio.run(run(plan, on_event=hear, version=VERSION, load=again, early=early))
+        run_here(config, overrides, state_dir, background=background)
     except StartError as error:
         from cli.output import show_error  # noqa: PLC0415 -- rich is slow to import, and hardly anybody errs
 
         show_error(error)
         return EXIT_CODE
     return 0
+
+
+def run_here(
+    config: Path, overrides: Sequence[str], state_dir: Path, *, background: bool = False, beside: Beside | None = None
+) -> None:
+    """The same; raises StartError if it does not come so far. `beside` is done while the service serves."""
+    collector.rest()
+    seal()  # it will hold the root of all keys
+    _leave_stacks()
+    watched = sys.stdout.isatty() and not background
+    early = Early()
+    with early.interrupting(), _status() if watched else nullcontext():
+        plan = load_plan(config, overrides, os.environ, state_dir, meanwhile=_import_the_rest)
+    again = partial(load_plan, plan.config_path, overrides, dict(os.environ), state_dir, again=True)
+    from supervisor.run import run  # noqa: PLC0415 -- imported meanwhile
+
+    collector.resume()
+
+    with nullcontext() if background else _shown(_terminal(plan) if watched else _json_lines()) as hear:
+        last = beside is None
+        asyncio.run(run(plan, on_event=hear, version=VERSION, load=again, early=early, beside=beside, last=last))
 
 
 def _leave_stacks() -> None:

@@ -179,6 +179,16 @@ class Reloading:
 
 
 @dataclass(frozen=True, slots=True)
+class WillChange:
+    """What a reload is about to do with a group, or a warning of what comes of it."""
+
+    what: str
+
+    def __str__(self) -> str:
+        return self.what
+
+
+@dataclass(frozen=True, slots=True)
 class Reloaded:
     """What the configuration and the application are now is what runs; seconds since that was asked."""
 
@@ -277,6 +287,7 @@ Event: TypeAlias = (
     | GroupScaled
     | Serving
     | Reloading
+    | WillChange
     | Reloaded
     | NotReloaded
     | KeysRotated

@@ -114,7 +114,7 @@ async def _reload(service: Service, load: Callable[[], Plan], progress: Callable
     if found.refusal:
         return Refused(found.refusal, usage=True)
     for line in found.lines():
-        progress(line)
+        service.hub.tell(events.WillChange(line))
     why = await Rollout(service, plan, found, progress).go()
     if why is None:
         return Done("reloaded")

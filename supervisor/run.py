@@ -23,12 +23,15 @@ from supervisor.warden import Warden
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Coroutine, Iterator, Mapping
 
     from supervisor.early import Early
     from supervisor.events import Event, Hook
     from supervisor.plan import Plan, Role
     from supervisor.policy import RestartPolicy
+
+    Beside = Callable[[Callable[[], None]], Coroutine[object, object, None]]
+    """What somebody has done while the service serves."""
 
 
 async def run(
@@ -40,11 +43,13 @@ async def run(
     policy: RestartPolicy | None = None,
     last: bool = True,
     early: Early | None = None,
+    beside: Beside | None = None,
     load: Callable[[], Plan] | None = None,
 ) -> None:
     """Start what `plan` says, keep it alive, and return when it was told to stop and nothing is left of it.
 
-    `load` makes the plan anew for a reload; it is called in a thread of its own.
+    `load` makes the plan anew for a reload; it is called in a thread of its own. `beside` runs while it serves, and is
+    given what asks for a reload.
 
     To be called in the main thread, in an event loop of asyncio. A stop that was asked for `early` is met first. If it
     is not the `last` this process does, signals are afterwards what they were. Raises StartError, with nothing left
@@ -82,7 +87,7 @@ async def run(
         systemd = Systemd(os.environ, os.getpid(), service.tree)
         stack.callback(systemd.close)
         stack.enter_context(hub.heard_by(systemd.hear))
-        why = await _life(service, asked, recent, systemd, began)
+        why = await _life(service, asked, recent, systemd, beside, began)
     if why is not None:
         raise why
 
@@ -106,7 +111,7 @@ def _kept(plan: Plan, hub: Hub) -> Iterator[None]:
 
 
 async def _life(
-    service: Service, asked: socket.socket, recent: Recent, systemd: Systemd, began: float
+    service: Service, asked: socket.socket, recent: Recent, systemd: Systemd, beside: Beside | None, began: float
 ) -> Exception | None:
     """From the first process to the last; returns what kept it from starting."""
     tree, clients = service.tree, control.Control(service, service.hub.tell, recent)
@@ -125,6 +130,8 @@ async def _life(
             if tree.started:
                 service.hub.tell(service.serving(time.monotonic() - began))
                 tasks.start_soon(service.reloads.serve)
+                if beside is not None:
+                    tasks.start_soon(beside, service.reloads.ask)
                 await tree.stop_asked.wait()
             service.close_listener()
         except BaseException:  # cancelled, or a fault of ours: no process may outlive it

@@ -45,6 +45,7 @@ HAPPENED = [
     events.GroupScaled("cpu_sync", 1, 4, "calls wait 120 ms"),
     events.Serving("127.0.0.1", 8000, 1.5),
     events.Reloading(),
+    events.WillChange("web: same"),
     events.Reloaded(0.25),
     events.NotReloaded("shunter.yaml:3:1: error: no"),
     events.KeysRotated(2, 0.25),
