@@ -14,6 +14,7 @@ from ipc.decoding.jsontext import json_object
 from ipc.messages.control import MAX_ASKED, Called, CallNode, Refused
 
 _STDIN = "-"
+_USUAL = 200
 _WRONG = 400
 """Statuses from here on say that it did not go well."""
 
@@ -58,7 +59,7 @@ def _show(answer: Called, result: bytes, output: str) -> int:
     else:
         sys.stdout.buffer.write(result)
         sys.stdout.buffer.flush()
-    if answer.status:
+    if answer.status not in {0, _USUAL}:
         sys.stderr.write(f"shunter: status {answer.status}\n")
     return FAILED if answer.status >= _WRONG else DONE
 

@@ -74,6 +74,7 @@ class Screen(App[None]):
     ENABLE_COMMAND_PALETTE = False
     BINDINGS: ClassVar = [
         Binding("q", "quit", "quit"),
+        Binding("ctrl+c", "quit", show=False, priority=True),
         Binding("s", "sort", "sort"),
         Binding("r", "restart", "restart"),
         Binding("R", "reload", "reload"),

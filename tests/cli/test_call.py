@@ -109,6 +109,7 @@ def test_bytes_go_to_a_file_or_a_pipe_and_never_to_a_terminal(
         (Called(code="stage_unreached", stage="shop.second"), 1, "stage_unreached at shop.second"),
         (Called(status=404, media_type="application/json"), 1, "status 404"),
         (Called(status=201, media_type="application/json"), 0, "status 201"),
+        (Called(status=200, media_type="application/json"), 0, ""),
         (Refused("there is no node 'x'; did you mean 'y'?", usage=True), 2, "did you mean"),
         (Refused("4 calls are under way already"), 1, "under way"),
         (NotRunning("nothing runs for /srv"), 3, "nothing runs"),

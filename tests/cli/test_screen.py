@@ -20,6 +20,7 @@ from ipc.messages.control import (
     Done,
     GroupStatus,
     Refused,
+    Reload,
     Restart,
     Scale,
     Status,
@@ -175,6 +176,7 @@ async def test_the_selected_group_is_meant_and_any_key_but_y_is_a_no(played: Pla
             (
                 (("plus",), "one more worker in cpu_sync, 3 instead of 2?", Scale("cpu_sync", 3)),
                 (("r", "minus"), "one worker fewer in cpu_sync, 1 instead of 2?", Scale("cpu_sync", 1)),
+                (("R",), "read the configuration and the application again?", Reload()),
                 (("down", "down", "down", "r"), "replace the workers of web", Restart("web")),
             )
         ):
@@ -190,7 +192,7 @@ async def test_the_selected_group_is_meant_and_any_key_but_y_is_a_no(played: Pla
         await seen.press("r", "s")
         await seen.shows("sorted by")
         await seen.press("y")
-    assert len(played.orders) == 3
+    assert len(played.orders) == 4
 
 
 async def test_the_last_worker_of_a_group_is_kept(played: Played) -> None:
@@ -252,6 +254,13 @@ async def test_workers_can_be_sorted_and_q_quits(played: Played) -> None:
         assert names == ["cpu_sync-1#1", "cpu_sync-0#1"]
         await seen.press("q")
     assert seen.app.return_code == 0
+
+
+async def test_ctrl_c_quits_too(played: Played) -> None:
+    async with view(played) as seen:
+        await seen.press("ctrl+c")
+        await seen.pilot.pause()
+        assert not seen.app.is_running
 
 
 @pytest.mark.parametrize("no_color", [True, False])
