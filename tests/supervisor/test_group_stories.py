@@ -79,6 +79,7 @@ async def reload(company: Company) -> None:
     if await group.try_out(company.edition()) is None and group.tried is None:
         group.commit()
         await group.roll(print_nothing)
+        await group.finish()
     else:
         await group.discard()
 
