@@ -389,6 +389,7 @@ class Group:
         for worker in leaving:
             self._others.remove(worker)
         leaving.clear()
+        self._ring()  # somebody may wait for there to be fewer
 
     def take_along(self, worker: Worker, until: float | None, row: int) -> None:
         """Have those end who do not go on without a worker that crashed, the last to start first.

@@ -84,7 +84,8 @@ class Scaler:
         wait = self._sightings.wait(MOST_WAIT, SPAN, time.monotonic())
         reason = f"calls wait {wait * 1000:.0f} ms" if wanted > size else "fewer are enough"
         try:
-            why = await group.resize(wanted, lambda _told: None, reason)
+            with anyio.CancelScope(shield=True):  # half done, there would be workers in no seat
+                why = await group.resize(wanted, lambda _told: None, reason)
         finally:
             self._asked = None
             if wanted > size:

@@ -177,7 +177,8 @@ class Service:
             told = f"{group} follows its load between {least} and {most} workers, and {workers} is not in between"
             return Refused(told, usage=True)
         try:
-            before = self.tree.group(group).size
+            found = self.tree.group(group)
+            before = found.size
             if scaler is not None:
                 scaler.hold()
             self._editions.share_among(workers + sum(each.size for each in self._groups if each.name != group))
@@ -186,7 +187,7 @@ class Service:
         except KeyError:
             return self._no_group(group, "its number is set in the configuration, for each web worker")
         if why is not None:
-            return Refused(f"{group} stays at {self.tree.group(group).size}: {why}")
+            return Refused(f"{group} stays at {found.size}: {why}")
         self.plan = self.plan.resized(group, workers)
         told = f"{workers} worker{'s' if workers != 1 else ''}"
         return Done(f"{group} has {told} already" if workers == before else f"{group} has {told} now, not {before}")

@@ -15,6 +15,7 @@ from ipc.control import ask
 from ipc.messages.control import Answer, AskStatus, Done, GroupStatus, Order, Refused, Reload, Restart, Scale, Status
 from ipc.messages.settings import ExecSettings
 from supervisor import events
+from supervisor import group as module
 from supervisor.plan import GroupPlan
 from supervisor.scaling import Scaling
 
@@ -112,6 +113,23 @@ def test_who_leaves_is_shown_until_it_has_finished_and_keeps_nobody_from_coming(
             assert len((await group(stage)).workers) == 2
 
     anyio.run(story)
+
+
+@pytest.mark.fault
+def test_who_comes_waits_while_too_many_have_not_left(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_BESIDE", 2)
+    stage.behave("cpu", "deaf")
+
+    async def story() -> Live:
+        async with stage.running(stage.plan(groups(cpu=3, web=0, drain_timeout=1.0))) as live:
+            await live.sees(events.Serving)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(order, stage, Scale("cpu", 1))
+                await live.sees(events.WorkerDraining, count=2)
+                assert await order(stage, Scale("cpu", 3)) == Done("cpu has 3 workers now, not 1")
+            return live
+
+    assert max(map(len, running_at_once(anyio.run(story)))) == 3
 
 
 @pytest.mark.fault
