@@ -16,7 +16,6 @@ from exec_worker import hooks
 from exec_worker.engine import Engine
 from exec_worker.loader import LoadError, load
 from exec_worker.node import current
-from exec_worker.onward import Onward
 from exec_worker.rows import Rows
 from exec_worker.service import Service
 from exec_worker.tasks import lanes_of
@@ -169,6 +168,8 @@ async def _open(
 
     onward = None
     if settings.forwards:
+        from exec_worker.onward import Onward  # noqa: PLC0415 - a tenth of the imports, and few workers send calls on
+
         dial = unix.dial if bootstrap.carrier == "unix" else tcp.dial
         onward = Onward(name, terms, bootstrap.limits, settings, dial, parent.say)
     service.rows.open(responder, onward)

@@ -89,6 +89,8 @@ def _begin(template: Inherited, belongings: Belongings, warm: _Warm) -> Newborn:
 def _warm_up(told: Preload) -> _Warm:
     before = _opened()
     nodes = load(told.settings.nodes, told.settings.sys_path)
+    if told.settings.forwards:
+        import exec_worker.onward  # noqa: F401, PLC0415 - its workers need it, and find it here
     opened = {fd: status for fd, status in _opened().items() if fd not in before}
     if shared := [_target(fd) for fd, status in opened.items() if not _is_file(status)]:
         raise LoadError(_unfit("opens what workers cannot share", shared))
