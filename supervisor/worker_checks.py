@@ -85,7 +85,7 @@ def _range(group: ProcessGroup, transport: str, key: str) -> Iterator[ConfigErro
             key=f"{key}.workers.min",
             hint="a number, such as workers: 4, is for a group that always has as many",
         )
-    if group.name == WEB or transport == "memory":
+    if group.name == WEB or (transport == "memory" and group.role != "command"):
         why = "'memory' makes threads of each web worker of them, from its start to its end"
         if group.name == WEB:
             why = "what waits in front of web workers waits in the kernel, where nobody sees for how long"

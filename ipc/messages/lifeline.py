@@ -94,9 +94,9 @@ class Seen(Struct, frozen=True, tag="seen"):
     """How long calls waited for a worker, those that got none too."""
     took: Counts
     """How long it took until they were answered, the wait included."""
-    waiting: int = 0
+    waiting: Annotated[int, Meta(ge=0, le=2**40)] = 0
     """Calls that wait now."""
-    oldest: float = 0.0
+    oldest: Annotated[float, Meta(ge=0)] = 0.0
     """For how long the first of them has, seconds."""
 
 

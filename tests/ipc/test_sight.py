@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from ipc import sight
-from ipc.histogram import quantile
+from ipc.histogram import BUCKETS, quantile
 from ipc.messages.lifeline import Seen, decode_from_child, encode
 from ipc.sight import Lookout, Sight
 
@@ -42,6 +43,22 @@ def test_a_report_can_be_told_whatever_is_in_it() -> None:
     told = seen.report(1e9)
     assert told is not None
     assert decode_from_child(encode(told)[4:]) == told
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        Seen("cpu", (-1,), ()),
+        Seen("cpu", (), (2**41,)),
+        Seen("cpu", (1,) * (BUCKETS + 1), ()),
+        Seen("cpu", (), (), -1),
+        Seen("cpu", (), (), 1, -1.0),
+        Seen("cpu", (), (), 1, float("nan")),
+    ],
+)
+def test_what_cannot_have_been_seen_is_not_listened_to(lie: Seen) -> None:
+    with pytest.raises(msgspec.DecodeError):
+        decode_from_child(encode(lie)[4:])
 
 
 def test_silence_costs_nothing_and_a_storm_is_told_in_few_words(monkeypatch: pytest.MonkeyPatch) -> None:
