@@ -241,6 +241,9 @@ class Group:
         assert self._trial is not None  # noqa: S101 - as above
         trial, failures = self._trial, list[SpawnError]()
         self._restarting = True
+        if trial.worker in self._others and not trial.is_up:  # it ended while others were tried out
+            trial.worker.retire()
+            self._leaving.append(trial.worker)
         for slot in range(len(self._workers)):
             tried = trial.worker if slot == 0 and trial.is_up else None
             if (why := await self._succeed(slot, _RELOADED, progress, tried)) is not None:
