@@ -9,6 +9,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from ipc.clock import now
 from supervisor import aftermath
 from supervisor.events import Trouble
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
     from supervisor.events import Event
 
+LEAST_LIFE = 1.0
+"""If it ends sooner, seconds, another would do the same: there is none from then on."""
 _LEAVING = 10.0
 """How long it may take to end when there is nothing left to do, seconds."""
 
@@ -33,6 +36,7 @@ class Warden:
         self._tell = tell
         self._pids: set[int] = set()
         self._popen: subprocess.Popen[bytes] | None = None
+        self._since = 0.0
 
     @property
     def pids(self) -> tuple[int, ...]:
@@ -55,17 +59,21 @@ class Warden:
                 start_new_session=True,
             )
         except OSError as error:
-            self._tell(Trouble(f"if this supervisor is killed, what workers started will stay: {error}"))
+            self._give_up(str(error))
             return
         assert popen.stdin is not None  # noqa: S101 -- for the type checker: it is a pipe
         os.set_blocking(popen.stdin.fileno(), False)
-        self._popen = popen
+        self._popen, self._since = popen, now()
         self._say(b"".join(b"+%d\n" % pid for pid in self._pids))
 
     def tend(self) -> None:
         """Some process has ended: if it was this one, have another."""
-        if self._popen is not None and self._popen.poll() is not None:
-            self._drop()
+        if self._popen is None or (code := self._popen.poll()) is None:
+            return
+        self._drop()
+        if now() - self._since < LEAST_LIFE:
+            self._give_up(f"the process that would end it ended itself, with code {code}")
+        else:
             self.start()
 
     def note(self, pid: int) -> None:
@@ -89,6 +97,9 @@ class Warden:
         except subprocess.TimeoutExpired:
             popen.kill()
             popen.wait()
+
+    def _give_up(self, why: str) -> None:
+        self._tell(Trouble(f"if this supervisor is killed, what workers started will stay: {why}"))
 
     def _say(self, line: bytes) -> None:
         if self._popen is not None and self._popen.stdin is not None:
