@@ -53,10 +53,16 @@ def free_port(several: int = 1) -> int:
             return port
 
 
-def said(live: Live, worker: str) -> dict[str, Any]:
-    """What the tool of this life said of itself."""
-    lines = [line.text for line in live.seen(events.LineWritten, worker=worker, stream="stdout")]
-    return next(json.loads(line) for line in lines if line.startswith("{"))
+async def said(live: Live, worker: str) -> dict[str, Any]:
+    """What the tool of this life said of itself, on another pipe than that by which it may be ready."""
+
+    def lines() -> list[str]:
+        told = (line.text for line in live.seen(events.LineWritten, worker=worker, stream="stdout"))
+        return [text for text in told if text.startswith("{")]
+
+    await live.until(lines)
+    found: dict[str, Any] = json.loads(lines()[0])
+    return found
 
 
 def order(live: Live) -> list[tuple[str, str]]:
@@ -104,7 +110,7 @@ def test_each_is_ready_by_its_own_sign_before_the_next_group_starts_and_outlives
             texts = [getattr(event, "text", "") for event in live.events[:ready]]
             assert "now (ready) [to] accept.*" in texts
             assert live.seen(events.WorkerReady, worker="moment-0#1")[0].seconds >= 0.5
-            assert [said(live, f"port-{n}#1")["environ"]["SHUNTER_SLOT"] for n in (0, 1)] == ["0", "1"]
+            assert [(await said(live, f"port-{n}#1"))["environ"]["SHUNTER_SLOT"] for n in (0, 1)] == ["0", "1"]
             await restarted(stage, "cpu")
             await stopped(stage, live)
         ends = [event.worker.partition("-")[0] for event in live.seen(events.WorkerExited)]
@@ -124,7 +130,7 @@ def test_a_program_finds_what_its_group_says_and_nothing_else(stage: Stage, monk
     async def story() -> None:
         async with stage.running(stage.plan(those)) as live:
             await live.sees(events.Serving)
-            found = said(live, "one-0#1")
+            found = await said(live, "one-0#1")
             assert found["environ"].items() >= {"MINE": "yes", "REDIS_URL": "passed on", "SHUNTER_SLOT": "0"}.items()
             assert "STANDIN" not in found["environ"]  # what is set for the application is the application's
             assert "DATABASE_PASSWORD" not in found["environ"]
@@ -143,7 +149,7 @@ def test_a_crash_takes_its_children_along_and_the_next_life_begins(stage: Stage)
             await live.sees(events.Serving)
             await live.until(lambda: len(children(live, "one-0#1")) == 2)
             those = children(live, "one-0#1")
-            os.kill(said(live, "one-0#1")["pid"], signal.SIGSEGV)
+            os.kill((await said(live, "one-0#1"))["pid"], signal.SIGSEGV)
             await live.sees(events.WorkerReady, worker="one-0#2")
             (end,) = live.seen(events.WorkerExited)
             assert end.reason.startswith("killed by SIGSEGV")
@@ -163,9 +169,10 @@ def test_a_killed_guard_takes_its_program_along(stage: Stage) -> None:
     async def story() -> None:
         async with stage.running(stage.plan((tool("one", "say", "here", log="here"),)), policy=HASTY) as live:
             await live.sees(events.Serving)
+            program = (await said(live, "one-0#1"))["pid"]
             os.kill(live.seen(events.WorkerSpawned)[0].pid, signal.SIGKILL)
             await live.sees(events.WorkerReady, worker="one-0#2")
-            await live.until(lambda: not runs(said(live, "one-0#1")["pid"]))
+            await live.until(lambda: not runs(program))
 
     anyio.run(story)
 
@@ -202,7 +209,7 @@ def test_who_crashes_too_often_is_given_up_and_the_others_serve_on(stage: Stage)
             await live.sees(events.Serving)
             for life in range(1, 4):
                 await live.sees(events.WorkerReady, worker=f"one-0#{life}")
-                os.kill(said(live, f"one-0#{life}")["pid"], signal.SIGKILL)
+                os.kill((await said(live, f"one-0#{life}"))["pid"], signal.SIGKILL)
             await live.sees(events.GroupFailed, group="one")
             assert not live.seen(events.WorkerExited, worker="cpu-0#1")
             assert isinstance(await restarted(stage, "one"), Done)
