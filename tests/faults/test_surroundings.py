@@ -76,6 +76,8 @@ def running(config: Path, state: Path) -> Iterator[Service]:
         yield service
     finally:
         service.end()
+        with suppress(OSError, ValueError):  # one that did not take the order; nobody holds the lock otherwise
+            os.kill(int((state / LOCK).read_text()), signal.SIGKILL)
 
 
 def leftovers(state: Path, pid: int) -> None:
