@@ -343,7 +343,7 @@ def test_new_keys_while_workers_are_killed(own: Service) -> None:
 
 def test_a_killed_supervisor_leaves_nothing(own: Service) -> None:
     processes = own.processes()
-    assert len(processes) == 3
+    assert len(processes) == 4, "supervisor, two workers, and who ends what is left"
     os.kill(processes[0].pid, signal.SIGKILL)
     until(lambda: not living(processes), 2)
     assert is_free(own.url)
@@ -378,7 +378,7 @@ def test_in_the_foreground_an_interrupt_drains(tmp_path: Path) -> None:
             started.kill()
     assert started.returncode == 0
     assert said[-1]["event"] == "stopped"
-    assert len(processes) == 4
+    assert len(processes) == 5, "four workers, and who would end what is left"
     assert not living(processes)
 
 
