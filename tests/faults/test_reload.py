@@ -74,11 +74,11 @@ runtime:
 class Shop(Service):
     """A service of which there is a new version again and again."""
 
-    def __init__(self, directory: Path, requests: int) -> None:
+    def __init__(self, directory: Path, requests: int, *more: str) -> None:
         self.directory = directory
         config = application(directory, "", CONFIG.replace("REQUESTS", str(requests)))
         self.version(0)
-        super().__init__(config, directory / "state")
+        super().__init__(config, directory / "state", *more)
 
     @property
     def port(self) -> int:
@@ -100,7 +100,7 @@ class Shop(Service):
 async def under_load(shop: Shop, clients: int = 6) -> AsyncIterator[Keeping]:
     """Those who ask without end, and those who ask once a second, as monitors do; all is to have been answered."""
     busy = Keeping(shop.port, ("/ask", "/page"), clients=clients)
-    regular = Keeping(shop.port, ("/ask", "/page"), clients=20, pause=1.0)
+    regular = Keeping(shop.port, ("/ask", "/page"), clients=40, pause=1.02)
     tasks = [asyncio.create_task(each.go()) for each in (busy, regular)]
     try:
         yield busy
@@ -136,8 +136,11 @@ async def test_no_request_is_lost_while_everything_is_replaced_also_with_one_wor
         shop.end()
 
 
-async def test_streams_are_finished_and_websockets_told_that_the_service_restarts(tmp_path: Path) -> None:
-    shop = Shop(tmp_path, requests=1_000_000)
+async def test_streams_are_finished_quiet_clients_heard_and_websockets_told_that_the_service_restarts(
+    tmp_path: Path,
+) -> None:
+    shop = Shop(tmp_path, 1_000_000, "--set", "runtime.web.keep_alive_seconds=60")
+    quiet = Keeping(shop.port, ())
     try:
         async with (
             websockets.connect(f"ws://127.0.0.1:{shop.port}/talk") as talk,
@@ -146,6 +149,8 @@ async def test_streams_are_finished_and_websockets_told_that_the_service_restart
         ):
             await talk.send("hello")
             assert await talk.recv() == "hello"
+            reader, writer = await asyncio.open_connection("127.0.0.1", shop.port)
+            assert await quiet.ask(reader, writer, "/page")
             numbers = stream.aiter_lines()
             assert await anext(numbers) == "0"
             shop.version(1)
@@ -157,6 +162,9 @@ async def test_streams_are_finished_and_websockets_told_that_the_service_restart
             async with websockets.connect(f"ws://127.0.0.1:{shop.port}/talk") as again:  # at once, and the new one
                 await again.send("hello")
                 assert await again.recv() == "hello"
+            await asyncio.sleep(1.5)  # longer than a worker waits that nobody replaces
+            assert not await quiet.ask(reader, writer, "/page")  # it hangs up now, having said so
+            writer.close()
             assert [line async for line in numbers] == [str(number) for number in range(1, 100)]
             await reload
         assert [worker["name"] for worker in shop.workers("web")] == ["web-0#2"]

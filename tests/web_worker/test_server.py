@@ -314,6 +314,23 @@ async def test_a_drain_does_not_wait_for_a_client_that_is_quiet(
         assert await client.ended()
 
 
+async def test_a_worker_that_is_replaced_waits_for_who_is_quiet_as_long_as_it_is_told(
+    make_site: Any, declare: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "QUIET", 0.0)
+    site = make_site(declare("/store", store, "POST"), nodes=[store])
+    request = b"POST /store HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n\r\nx"
+    async with serving(site.front, drain_timeout=60.0) as server, connected(server.port) as client:
+        await client.say(request)
+        assert (await client.answer())[0] == 200
+        server.drain(60.0)
+        await asyncio.sleep(0.3)  # it has looked at its clients by then
+        await client.say(request)
+        status, headers, _ = await client.answer()
+        assert (status, headers["connection"]) == (200, "close")
+        assert await client.ended()
+
+
 async def test_nobody_hangs_up_on_what_was_sent_but_not_yet_read(
     make_site: Any, declare: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

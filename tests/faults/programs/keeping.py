@@ -48,7 +48,7 @@ class Keeping:
                 if connection is None:
                     connection = await asyncio.open_connection("127.0.0.1", self.port)
                 async with asyncio.timeout(60):
-                    keep = await self._ask(*connection, path)
+                    keep = await self.ask(*connection, path)
             except (OSError, EOFError, TimeoutError) as error:
                 self.lost.append(f"{path}: {error!r} after {time.monotonic() - began:.3f} s")
                 keep = False
@@ -60,7 +60,8 @@ class Keeping:
         if connection is not None:
             connection[1].close()
 
-    async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str) -> bool:
+    async def ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str) -> bool:
+        """One request; whether another may follow on this connection."""
         writer.write(f"GET {path} HTTP/1.1\r\nHost: here\r\n\r\n".encode())
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         fields = {}
