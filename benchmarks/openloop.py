@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from threading import Event
 
 MOST = 800
 """Connections at once, when answers come too slowly: below what a process may have of files by default."""
@@ -26,7 +27,7 @@ PATIENCE = 60.0
 
 
 class Seen(NamedTuple):
-    """One request: when it was sent and answered, monotonic seconds, and with what."""
+    """One request: when it was sent and answered, monotonic seconds, and with what. Status 0: its connection broke."""
 
     sent: float
     answered: float
@@ -64,16 +65,23 @@ class Client:
             connection.socket.close()
         self._poll.close()
 
-    def ask(self, due: Sequence[tuple[float, bytes]]) -> list[Seen]:
-        """Send each body so many seconds after the start; returns what became of each, in the same order."""
+    def ask(self, due: Sequence[tuple[float, bytes]], enough: Event | None = None) -> list[Seen]:
+        """Send each body so many seconds after the start; returns what became of each, in the same order.
+
+        Once there is `enough`, no more are sent.
+        """
         seen: list[Seen | None] = [None] * len(due)
         start = time.monotonic()
         sent, left, until = 0, len(due), start + due[-1][0] + PATIENCE
         while left:
             now = time.monotonic()
             assert now < until, f"{left} requests were never answered"
+            if enough is not None and enough.is_set():
+                left -= len(due) - sent
+                due, until, enough = due[:sent], now + PATIENCE, None
+                continue
             while sent < len(due) and start + due[sent][0] <= now and (self._free or len(self._all) < MOST):
-                self._send(sent, due[sent][1])
+                left -= self._send(sent, due[sent][1], seen)
                 sent += 1
             wake = start + due[sent][0] if sent < len(due) else until
             if select.select([self._poll], (), (), max(0.0, wake - time.monotonic()))[0]:  # epoll alone counts in ms
@@ -91,24 +99,43 @@ class Client:
         self._poll.register(connection.socket, select.EPOLLIN)
         return connection
 
-    def _send(self, index: int, body: bytes) -> None:
+    def _send(self, index: int, body: bytes, seen: list[Seen | None]) -> bool:
+        """Send a request; whether that was all that will become of it."""
         request = f"{self._head}{len(body)}\r\n\r\n".encode() + body
         connection = self._free.popleft() if self._free else self._open()
         connection.index, connection.sent = index, time.monotonic()
-        connection.socket.sendall(request)
+        try:
+            connection.socket.sendall(request)
+        except ConnectionError:
+            return self._lose(connection, seen)
+        return False
+
+    def _lose(self, connection: _Connection, seen: list[Seen | None]) -> bool:
+        """Let go of a connection that broke; whether a request was on it."""
+        del self._all[connection.socket.fileno()]
+        connection.socket.close()
+        if connection.index < 0:
+            self._free.remove(connection)
+            return False
+        seen[connection.index] = Seen(connection.sent, time.monotonic(), 0, b"")
+        return True
 
     def _hear(self, connection: _Connection, seen: list[Seen | None]) -> bool:
         """Take what came; whether that was the end of an answer."""
-        got = connection.socket.recv(65536)
+        try:
+            got = connection.socket.recv(65536)
+        except ConnectionError:
+            got = b""
+        if not got:
+            return self._lose(connection, seen)
         now = time.monotonic()
-        assert got, "the service closed a connection"
         connection.got += got
         head, _, body = connection.got.partition(b"\r\n\r\n")
         length = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
         if not length or len(body) < int(length):
             return False
         seen[connection.index] = Seen(connection.sent, now, int(head[9:12]), body)
-        connection.got = b""
+        connection.got, connection.index = b"", -1
         self._free.append(connection)
         return True
 
