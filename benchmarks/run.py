@@ -21,6 +21,7 @@ import loris
 import overload
 import preload
 import primitives
+import reload
 import requests
 import rotation
 import start
@@ -49,6 +50,7 @@ def main() -> None:
     kept = upkeep.measure(5.0, 200) if given.quick else upkeep.measure()
     began = start.measure(1 if given.quick else start.ROUNDS)
     spread = dispatch.measure(1, 1.0, 5_000) if given.quick else dispatch.measure()
+    anew = reload.measure(1 if given.quick else reload.RELOADS)
     killed = kill.measure(1 if given.quick else kill.ROUNDS)
     sealing = primitives.measure()
     marks = [
@@ -64,6 +66,7 @@ def main() -> None:
         *preload.goals(warm),
         *start.goals(began),
         *upkeep.goals(kept),
+        *reload.goals(anew),
         *kill.goals(killed),
     ]
     lines = [
@@ -130,6 +133,10 @@ def main() -> None:
         "## The supervisor itself",
         "",
         *upkeep.table(kept),
+        "",
+        "## Reloads",
+        "",
+        *reload.table(anew),
         "",
         "## Jobs that never end, workers that die",
         "",
