@@ -313,7 +313,7 @@ class SimulatedService:
         policy = RestartPolicy(limit=10**6, cap=0.8)
         self.real = supervisor_service.Service(self.plan, Hub(self._event), None, {}, policy, "")
         self.supervisor.spawn(self.real.tree.start())
-        self.supervisor.spawn(self.real.renewal.every(self.real.rotate_every))
+        self.supervisor.spawn(self.real.renewal.every(lambda: self.plan.rotate_every))
         self.supervisor.spawn(self.real.watchdog.watch())
 
     def _event(self, event: object) -> None:
