@@ -27,6 +27,7 @@ YAML |= {"CFullLoader", "CLoader", "CUnsafeLoader", "CSafeLoader", "BaseLoader",
 
 IMPORTS_BY_NAME = {
     "exec_worker/loader.py": "the application's modules, as the configuration names them",
+    "exec_worker/sources.py": "knows how files of extensions end, and imports nothing",
     "web_worker/app.py": "the application, its dependencies and what runs embedded groups, as the bootstrap names them",
     "shunter.py": "finds out which installed package hides one of ours, and imports nothing",
 }

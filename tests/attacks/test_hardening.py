@@ -398,7 +398,7 @@ def test_what_supervisor_and_child_say_to_each_other_is_no_frame_on_a_link(victi
     lines = [json.loads(line) for line in victim.said().splitlines() if '"event":"refused"' in line]
     assert 0 < len(lines) < sent  # one a second and reason, not one for each
     assert {tuple(sorted(line.keys() - {"time", "stream"})) for line in lines} == {
-        ("event", "level", "reason", "so_far", "worker")
+        ("event", "group", "level", "reason", "so_far", "worker")
     }
 
 

@@ -46,10 +46,15 @@ def leaks(source: str) -> list[str]:
     return found
 
 
+HARMLESS = {
+    "end + self._tag != size",  # in a session: a length, whose name is its only fault
+    "before.get(module.name) != module.digest",  # of the code of an application, which is no secret
+}
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_tag_proof_or_secret_is_compared_with_equals(path: Path) -> None:
-    # `end + self._tag` in a session is a length: the name is its only fault.
-    assert [leak for leak in leaks(path.read_text()) if leak != "end + self._tag != size"] == []
+    assert [leak for leak in leaks(path.read_text()) if leak not in HARMLESS] == []
 
 
 @pytest.mark.parametrize(
