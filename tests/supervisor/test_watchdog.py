@@ -302,6 +302,7 @@ def test_what_has_killed_twice_is_quarantined_everywhere_and_for_newcomers(stage
             await told(stage, live, "quarantined", 2)
             assert len(live.seen(events.WorkerExited)) >= KILLS
             stage.behave("cpu", "good")
+            await live.until(lambda: stage.notes(said="ready", name="web-1#1"))
             (web,) = {note["pid"] for note in stage.notes(said="ready", name="web-1#1")}
             os.kill(web, signal.SIGKILL)
             await live.until(lambda: stage.notes(said="quarantined", name="web-1#2"))
@@ -324,6 +325,7 @@ def test_a_call_whose_worker_somebody_killed_is_not_suspected(stage: Stage) -> N
     async def story() -> None:
         async with stage.running(stage.plan(), policy=RestartPolicy(base=0.01)) as live:
             await live.sees(events.Serving)
+            await live.until(lambda: stage.notes(said="ready", name="cpu-0#1"))  # noted after it was said
             (cpu,) = {note["pid"] for note in stage.notes(said="ready", name="cpu-0#1")}
             os.kill(cpu, signal.SIGKILL)
             await told(stage, live, "ended")
