@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 MAX_BESIDE = 256
 """How many workers a group may have beside those in its seats: newcomers, and those that still finish."""
 OVERLAP = 2.0
-"""How long a reload waits for who drains before it goes on to the next seat, seconds; at the end it waits for all."""
+"""How long a change waits for who drains before it goes on to the next seat, seconds; at the end it waits for all."""
 _UNDECIDED = frozenset({State.STARTING, State.KILLING})
 _RELOADED = "reloaded"
 _STOPPING = SpawnError("the service is stopping")
@@ -77,7 +77,8 @@ class Group:
         self._bell = anyio.Event()
         self._nursery = Nursery(template, self._spec, self._ring, self._until)
         self._turn = anyio.Lock()  # of whoever replaces a worker: one seat at a time
-        self._restarting = False
+        self._restart_asked = False
+        self._restarting = False  # set only by whoever has the turn
         self._trial: Trial | None = None
         self._leaving: list[Worker] = []  # predecessors that whoever has the turn waits for
         self._former: Nursery | None = None  # of the edition before, until it has ended
@@ -159,14 +160,22 @@ class Group:
         The first successor that does not come up ends it: its predecessor stays, and so do all that follow. With a
         template, successors come from a new one, which has imported the code that is there now.
         """
-        if self._restarting:
+        if self._restart_asked:
             return SpawnError(f"{self.name} is being restarted already")
-        self._restarting = True
+        self._restart_asked = True
         try:
+            if self._turn.locked():
+                progress(f"{self.name}: waits for another change of it to end")
             async with self._turn:  # a worker that is being recycled has its successor first
-                return await self._replace_all(progress)
+                self._restarting = True
+                try:
+                    why = await self._replace_all(progress)
+                finally:
+                    self._restarting = False
+            await self._gone(self._leaving)
         finally:
-            self._restarting = False
+            self._restart_asked = False
+        return why
 
     async def _replace_all(self, progress: Callable[[str], None]) -> SpawnError | None:
         if (why := await self._nursery.renew(self._on_trial)) is not None:
@@ -275,13 +284,19 @@ class Group:
         return bool(down)
 
     async def recycle(self, worker: Worker, why: str) -> SpawnError | None:
-        """Give the seat of this one worker to a successor, if it still serves; returns why that failed, if so."""
+        """Give the seat of this one worker to a successor, if it still serves; returns why that failed, if so.
+
+        Whoever asked can be told to leave it until it begins, and not any more then.
+        """
         life = worker.name
         async with self._turn:
             if not self.seats(worker) or worker.name != life:
                 return None  # restarted meanwhile, or dead: whoever sits there now is fresh
             self.tell(events.WorkerRecycled(str(life), why))
-            return await self._replace(self._workers.index(worker), f"recycled: {why}", lambda _told: None)
+            failure = await self._replace(self._workers.index(worker), f"recycled: {why}", lambda _told: None)
+        with anyio.CancelScope(shield=True):
+            await self._gone(self._leaving)
+        return failure
 
     def seats(self, worker: Worker) -> bool:
         """Whether this worker serves in a seat of its own: it neither is on trial nor drains."""
@@ -346,9 +361,11 @@ class Group:
         return self._started and not self._stopping
 
     async def _replace(self, slot: int, reason: str, progress: Callable[[str], None]) -> SpawnError | None:
-        """Give a seat to a successor, and wait until the predecessor is gone."""
-        why = await self._succeed(slot, reason, progress)
-        await self._gone(self._leaving)
+        """Give a seat to a successor. The predecessor may take a moment; for longer it keeps nobody waiting."""
+        with anyio.CancelScope(shield=True):  # half done, there would be a worker in no seat, or a seat with nobody
+            why = await self._succeed(slot, reason, progress)
+            with anyio.move_on_after(OVERLAP):
+                await self._gone(self._leaving)
         return why
 
     async def _succeed(
@@ -416,15 +433,23 @@ class Group:
         """Have it up beside the others; if it does not come up, nothing of it stays."""
         self._others.append(successor)
         successor.start()
-        await self._until(lambda: self._stopping or successor.state not in _UNDECIDED)
+        try:
+            await self._until(lambda: self._stopping or successor.state not in _UNDECIDED)
+        except BaseException:  # nobody waits for it any more
+            await self._drop(successor)
+            raise
         if self._stopping:
             return _STOPPING
         if successor.state is State.UP:
             return None
-        successor.stop(force=True)
-        await self._until(lambda: successor.state not in RUNNING)
-        self._others.remove(successor)
+        await self._drop(successor)
         return successor.failure()
+
+    async def _drop(self, successor: Worker) -> None:
+        successor.stop(force=True)
+        with anyio.CancelScope(shield=True):
+            await self._until(lambda: successor.state not in RUNNING)
+        self._others.remove(successor)
 
     def fork(self, name: WorkerName) -> Process | None:
         """A process from the template, if there is one that is warm."""

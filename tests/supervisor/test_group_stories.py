@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from puppets import Company, QuickLoop
 from stage import groups
 
+from supervisor.group import OVERLAP
 from supervisor.life import State
 from supervisor.policy import RestartPolicy
 from supervisor.tree import Tree
@@ -187,6 +188,76 @@ def test_whenever_a_stop_comes_it_ends_the_tree_in_order(
                 await tree.stopped.wait()
         first.check()
         last.check()
+
+    run(told())
+
+
+def test_whoever_leaves_a_recycling_that_has_begun_leaves_no_worker_without_a_seat() -> None:
+    async def told() -> None:
+        cpu = company("one_for_one", 1)
+        assert await cpu.group.start() is None
+        cpu.does = "slow"
+        with anyio.move_on_after(1.0):
+            await cpu.group.recycle(cpu.seated[0], "used up")
+        await anyio.sleep(LONG)
+        assert list(cpu.group.everybody()) == cpu.seated
+        assert [str(puppet.name) for puppet in cpu.alive] == ["cpu-0#2"]
+        cpu.group.stop()
+        await cpu.group.gone()
+        cpu.check()
+
+    run(told())
+
+
+def test_whoever_leaves_a_trial_leaves_nobody_on_trial() -> None:
+    async def told() -> None:
+        cpu = company("one_for_one", 1)
+        assert await cpu.group.start() is None
+        cpu.does = "slow"
+        with anyio.move_on_after(1.0):
+            await cpu.group.try_out(cpu.edition())
+        assert list(cpu.group.everybody()) == cpu.seated
+        assert [str(puppet.name) for puppet in cpu.alive] == ["cpu-0#1"]
+        await cpu.group.discard()
+        cpu.group.stop()
+        await cpu.group.gone()
+        cpu.check()
+
+    run(told())
+
+
+def test_who_drains_for_long_keeps_no_other_change_waiting() -> None:
+    """A restart returns when everybody is gone; a worker that is recycled is one at a time."""
+
+    async def told() -> None:
+        cpu = company("one_for_one", 2)
+        group, over = cpu.group, list[str]()
+        cpu.does = "deaf"
+        assert await group.start() is None
+        cpu.does = "well"
+
+        async def restart() -> None:
+            assert await group.replace(print_nothing) is None
+            over.append("restart")
+
+        async def recycle() -> None:
+            assert await group.recycle(cpu.seated[0], "used up") is None
+            over.append("recycling")
+
+        for what in (recycle, restart):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(what)
+                await anyio.sleep(0.1)
+                cpu.does = "deaf"  # for the next time
+                with anyio.fail_after(2 * OVERLAP + 1.0):
+                    assert await group.resize(3, print_nothing) is None
+                assert not over
+                await anyio.sleep(LONG)
+                assert over.pop()
+                assert list(group.everybody()) == cpu.seated
+        group.stop()
+        await group.gone()
+        cpu.check()
 
     run(told())
 
