@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextvars import ContextVar
 from typing import IO, TYPE_CHECKING
 
 import msgspec
@@ -38,9 +39,13 @@ MAX_OUTPUT = 64 * 1024
 """How much of the end of what it prints is kept, bytes."""
 LAST_LINES = 20
 """How many lines of that a fault shows."""
+GLANCE = 0.2
+"""How often it is looked whether anybody still waits for the answer, seconds."""
 
 AT_WORK: set[int] = set()
 """Processes that describe an application now: whoever started one reaps it, and nobody else."""
+GIVEN_UP: ContextVar[Callable[[], bool]] = ContextVar("GIVEN_UP")
+"""Whether whoever asks here, perhaps from another thread, waits for no answer any more."""
 COMMAND = (sys.executable, "-P", "-X", "faulthandler", "-m", "exec_worker.describe")
 _CHUNK = 64 * 1024
 _NOISE = ("<frozen ", "Extension modules: ")
@@ -98,8 +103,12 @@ class _Run:
         self._output = output
 
     def listen(self, seconds: float) -> bool:
-        """Read until it has ended; False if it has not by then. Stops early at an answer that is too long."""
+        """Read until it has ended; False if it has not by then. Stops early at an answer that is too long.
+
+        SpawnError if whoever asked gives up.
+        """
         end = time.monotonic() + seconds
+        given_up = GIVEN_UP.get(lambda: False)
         # Its end, not that of its pipes: a grandchild may keep those open for as long as it likes.
         ended = os.pidfd_open(self.process.pid)
         try:
@@ -108,9 +117,11 @@ class _Run:
                 for file in (self._answer, self._output):
                     selector.register(file, selectors.EVENT_READ)
                 while len(self.answer) <= MAX_DESCRIPTION:
+                    if given_up():
+                        raise SpawnError("nobody waits for the application's description any more")
                     if (left := end - time.monotonic()) <= 0:
                         return False
-                    ready = [key.fileobj for key, _ in selector.select(left)]
+                    ready = [key.fileobj for key, _ in selector.select(min(left, GLANCE))]
                     for file in (self._answer, self._output):
                         if file in ready and not self._take(file):
                             selector.unregister(file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from threading import Event
 from typing import TYPE_CHECKING
 
 import anyio
@@ -10,6 +11,7 @@ from anyio.to_thread import run_sync
 
 from ipc.messages.control import Done, Refused
 from supervisor import events
+from supervisor.description import GIVEN_UP
 from supervisor.difference import difference
 from supervisor.errors import StartError
 from supervisor.rollout import Rollout
@@ -126,6 +128,13 @@ async def _reload(service: Service, load: Callable[[], Plan], progress: Callable
 async def _unless_stopped(service: Service, load: Callable[[], Plan]) -> Plan | StartError | None:
     """The plan, or why there is none; None if the service is to stop before that is known."""
     found: Plan | StartError | None = None
+    given_up = Event()
+
+    def read() -> Plan:
+        # In a context of this thread's own: it may go on for a while after the service has ended.
+        GIVEN_UP.set(given_up.is_set)
+        return load()
+
     async with anyio.create_task_group() as tasks:
 
         async def give_up() -> None:
@@ -134,8 +143,10 @@ async def _unless_stopped(service: Service, load: Callable[[], Plan]) -> Plan | 
 
         tasks.start_soon(give_up)
         try:
-            found = await run_sync(load, abandon_on_cancel=True)
+            found = await run_sync(read, abandon_on_cancel=True)
         except StartError as error:
             found = error
+        finally:
+            given_up.set()
         tasks.cancel_scope.cancel()
     return found

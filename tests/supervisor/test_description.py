@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from ipc.contract import Describe, Described, NodeContract, Result, encode
 from supervisor import description
-from supervisor.description import describe
+from supervisor.description import GIVEN_UP, describe
 from supervisor.environment import ALLOCATOR, scrub
 from supervisor.errors import ConfigError, SpawnError
 from supervisor.planning import find_state_dir, load_plan
@@ -98,6 +99,26 @@ def test_one_that_does_not_even_answer_to_that_is_ended_too(say: Say, monkeypatc
             0.5,
         )
     assert time.monotonic() - began < 10
+
+
+def test_whoever_gives_up_waiting_is_left_with_nothing(say: Say) -> None:
+    over = threading.Event()
+
+    def ask() -> None:
+        GIVEN_UP.set(over.is_set)
+        with pytest.raises(SpawnError, match="nobody waits"):
+            say("time.sleep(600)", time_limit=300.0)
+
+    asks = threading.Thread(target=ask)
+    asks.start()
+    while not description.AT_WORK:
+        time.sleep(0.01)
+    (pid,) = description.AT_WORK
+    over.set()
+    asks.join(30.0)
+    assert not asks.is_alive()
+    assert not description.AT_WORK
+    assert not psutil.pid_exists(pid)
 
 
 def test_an_answer_without_end_is_cut_off(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from dataclasses import dataclass, replace
@@ -13,9 +14,10 @@ import anyio
 import pytest
 from stage import Live, Stage, groups
 
+from ipc.contract import Describe
 from ipc.control import ask
 from ipc.messages.control import Answer, AskStatus, Done, Refused, Reload, Restart, RotateKeys, Status
-from supervisor import events
+from supervisor import description, events
 from supervisor.errors import ConfigError
 from supervisor.policy import RestartPolicy
 
@@ -84,6 +86,26 @@ def test_fifty_hangups_in_a_second_end_in_one_generation_that_has_the_last_plan(
                 assert value(stage, name) == "last"
             assert file.reads == len(live.seen(events.Reloading)) == len(live.seen(events.Reloaded))
             assert file.reads < 25
+
+    anyio.run(story)
+
+
+def test_a_stop_while_the_application_is_imported_ends_that_too(stage: Stage) -> None:
+    hangs = (sys.executable, "-c", "import time; time.sleep(600)")
+    now = stage.plan(groups(cpu=1, web=0))
+
+    def read() -> Plan:
+        description.describe(Describe(sys_path=()), os.environ, command=hangs)
+        return now
+
+    async def story() -> None:
+        async with stage.running(now, load=read) as live:
+            await live.sees(events.Serving)
+            os.kill(os.getpid(), signal.SIGHUP)
+            await live.until(lambda: description.AT_WORK)
+            os.kill(os.getpid(), signal.SIGTERM)
+            await live.over.wait()
+            await live.until(lambda: not description.AT_WORK)
 
     anyio.run(story)
 
