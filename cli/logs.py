@@ -73,7 +73,7 @@ def _wrong(what: str, given: str, known: Collection[str]) -> int:
 def _show(folder: Path, wanted: Wanted, lines: int | None, follow: bool, show: Callable[[list[str]], None]) -> None:
     with ExitStack() as stack:
         tails: dict[str, Tail] = {}
-        found = [list(islice(_past(tail, wanted), lines))[::-1] for tail in _new(folder, wanted, tails, stack)]
+        found = [list(islice(_past(tail.past(), wanted), lines))[::-1] for tail in _new(folder, wanted, tails, stack)]
         last = _in_order(found)
         show(last if lines is None else last[max(0, len(last) - lines) :])
         stack.enter_context(suppress(KeyboardInterrupt))
@@ -97,9 +97,9 @@ def _new(folder: Path, wanted: Wanted, tails: dict[str, Tail], stack: ExitStack)
     return found
 
 
-def _past(tail: Tail, wanted: Wanted) -> Iterator[str]:
-    """The lines that are wanted, the last one first."""
-    for raw in tail.past():
+def _past(lines: Iterator[str], wanted: Wanted) -> Iterator[str]:
+    """Those that are wanted, the last one first."""
+    for raw in lines:
         if wanted.admits(raw):
             yield raw
         elif wanted.since and (moment(json_object(raw) or {}) or wanted.since) < wanted.since - PAUSE:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack, suppress
+from itertools import chain
 from typing import IO, TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
@@ -32,7 +33,11 @@ class Tail:
         """The older files when the current one was opened."""
 
     def past(self) -> Iterator[str]:
-        """The lines up to now, the last one first; `more` goes on from here, however many of them are taken."""
+        """The lines up to now, the last one first; `more` goes on from here, even if none of them is taken."""
+        lines = self._past()
+        return lines if (first := next(lines, None)) is None else chain((first,), lines)
+
+    def _past(self) -> Iterator[str]:
         self._file = _open(self._path)
         with ExitStack() as stack:
             older = [stack.enter_context(file) for file in self._older()]

@@ -202,6 +202,7 @@ class Worker:
                     self._tether.lifeline.send(message)
             case life.Drain(grace, replaced) if self._tether is not None:
                 self._tether.lifeline.send(said.Drain(grace, replaced))
+                self._tether.process.is_told(self.life.spec.stop_signal, grace)
             case life.Dump() if self._tether is not None:
                 self._dump(self._tether.process)
             case life.Kill() if self._tether is not None:

@@ -51,6 +51,10 @@ class Ending:
     ours: bool = False
     """Whether it was killed by its supervisor."""
     starved: Starved = ""
+    told: int = 0
+    """The signal by which it had been told to end; 0 if it had not, or in another way."""
+    late: float = 0.0
+    """The time it had for that, if it was over; seconds."""
 
     @property
     def crashed(self) -> bool:
@@ -61,6 +65,10 @@ class Ending:
         if self.code >= 0:
             means = _CODES.get(self.code) or _as_a_shell(self.code)
             return f"exited with code {self.code}" + (f" ({means})" if means else "")
+        if self.told == -self.code:
+            return f"ended by {_name(self.told)}, as told" + ", core dumped" * self.dumped
+        if self.told and self.late and self.code == -signal.SIGKILL and not self.starved:
+            return f"killed: had not ended in {self.late:g} s after {_name(self.told)}"
         means = "" if self.ours else _USUALLY.get(-self.code, "")
         if self.starved:
             means = "out of memory" if self.starved == "surely" else "probably out of memory"

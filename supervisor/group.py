@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from typing import TYPE_CHECKING
 
@@ -90,8 +91,10 @@ class Group:
         self._not_up_since = time.monotonic()
 
     def _spec_of(self, plan: GroupPlan) -> Spec:
-        sign = plan.settings.log if isinstance(plan.settings, CommandSettings) else ""
-        return Spec(plan.start_timeout, plan.drain_timeout, self._policy or plan.policy, plan.hung_timeout, sign)
+        sign, told = "", 0
+        if isinstance(plan.settings, CommandSettings):
+            sign, told = plan.settings.log, signal.Signals[plan.settings.stop_signal].value
+        return Spec(plan.start_timeout, plan.drain_timeout, self._policy or plan.policy, plan.hung_timeout, sign, told)
 
     def everybody(self) -> Iterator[Worker]:
         """Every worker there is, on trial and draining ones too."""

@@ -185,6 +185,8 @@ class Spec:
     """How long its event loop may stand still while it runs no call."""
     sign: str = ""
     """What is in a line that it writes once it is ready; empty: it says so itself."""
+    stop_signal: int = 0
+    """The signal by which its guard tells it to end; 0: it has none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from ipc import ledger, scoreboard
 from ipc.birth import Belongings
+from ipc.clock import now
 from ipc.confinement import Confinement
 from ipc.errors import Misuse
 from ipc.ledger import Ledger
@@ -42,6 +43,8 @@ PIPE_BUDGET = 32 * 1024 * 1024
 """All pipes together: beyond twice that the kernel gives this user's other programs tiny ones."""
 _LEAST_PIPE = 65_536
 _REAPING = 10.0
+_EARLY = 0.05
+"""By how much a guard's clock may ring before ours, seconds."""
 _USUAL = Confinement()
 
 
@@ -66,6 +69,8 @@ class Process:
     crashed: bool = False
     """Whether it ended by its own doing, and not by a signal somebody sent; known once it was ended."""
     _killed: bool = False
+    _told: tuple[int, float, float] = (0, 0.0, 0.0)
+    """By which signal its guard was told to end it, how long it has for that, and when that was; seconds."""
 
     def is_born_as(self, pid: int) -> bool:
         """Whether process `pid`, which the kernel says speaks for it, is a child of ours; it is known from then on."""
@@ -92,6 +97,10 @@ class Process:
         with suppress(ProcessLookupError):
             signal.pidfd_send_signal(self.pidfd, signal.SIGQUIT)
 
+    def is_told(self, what: int, patience: float) -> None:
+        """It holds a program, which it is to end by this signal, and by force when so many seconds are over."""
+        self._told = (what, patience, now())
+
     def kill(self) -> None:
         """Send SIGKILL; no error if it has exited already."""
         if self.pid is not None:
@@ -115,7 +124,9 @@ class Process:
         if self._warden is not None:
             self._warden.forget(self.pid)
         starved = self._out_of_memory.struck() if code == -signal.SIGKILL and not self._killed else ""
-        ending = Ending(code, dumped, self._killed, starved)
+        told, patience, since = self._told
+        late = patience if now() - since >= patience - _EARLY else 0.0
+        ending = Ending(code, dumped, self._killed, starved, told, late)
         self.crashed = ending.crashed
         return str(ending)
 

@@ -269,11 +269,23 @@ def test_a_stop_ends_children_that_heed_no_signal_and_says_so(stage: Stage) -> N
             await live.until(lambda: len(children(live, "one-0#1")) == 2)
             await stopped(stage, live)
         assert not any(map(runs, children(live, "one-0#1")))
-        assert live.seen(events.WorkerExited)[0].expected
+        end = live.seen(events.WorkerExited)[0]
+        assert (end.expected, end.reason) == (True, "ended by SIGTERM, as told")
         assert any("had not ended in time" in line.text for line in live.seen(events.LineWritten))
 
     with nothing_left():
         anyio.run(story)
+
+
+def test_who_heeds_no_signal_is_killed_and_nobody_else_is_blamed(stage: Stage) -> None:
+    async def story() -> None:
+        those = (tool("one", "interrupted", log="waiting", drain_timeout=0.5),)  # and it is told by SIGTERM
+        async with stage.running(stage.plan(those)) as live:
+            await live.sees(events.Serving)
+            await stopped(stage, live)
+        assert live.seen(events.WorkerExited)[0].reason == "killed: had not ended in 0.5 s after SIGTERM"
+
+    anyio.run(story)
 
 
 def test_each_is_told_to_end_by_its_own_signal(stage: Stage) -> None:

@@ -28,6 +28,12 @@ if TYPE_CHECKING:
         (Ending(-9, starved="surely"), "killed by SIGKILL (out of memory)"),
         (Ending(-9, starved="probably"), "killed by SIGKILL (probably out of memory)"),
         (Ending(-15), "killed by SIGTERM (somebody else sent it; Shunter sends none)"),
+        (Ending(-15, told=15), "ended by SIGTERM, as told"),
+        (Ending(-3, dumped=True, told=3), "ended by SIGQUIT, as told, core dumped"),
+        (Ending(-9, told=2, late=2.0), "killed: had not ended in 2 s after SIGINT"),
+        (Ending(-9, told=2), "killed by SIGKILL (not by Shunter: somebody else did, or the kernel)"),
+        (Ending(-9, starved="surely", told=2, late=2.0), "killed by SIGKILL (out of memory)"),
+        (Ending(-15, told=2), "killed by SIGTERM (somebody else sent it; Shunter sends none)"),
         (Ending(-signal.SIGUSR2), "killed by SIGUSR2"),
         (Ending(-99, dumped=True), "killed by signal 99, core dumped"),
     ],
@@ -38,7 +44,7 @@ def test_an_end_in_words(ending: Ending, words: str) -> None:
 
 @given(st.builds(Ending, st.integers(-128, 255), st.booleans(), st.booleans(), st.sampled_from(["", "surely"])))
 def test_every_end_has_words_and_somebody_to_blame(ending: Ending) -> None:
-    assert str(ending).startswith(("exited with code ", "killed by "))
+    assert str(ending).startswith(("exited with code ", "killed"))
     assert "()" not in str(ending)
     assert ending.crashed == (ending.code >= 0 or -ending.code in FAULTS or ending.starved == "surely")
 
