@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import shunter
+from cli.config_file import another
 from cli.output import err, show_error
 from cli.output import out as console
 from cli.show import Terminal
@@ -45,7 +46,7 @@ def detached(config: Path, overrides: Sequence[str], state_dir: Path) -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if (pid := running(state_dir)) is not None:
-        show_error(AlreadyRunning(state_dir, pid))
+        show_error(AlreadyRunning(state_dir, pid, another(config, state_dir)))
         return USAGE
     try:
         make_private(state_dir)

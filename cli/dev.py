@@ -15,7 +15,7 @@ import watchfiles
 from anyio.to_thread import run_sync
 
 from cli.output import err, show_error
-from cli.start import run_here
+from cli.start import complain, run_here
 from supervisor.errors import EXIT_CODE, ConfigError, SpawnError, StartError
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def dev(config: Path, overrides: Sequence[str], state_dir: Path) -> int:
                 else:
                     return 0
         except StartError as error:
-            show_error(error)
+            complain(error, config, state_dir)
             return EXIT_CODE
         except KeyboardInterrupt:
             return 0

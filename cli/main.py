@@ -4,10 +4,13 @@ Those modules are imported only when their command runs, so that asking a runnin
 the question. Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 not running.
 """
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from cli.stdout import unwritten
 
 app = typer.Typer(
     help="Run a Python web service as small process groups.",
@@ -22,6 +25,16 @@ app.add_typer(keys, name="keys")
 
 ConfigFile = Annotated[
     Path, typer.Option("--config", "-c", metavar="FILE", help="The configuration file.", show_default=True)
+]
+Named = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        "-c",
+        metavar="FILE",
+        help="The configuration file of the service. [default: shunter.yaml]",
+        show_default=False,
+    ),
 ]
 StateDir = Annotated[
     Path | None,
@@ -43,11 +56,35 @@ DEFAULT = Path("shunter.yaml")
 
 def run() -> int:
     """Carry out what the arguments say; returns the exit code."""
+    code = 0
     try:
         app(prog_name="shunter")
     except SystemExit as left:
-        return left.code if isinstance(left.code, int) else 1
-    return 0
+        code = left.code if isinstance(left.code, int) else 1
+    except OSError as error:
+        if not (why := unwritten(error)):
+            raise
+        return _unwritten(why)
+    return _unwritten(why) if (why := unwritten()) else code
+
+
+def _unwritten(why: str) -> int:
+    sys.stderr.write(f"shunter: the output cannot be written: {why}\n")
+    return 1
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        version()
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and leave.")
+    ] = False,
+) -> None:
+    """Run a Python web service as small process groups."""
 
 
 @app.command()
@@ -78,71 +115,71 @@ def dev(config: ConfigFile = DEFAULT, overrides: Overrides = None, state_dir: St
 
 @app.command()
 def stop(
-    config: ConfigFile = DEFAULT,
+    config: Named = None,
     state_dir: StateDir = None,
     force: Annotated[bool, typer.Option("--force", help="Do not wait for calls under way.")] = False,
 ) -> None:
     """Stop the service: finish what it has, take nothing new, leave."""
     from cli import stop as command  # noqa: PLC0415
 
-    raise typer.Exit(command.stop(_state(config, state_dir), force=force))
+    raise typer.Exit(command.stop(_service(config, state_dir), force=force))
 
 
 @app.command()
 def restart(
     group: Annotated[str, typer.Argument(metavar="GROUP", help="Only the workers of this group.")] = "",
-    config: ConfigFile = DEFAULT,
+    config: Named = None,
     state_dir: StateDir = None,
 ) -> None:
     """Replace the workers, each successor being ready before its predecessor drains."""
     from cli import restart as command  # noqa: PLC0415
 
-    raise typer.Exit(command.restart(_state(config, state_dir), group))
+    raise typer.Exit(command.restart(_service(config, state_dir), group))
 
 
 @app.command(context_settings={"ignore_unknown_options": True})  # -1 is a number that the supervisor refuses
 def scale(
     group: Annotated[str, typer.Argument(metavar="GROUP", help="Of which group.", show_default=False)],
     workers: Annotated[int, typer.Argument(metavar="N", help="How many workers.", show_default=False)],
-    config: ConfigFile = DEFAULT,
+    config: Named = None,
     state_dir: StateDir = None,
 ) -> None:
     """Have N workers in a group: new ones serve when this is done, those that leave have finished what they had."""
     from cli import scale as command  # noqa: PLC0415
 
-    raise typer.Exit(command.scale(_state(config, state_dir), group, workers))
+    raise typer.Exit(command.scale(_service(config, state_dir), group, workers))
 
 
 @app.command()
-def reload(config: ConfigFile = DEFAULT, state_dir: StateDir = None) -> None:
+def reload(config: Named = None, state_dir: StateDir = None) -> None:
     """Read configuration and application again and replace what has changed; what is broken changes nothing."""
     from cli import reload as command  # noqa: PLC0415
 
-    raise typer.Exit(command.reload(_state(config, state_dir)))
+    raise typer.Exit(command.reload(_service(config, state_dir)))
 
 
 @keys.command()
-def rotate(config: ConfigFile = DEFAULT, state_dir: StateDir = None) -> None:
+def rotate(config: Named = None, state_dir: StateDir = None) -> None:
     """Give every worker new keys and forget the old ones; no call is lost."""
     from cli import keys as command  # noqa: PLC0415
 
-    raise typer.Exit(command.rotate(_state(config, state_dir)))
+    raise typer.Exit(command.rotate(_service(config, state_dir)))
 
 
 @app.command()
-def status(config: ConfigFile = DEFAULT, state_dir: StateDir = None, as_json: AsJson = False) -> None:
+def status(config: Named = None, state_dir: StateDir = None, as_json: AsJson = False) -> None:
     """Show what runs."""
     from cli import status as command  # noqa: PLC0415
 
-    raise typer.Exit(command.status(_state(config, state_dir), as_json=as_json))
+    raise typer.Exit(command.status(_service(config, state_dir), as_json=as_json))
 
 
 @app.command()
-def top(config: ConfigFile = DEFAULT, state_dir: StateDir = None) -> None:
+def top(config: Named = None, state_dir: StateDir = None) -> None:
     """Watch groups and workers live, and restart or scale them by a key."""
     from cli import top as command  # noqa: PLC0415
 
-    raise typer.Exit(command.top(_state(config, state_dir)))
+    raise typer.Exit(command.top(_service(config, state_dir)))
 
 
 @app.command()
@@ -172,7 +209,7 @@ def routes(
 @app.command()
 def logs(
     group: Annotated[str, typer.Argument(metavar="GROUP", help="Only the lines of this group.")] = "",
-    config: ConfigFile = DEFAULT,
+    config: Named = None,
     state_dir: StateDir = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines come.")] = False,
     lines: Annotated[
@@ -204,12 +241,12 @@ def logs(
     if isinstance(wanted, int):
         raise typer.Exit(wanted)
     count = lines if lines is not None or request or since else command.LINES
-    raise typer.Exit(command.logs(_state(config, state_dir), wanted, lines=count, follow=follow, as_json=as_json))
+    raise typer.Exit(command.logs(_service(config, state_dir), wanted, lines=count, follow=follow, as_json=as_json))
 
 
 @app.command()
 def events(
-    config: ConfigFile = DEFAULT,
+    config: Named = None,
     state_dir: StateDir = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as they come.")] = False,
     last: Annotated[int, typer.Option("--last", "-n", min=0, help="How many of the last events.")] = 20,
@@ -218,7 +255,7 @@ def events(
     """Show what happened to the service: starts, ends, restarts, reloads, trouble."""
     from cli import events as command  # noqa: PLC0415
 
-    raise typer.Exit(command.events(_state(config, state_dir), last=last, follow=follow, as_json=as_json))
+    raise typer.Exit(command.events(_service(config, state_dir), last=last, follow=follow, as_json=as_json))
 
 
 @app.command()
@@ -227,7 +264,7 @@ def call(
     arguments: Annotated[
         str, typer.Argument(metavar="JSON", help="Its parameters, an object; - reads them from standard input.")
     ] = "{}",
-    config: ConfigFile = DEFAULT,
+    config: Named = None,
     state_dir: StateDir = None,
     body: Annotated[
         str, typer.Option("--body", metavar="FILE", help="The parameter that a request has as its body; - for stdin.")
@@ -238,7 +275,7 @@ def call(
     """Call a node through the links of the running service, and print what it returns."""
     from cli import call as command  # noqa: PLC0415
 
-    state = _state(config, state_dir)
+    state = _service(config, state_dir)
     raise typer.Exit(command.call(state, node, arguments, body=body, output=output, timeout=timeout))
 
 
@@ -263,3 +300,14 @@ def version() -> None:
 def _state(config: Path, given: Path | None) -> Path:
     """The state directory, which a command can find without reading the configuration."""
     return (given or config.absolute().parent / ".shunter").absolute()
+
+
+def _service(config: Path | None, given: Path | None) -> Path:
+    """The state directory of a service that runs; if its file was named, it is to be that."""
+    state_dir = _state(config or DEFAULT, given)
+    if config is not None:
+        from cli.config_file import refusal  # noqa: PLC0415 -- as above
+
+        if (code := refusal(config, state_dir)) is not None:
+            raise typer.Exit(code)
+    return state_dir

@@ -16,6 +16,7 @@ from shunter import VERSION
 from supervisor.early import Early
 from supervisor.errors import EXIT_CODE, StartError
 from supervisor.planning import load_plan
+from supervisor.statedir import AlreadyRunning
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -38,11 +39,19 @@ def start(config: Path, overrides: Sequence[str], state_dir: Path, *, background
     try:
         run_here(config, overrides, state_dir, background=background)
     except StartError as error:
-        from cli.output import show_error  # noqa: PLC0415 -- rich is slow to import, and hardly anybody errs
-
-        show_error(error)
+        complain(error, config, state_dir)
         return EXIT_CODE
     return 0
+
+
+def complain(error: StartError, config: Path, state_dir: Path) -> None:
+    """Say why nothing was started."""
+    from cli.config_file import another  # noqa: PLC0415 -- hardly anybody errs
+    from cli.output import show_error  # noqa: PLC0415 -- as above, and rich is slow to import
+
+    if isinstance(error, AlreadyRunning):
+        error = AlreadyRunning(state_dir, error.pid, another(config, state_dir))
+    show_error(error)
 
 
 def run_here(

@@ -23,10 +23,14 @@ _LOOKS, _PAUSE = 50, 0.01
 
 
 class AlreadyRunning(StartError):
-    """Another supervisor has this state directory; `pid` is its process, 0 if it did not say."""
+    """Another supervisor has this state directory.
 
-    def __init__(self, state_dir: Path, pid: int) -> None:
-        super().__init__(f"already running: process {pid or 'unknown'} has {state_dir}")
+    `pid` is its process, 0 if it did not say; `config` its file, if it is another one.
+    """
+
+    def __init__(self, state_dir: Path, pid: int, config: str = "") -> None:
+        other = f" and runs {config}; give this one a --state-dir of its own" if config else ""
+        super().__init__(f"already running: process {pid or 'unknown'} has {state_dir}{other}")
         self.pid = pid
 
 

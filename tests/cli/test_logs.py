@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 import cli.logs
 from cli.lines import clock, moment, pretty
-from cli.logs import logs
+from cli.logs import _past, logs
 from cli.tail import BLOCK, Tail
 from cli.wanted import LEVELS, Wanted, level_of, since
 from ipc.decoding.jsontext import json_object
@@ -165,6 +166,15 @@ def test_long_files_are_read_from_their_end(folder: Path) -> None:
     write(folder / "web.log", *["w" * 1000] * 100, *long)
     tail = Tail(folder / "web.log")
     assert tail.last(3) == long
+    tail.close()
+
+
+def test_who_wants_no_line_of_before_gets_those_that_come(folder: Path) -> None:
+    write(folder / "web.log", "old", "older")
+    tail = Tail(folder / "web.log")
+    assert list(islice(_past(tail.past(), Wanted()), 0)) == []
+    write(folder / "web.log", "new")
+    assert tail.more() == ["new"]
     tail.close()
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -11,8 +13,9 @@ from cli import main
 from shunter import VERSION
 
 
-def test_it_says_its_version(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["shunter", "version"])
+@pytest.mark.parametrize("asked", ["version", "--version"])
+def test_it_says_its_version(asked: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["shunter", asked])
     assert main.run() == 0
     assert capsys.readouterr().out == f"shunter {VERSION}\n"
 
@@ -34,3 +37,14 @@ print([name for name in sys.modules if name in ("supervisor", "fastapi", "uvicor
 def test_wrong_usage_is_two(wrong: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["shunter", *wrong])
     assert main.run() == 2
+
+
+@pytest.mark.parametrize("buffered", [True, False])
+def test_an_output_that_is_full_is_told_in_one_line(buffered: bool) -> None:
+    command = [sys.executable, *(() if buffered else ("-u",)), "-m", "shunter", "version"]
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=30, env=environ
+        )
+    assert (done.returncode, done.stderr) == (1, "shunter: the output cannot be written: No space left on device\n")
