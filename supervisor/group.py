@@ -310,8 +310,14 @@ class Group:
         """How many workers are wanted."""
         return self._size
 
-    async def resize(self, workers: int, progress: Callable[[str], None], reason: str = "") -> SpawnError | None:
-        """Have that many workers; returns why not, if so.
+    async def resize(
+        self,
+        workers: int,
+        progress: Callable[[str], None],
+        reason: str = "",
+        still: Callable[[], bool] = lambda: True,
+    ) -> SpawnError | None:
+        """Have that many workers, if that is `still` wanted once it can be done; returns why not, if so.
 
         More: they are on trial together, as successors are, and if one does not come up none of them stays. Fewer: the
         last ones take nothing new and leave once they have finished what they have begun. Whoever waits for that keeps
@@ -321,6 +327,8 @@ class Group:
             await self._until(lambda: self._stopping or len(self._others) + workers - self.size <= MAX_BESIDE)
             if self._stopping:
                 return _STOPPING
+            if not still():
+                return None
             if workers != self.size:
                 self.tell(events.GroupScaled(self.name, self.size, workers, reason))
             before, self._size = self.size, workers

@@ -83,9 +83,13 @@ class Scaler:
         group = self._group
         wait = self._sightings.wait(MOST_WAIT, SPAN, time.monotonic())
         reason = f"calls wait {wait * 1000:.0f} ms" if wanted > size else "fewer are enough"
+
+        def still() -> bool:  # it may have waited for its turn while somebody else decided
+            return not self._scope.cancel_called and group.size == size and time.monotonic() >= self._quiet_until
+
         try:
             with anyio.CancelScope(shield=True):  # half done, there would be workers in no seat
-                why = await group.resize(wanted, lambda _told: None, reason)
+                why = await group.resize(wanted, lambda _told: None, reason, still)
         finally:
             self._asked = None
             if wanted > size:

@@ -6,15 +6,19 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
+import pytest
 from anyio.lowlevel import checkpoint
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from puppets import Company, QuickLoop
 from stage import groups
 
+from supervisor.figures import Sightings
 from supervisor.group import OVERLAP
 from supervisor.life import State
 from supervisor.policy import RestartPolicy
+from supervisor.scaler import Scaler
+from supervisor.scaling import Scaling
 from supervisor.tree import Tree
 
 if TYPE_CHECKING:
@@ -255,6 +259,32 @@ def test_who_drains_for_long_keeps_no_other_change_waiting() -> None:
                 await anyio.sleep(LONG)
                 assert over.pop()
                 assert list(group.everybody()) == cpu.seated
+        group.stop()
+        await group.gone()
+        cpu.check()
+
+    run(told())
+
+
+@pytest.mark.parametrize(("meanwhile", "size"), [("nothing", 2), ("somebody scales it", 1), ("it is reloaded", 1)])
+def test_what_its_load_asks_for_is_not_done_once_somebody_else_has_decided(meanwhile: str, size: int) -> None:
+    async def told() -> None:
+        cpu = company("one_for_one", 1)
+        group = cpu.group
+        scaler = Scaler(group, Scaling(2, 4, 0.05), 1, Sightings())
+        assert await group.start() is None
+        async with anyio.create_task_group() as tasks:
+            assert await group.try_out(cpu.edition()) is None
+            tasks.start_soon(scaler.watch)
+            await anyio.sleep(2.0)  # it has decided, and waits for its turn
+            if meanwhile == "somebody scales it":
+                scaler.hold()
+            elif meanwhile == "it is reloaded":
+                scaler.end()
+            await group.discard()
+            await anyio.sleep(10.0)
+            assert (group.size, len(cpu.seated)) == (size, size)
+            scaler.end()
         group.stop()
         await group.gone()
         cpu.check()
