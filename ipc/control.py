@@ -74,7 +74,7 @@ def watching(state_dir: Path, order: Watch) -> Iterator[Iterator[Status | Happen
     with _connect(state_dir) as connection:
         supervisor = _peer(connection, state_dir)
         try:
-            connection.sendall(encode(order))
+            _say(connection, encode(order))
             # One that is to speak every so often and does not is not well. Events come when they come.
             connection.settimeout(PATIENCE + order.interval if order.interval else None)
         except OSError as error:
@@ -104,8 +104,7 @@ def call(state_dir: Path, order: CallNode, arguments: bytes, body: bytes | None)
     with _connect(state_dir) as connection:
         supervisor = _peer(connection, state_dir)
         try:
-            with suppress(BrokenPipeError, ConnectionResetError):  # it refuses before it has heard all: see why
-                connection.sendall(encode(order) + arguments + (body or b""))
+            _say(connection, encode(order) + arguments + (body or b""))
             connection.settimeout(order.timeout + 2 * PATIENCE + 5)  # the supervisor bounds it sooner
             answers = _Lines(connection)
             match answer := answers.line():
@@ -130,7 +129,7 @@ def ask(state_dir: Path, order: Order, on_progress: Callable[[str], None] | None
         if isinstance(order, Stop):
             stack.callback(os.close, gone := _pidfd(supervisor))
         try:
-            connection.sendall(encode(order))
+            _say(connection, encode(order))
             if not isinstance(order, AskStatus):
                 connection.settimeout(None)  # the supervisor bounds it; if it dies the connection ends
             answer = _last_answer(connection, on_progress or _ignore)
@@ -140,6 +139,11 @@ def ask(state_dir: Path, order: Order, on_progress: Callable[[str], None] | None
         if isinstance(order, Stop) and isinstance(answer, Done):
             select.select([gone], [], [], PATIENCE)
         return answer
+
+
+def _say(connection: socket.socket, what: bytes) -> None:
+    with suppress(BrokenPipeError, ConnectionResetError):  # it refuses before it has heard all: its answer says why
+        connection.sendall(what)
 
 
 def _connect(state_dir: Path) -> socket.socket:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import partial
+from socket import MSG_DONTWAIT, MSG_NOSIGNAL
 from typing import TYPE_CHECKING, Protocol
 
 import anyio
@@ -101,11 +102,15 @@ class Control:
             while True:
                 try:
                     client = await clients.accept()
-                except OSError as error:  # no descriptors left, say: later there may be
-                    self._tell(Trouble(f"the control socket takes no clients for now: {error}"))
+                except (OSError, anyio.BrokenResourceError) as error:  # no descriptors left, say: later there may be
+                    self._tell(Trouble(f"the control socket takes no clients for now: {error.__cause__ or error}"))
                     await anyio.sleep(_PAUSE)
-                else:
+                    continue
+                if (why := self._refusal(client)) is None:
+                    self._clients += 1
                     tasks.start_soon(self._answer, client)
+                else:
+                    await _send_away(client, why)
 
     async def finish(self) -> None:
         """Wait a moment for answers that are under way, and a shorter one for those who only watch."""
@@ -115,26 +120,31 @@ class Control:
                 self._idle = anyio.Event()
                 await self._idle.wait()
 
+    def _refusal(self, client: SocketStream) -> str | None:
+        """Why this client is not even heard; None if it is. A worker takes nobody's place, however often it asks."""
+        try:
+            raw = client.extra(SocketAttribute.raw_socket)  # noqa: S610 -- anyio's, not Django's
+            why = refusal(raw, self._service.pids())
+        except Exception as error:  # noqa: BLE001 -- no client ends the service
+            return self._failed(error).why
+        return "too many ask at once; ask again" if why is None and self._clients >= MAX_CLIENTS else why
+
     async def _answer(self, client: SocketStream) -> None:
-        self._clients += 1
         try:
             async with client:
                 await self._converse(client)
         except (anyio.BrokenResourceError, anyio.ClosedResourceError, TimeoutError, OSError):
             pass  # it went away, or does not read: it asked, and that is its affair
+        except Exception as error:  # noqa: BLE001 -- no client ends the service
+            self._failed(error)
         finally:
             self._clients -= 1
             self._idle.set()
 
     async def _converse(self, client: SocketStream) -> None:
-        raw = client.extra(SocketAttribute.raw_socket)  # noqa: S610 -- anyio's, not Django's
         heard, result = BufferedByteReceiveStream(client), b""
-        if self._clients > MAX_CLIENTS:
-            answer: Answer = Refused("too many ask at once; ask again")
-        elif (why := refusal(raw, self._service.pids())) is not None:
-            answer = Refused(why)
-        elif isinstance(order := await _hear(heard), Refused):
-            answer = order
+        if isinstance(order := await _hear(heard), Refused):
+            answer: Answer = order
         elif isinstance(order, Watch):
             answer = await self._watched(order, client)
         elif isinstance(order, CallNode):
@@ -221,6 +231,14 @@ async def _hear(heard: BufferedByteReceiveStream) -> Order | Refused:
         except msgspec.MsgspecError:
             return Refused("that is no order this version of Shunter knows", usage=True)
     return Refused("no order came in time", usage=True)
+
+
+async def _send_away(client: SocketStream, why: str) -> None:
+    """Say why and hang up, without a wait: it finds the answer even if it was still about to speak."""
+    raw = client.extra(SocketAttribute.raw_socket)  # noqa: S610 -- anyio's, not Django's
+    with suppress(OSError):
+        raw.send(encode(Refused(why)), MSG_DONTWAIT | MSG_NOSIGNAL)
+    await client.aclose()
 
 
 async def _hear_out(client: SocketStream) -> None:

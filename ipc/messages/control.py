@@ -8,7 +8,7 @@ the bytes which that announces.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, Struct
@@ -215,8 +215,23 @@ _answer: msgspec.json.Decoder[Answer] = msgspec.json.Decoder(Answer)
 
 
 def encode(message: Order | Answer) -> bytes:
-    """One line."""
-    return msgspec.json.encode(message) + b"\n"
+    """One line, whatever it says."""
+    try:
+        return msgspec.json.encode(message) + b"\n"
+    except UnicodeEncodeError:  # half a character, as the name of a file may have that is no UTF-8
+        return msgspec.json.encode(_whole(msgspec.to_builtins(message))) + b"\n"
+
+
+def _whole(said: Any) -> Any:  # noqa: ANN401 -- whatever JSON can say
+    match said:
+        case str():
+            return said.encode(errors="backslashreplace").decode()
+        case dict():
+            return {name: _whole(value) for name, value in said.items()}
+        case list() | tuple():
+            return [*map(_whole, said)]
+        case _:
+            return said
 
 
 def decode_order(line: bytes) -> Order:

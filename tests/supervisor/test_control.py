@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import resource
 import socket
 import stat
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -56,9 +58,11 @@ class Played:
         self.managed = managed
         self.stops: list[bool] = []
         self.called: list[tuple[str, bytes, bytes | None]] = []
+        self.shown = STATUS
+        self.faulty = False
 
     def status(self) -> Status:
-        return STATUS
+        return self.shown
 
     async def stop(self, force: bool, progress: Callable[[str], None]) -> None:
         self.stops.append(force)
@@ -88,12 +92,16 @@ class Played:
         return Called(len(arguments), media_type="text/plain"), arguments
 
     def pids(self) -> Collection[int]:
+        if self.faulty:
+            raise RuntimeError("a fault of ours")
         return self.managed
 
 
-def converse(state_dir: Path, service: Played, talk: Callable[[], object]) -> tuple[object, list[events.Event]]:
+def converse(
+    state_dir: Path, service: Played, talk: Callable[[], object], told: list[events.Event] | None = None
+) -> tuple[object, list[events.Event]]:
     """What `talk` returns, run in a thread beside a control server."""
-    told: list[events.Event] = []
+    told = [] if told is None else told
 
     async def both() -> object:
         with held(state_dir), bound(state_dir) as listener:
@@ -112,11 +120,15 @@ def raw(state_dir: Path, sent: bytes, *, finished: bool = False) -> list[Answer]
         client.settimeout(30)
         with address(state_dir) as path:
             client.connect(path)
-        client.sendall(sent)
-        if finished:
-            client.shutdown(socket.SHUT_WR)
-        with client.makefile("rb") as stream:
-            return [decode_answer(line) for line in stream]
+        with suppress(BrokenPipeError, ConnectionResetError):  # it was sent away before it spoke
+            client.sendall(sent)
+            if finished:
+                client.shutdown(socket.SHUT_WR)
+        said = b""
+        with suppress(ConnectionResetError):  # nor had been heard
+            while data := client.recv(65_536):
+                said += data
+        return [decode_answer(line) for line in said.splitlines()]
 
 
 def test_orders_are_answered(tmp_path: Path) -> None:
@@ -198,6 +210,57 @@ def test_a_fault_in_an_answer_is_told_and_ends_nothing(tmp_path: Path) -> None:
     assert "a fault of ours" in str(told[0])
 
 
+def test_a_fault_in_who_may_ask_ends_nothing(tmp_path: Path) -> None:
+    service = Played()
+    service.faulty = True
+
+    def talk() -> list[Answer]:
+        (refused,) = raw(tmp_path, encode(AskStatus()))
+        service.faulty = False
+        return [refused, ask(tmp_path, AskStatus())]
+
+    (refused, answer), told = converse(tmp_path, service, talk)  # type: ignore[misc]
+    assert isinstance(refused, Refused)
+    assert answer == STATUS
+    assert "a fault of ours" in str(told[0])
+
+
+def test_without_descriptors_nobody_is_taken_and_nothing_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "_PAUSE", 0.05)
+    told: list[events.Event] = []
+
+    def talk() -> Answer:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with ExitStack() as stack:
+            path = stack.enter_context(address(tmp_path))
+            client = stack.enter_context(socket.socket(socket.AF_UNIX))
+            spare = stack.enter_context(ExitStack())
+            stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 256), hard))
+            with suppress(OSError):
+                while True:
+                    spare.enter_context(socket.socket(socket.AF_UNIX))
+            client.connect(path)
+            for _ in range(3000):
+                if told:
+                    break
+                time.sleep(0.01)
+        return ask(tmp_path, AskStatus())
+
+    answer, _ = converse(tmp_path, Played(), talk, told)
+    assert answer == STATUS
+    assert "takes no clients for now" in str(told[0])
+    assert os.strerror(errno.EMFILE) in str(told[0])
+
+
+def test_a_name_that_is_no_utf_8_is_told_nevertheless(tmp_path: Path) -> None:
+    service = Played()
+    service.shown = Status(SupervisorStatus(1, "0", 0.0, os.fsdecode(b"bad\xff.yaml")), ())
+    answer, _ = converse(tmp_path, service, partial(ask, tmp_path, AskStatus()))
+    assert isinstance(answer, Status)
+    assert answer.supervisor.config == "bad\\udcff.yaml"
+
+
 def test_an_order_goes_on_when_who_gave_it_has_left(tmp_path: Path) -> None:
     service = Played()
 
@@ -270,6 +333,25 @@ def test_a_call_ends_when_who_made_it_hangs_up(tmp_path: Path) -> None:
 def test_a_worker_may_not_ask(tmp_path: Path) -> None:
     answers, _ = converse(tmp_path, Played({os.getpid()}), partial(raw, tmp_path, encode(Stop())))
     assert answers == [Refused("workers may not give orders")]
+
+
+def test_workers_that_ask_keep_nobody_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "MAX_CLIENTS", 2)
+    service = Played({os.getpid()})
+
+    def talk() -> Answer:
+        with ExitStack() as stack:
+            path = stack.enter_context(address(tmp_path))
+            for _ in range(8):
+                client = stack.enter_context(socket.socket(socket.AF_UNIX))
+                client.settimeout(30)
+                client.connect(path)
+                assert b"workers may not give orders" in client.recv(1000)
+            service.managed = ()
+            return ask(tmp_path, AskStatus())
+
+    answer, _ = converse(tmp_path, service, talk)
+    assert answer == STATUS
 
 
 @contextmanager
