@@ -7,11 +7,13 @@ from pathlib import Path
 
 import msgspec
 
+from cli.lines import inert
 from cli.orders import DONE, FAILED, USAGE, complain
 from ipc.control import ControlError
 from ipc.control import call as ask
 from ipc.decoding.jsontext import json_object
 from ipc.messages.control import MAX_ASKED, Called, CallNode, Refused
+from supervisor.errors import shown
 
 _STDIN = "-"
 _USUAL = 200
@@ -42,7 +44,7 @@ def _show(answer: Called, result: bytes, output: str) -> int:
     if answer.code:
         stage = f" at {answer.stage}" if answer.stage else ""
         about = f" (request_id {answer.request_id})" if answer.request_id else ""
-        sys.stderr.write(f"shunter: {answer.code}{stage}: {_printable(answer.detail)}{about}\n")
+        sys.stderr.write(f"shunter: {answer.code}{stage}: {shown(answer.detail)}{about}\n")
         return FAILED
     if output:
         try:
@@ -69,19 +71,14 @@ def _readable(answer: Called, result: bytes) -> str | None:
     media_type = answer.media_type.partition(";")[0].strip()
     if media_type == "application/json" or media_type.endswith("+json"):
         try:
-            return msgspec.json.format(result).decode() + "\n"
+            text = msgspec.json.format(result).decode() + "\n"
         except (msgspec.DecodeError, UnicodeDecodeError):
             return None  # it says that it is, and is not
+        return inert(text) if sys.stdout.isatty() else text
     if media_type.startswith("text/") and sys.stdout.isatty():
         text = result.decode(errors="replace")
-        return "\n".join(map(_printable, text.split("\n"))) + ("" if text.endswith("\n") else "\n")
+        return shown(text) + ("" if text.endswith("\n") else "\n")
     return None
-
-
-def _printable(text: str) -> str:
-    from supervisor.errors import printable  # noqa: PLC0415 -- what goes well needs none of it
-
-    return printable(text)
 
 
 def _given(arguments: str, body: str) -> tuple[bytes, bytes | None, str]:

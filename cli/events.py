@@ -6,11 +6,12 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from cli.lines import moment
+from cli.lines import inert, moment
 from cli.orders import DONE, complain
 from ipc.control import ControlError, watching
 from ipc.decoding.jsontext import json_object
 from ipc.messages.control import Happened, Missed, Watch
+from supervisor.errors import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,19 +36,18 @@ def events(state_dir: Path, *, last: int, follow: bool, as_json: bool) -> int:
 def _raw(answer: Answer) -> None:
     match answer:
         case Happened(line):
-            sys.stdout.write(f"{line}\n")
+            sys.stdout.write(f"{inert(line) if sys.stdout.isatty() else line}\n")
         case Missed(count):
             sys.stdout.write(f'{{"event":"missed","count":{count}}}\n')
 
 
 def _plain(answer: Answer) -> None:
     from supervisor.chronicle import from_json  # noqa: PLC0415 -- JSON needs none of it
-    from supervisor.errors import printable  # noqa: PLC0415 -- as above
 
     match answer:
         case Happened(line):
             said, event = json_object(line) or {}, from_json(line)
-            told = printable(str(event)) if event is not None else line
+            told = printable(str(event)) if event is not None else printable(line)
             sys.stdout.write(f"{said.get('time', '')} {said.get('level', ''):<7} {told}\n")
         case Missed(count):
             sys.stdout.write(f"{missed(count)}\n")
@@ -64,7 +64,7 @@ def _coloured() -> Callable[[Answer], None]:
                 when = moment(json_object(line) or {}) or 0.0
                 out.print(told(event, when), soft_wrap=True)
             case Happened(line):  # of a later version
-                out.print(line, soft_wrap=True)
+                out.print(printable(line), soft_wrap=True)
             case Missed(count):
                 out.print(missed(count), style="yellow", soft_wrap=True)
 

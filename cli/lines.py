@@ -26,24 +26,33 @@ _LEVELS = {
 }
 _WORKER_COLOURS = ("cyan", "magenta", "blue", "green")
 _LEADING = ("time", "level", "group", "worker", "event", "stream")
+_END_OF_TIME = 250e9
+"""In the year 9892: clocks end with 9999."""
+_MAX_LEVEL = 12
 _BELOW = ("traceback", "stack")
 """Fields of several lines: they stand below, with a margin."""
 
 
 def moment(said: Mapping[str, Any]) -> float | None:
-    """When it was written, Unix seconds; None if it does not say."""
+    """When it was written, Unix seconds; None if it does not say, or no clock can show it."""
     match said.get("time"):
         case bool():
             return None
         case int() | float() as seconds:
-            return float(seconds)
+            return float(seconds) if 0 <= seconds <= _END_OF_TIME else None
         case str() as text:
-            try:
-                return datetime.fromisoformat(text).timestamp()
-            except ValueError:
-                return None
+            return iso(text)
         case _:
             return None
+
+
+def iso(text: str) -> float | None:
+    """The moment that is written so, Unix seconds; None if none is."""
+    try:
+        seconds = datetime.fromisoformat(text).timestamp()
+    except (ValueError, OverflowError):
+        return None
+    return seconds if 0 <= seconds <= _END_OF_TIME else None
 
 
 def pretty(raw: str) -> Text:
@@ -55,8 +64,8 @@ def pretty(raw: str) -> Text:
     said = json_object(raw)
     if said is None:
         return Text(printable(raw), style="dim")
-    level = str(said.get("level") or said.get("stream", ""))
-    worker = str(said.get("worker") or said.get("group", ""))
+    level = printable("".join(str(said.get("level") or said.get("stream", "")).split()[:1]))[:_MAX_LEVEL]
+    worker = printable(str(said.get("worker") or said.get("group", "")))
     what = "event" if "event" in said else "text"
     first, *rest = str(said.get(what, "")).split("\n")
     line = Text.assemble(
@@ -68,10 +77,15 @@ def pretty(raw: str) -> Text:
     for name, value in said.items():
         if name not in _LEADING and name != what and name not in _BELOW and value not in (None, ""):
             shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-            line.append(f" {name}=", "dim").append(printable(shown))
+            line.append(f" {printable(name)}=", "dim").append(printable(shown))
     for below in chain(rest, *(str(said.get(name) or "").rstrip().splitlines() for name in _BELOW)):
         line.append(f"\n    {printable(below)}", "dim")
     return line
+
+
+def inert(text: str) -> str:
+    """JSON in which no character does something to a terminal: it is escaped, which says the same."""
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
 def clock(when: float | None) -> str:

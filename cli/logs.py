@@ -11,11 +11,12 @@ from difflib import get_close_matches
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from cli.lines import moment, pretty
+from cli.lines import inert, moment, pretty
 from cli.tail import Tail
 from cli.wanted import LEVELS, OWN, Wanted, since
 from ipc.control import ControlError, ask
 from ipc.decoding.jsontext import json_object
+from ipc.log import LAG
 from ipc.messages.control import AskStatus, Status
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def _past(lines: Iterator[str], wanted: Wanted) -> Iterator[str]:
     for raw in lines:
         if wanted.admits(raw):
             yield raw
-        elif wanted.since and (moment(json_object(raw) or {}) or wanted.since) < wanted.since - PAUSE:
+        elif wanted.since and (moment(json_object(raw) or {}) or wanted.since) < wanted.since - LAG - PAUSE:
             return  # what stands before it is older still
 
 
@@ -149,8 +150,18 @@ def _printer(*, as_json: bool) -> Callable[[list[str]], None]:
 
         return show
 
+    in_form = _plain if not as_json else inert if sys.stdout.isatty() else _as_it_is
+
     def write(found: list[str]) -> None:
-        sys.stdout.write("".join(f"{raw if as_json else pretty(raw).plain}\n" for raw in found))
+        sys.stdout.write("".join(f"{in_form(raw)}\n" for raw in found))
         sys.stdout.flush()
 
     return write
+
+
+def _as_it_is(raw: str) -> str:
+    return raw
+
+
+def _plain(raw: str) -> str:
+    return pretty(raw).plain

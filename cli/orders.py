@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ipc.control import ControlError, NotRunning, Unwilling, ask
 from ipc.messages.control import Refused, Status
+from supervisor.errors import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,10 +44,10 @@ def complain(reason: ControlError | Refused) -> int:
         case Unwilling():
             return complain(reason.answer)
         case Refused():
-            sys.stderr.write(f"{reason.why}\n" if reason.report else f"shunter: {reason.why}\n")
+            sys.stderr.write(f"{shown(reason.why)}\n" if reason.report else f"shunter: {shown(reason.why)}\n")
             return USAGE if reason.usage else FAILED
         case _:
-            sys.stderr.write(f"shunter: {reason}\n")
+            sys.stderr.write(f"shunter: {shown(str(reason))}\n")
             return FAILED
 
 
@@ -57,7 +58,7 @@ def _teller() -> Callable[[str], None]:
     def say(text: str) -> None:
         nonlocal last
         if text != last:
-            sys.stdout.write(f"{text}\n")
+            sys.stdout.write(f"{shown(text)}\n")
             sys.stdout.flush()
         last = text
 

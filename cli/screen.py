@@ -24,6 +24,7 @@ from cli.show import told
 from ipc.control import ask
 from ipc.decoding.jsontext import json_object
 from supervisor.chronicle import from_json
+from supervisor.errors import printable, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -150,7 +151,7 @@ class Screen(App[None]):
 
     def on_report(self, report: Report) -> None:
         """On the line for orders."""
-        self.query_one("#status", Static).update(Text(report.text, report.style))
+        self.query_one("#status", Static).update(Text(shown(report.text), report.style))
 
     def on_resize(self, _resize: Resize) -> None:
         """Other columns may fit, and lines break elsewhere."""
@@ -271,4 +272,4 @@ def _again(selected: Row, found: list[Row]) -> int:
 
 def _event(line: str) -> Text:
     said, event = json_object(line) or {}, from_json(line)
-    return Text(line) if event is None else told(event, moment(said) or 0.0)
+    return Text(printable(line)) if event is None else told(event, moment(said) or 0.0)

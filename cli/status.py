@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from cli.lines import inert
 from cli.orders import DONE, FAILED, complain
 from ipc.control import ControlError, ask
 from ipc.messages.control import AskStatus, Refused, Status
@@ -49,7 +50,8 @@ def status(state_dir: Path, *, as_json: bool) -> int:
 
 
 def _print_json(answer: Status) -> None:
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(as_data(answer))).decode() + "\n")
+    text = msgspec.json.format(msgspec.json.encode(as_data(answer))).decode() + "\n"
+    sys.stdout.write(inert(text) if sys.stdout.isatty() else text)
 
 
 def as_data(answer: Status) -> dict[str, Any]:

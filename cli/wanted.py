@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from cli.lines import moment
+from cli.lines import iso, moment
 from ipc.decoding.jsontext import json_object
 
 if TYPE_CHECKING:
@@ -68,10 +67,7 @@ def since(text: str, now: float) -> float | None:
     """`10m`, `1.5h`: so long ago; or a moment as ISO 8601 has it. Unix seconds; None if it is neither."""
     if found := _AGO.fullmatch(text):
         return now - float(found[1]) * _UNITS[found[2]]
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except ValueError:
-        return None
+    return iso(text)
 
 
 def _group(said: Mapping[str, Any]) -> str:

@@ -23,6 +23,8 @@ MAX_LINE = 16_384
 """The longest line, bytes."""
 MAX_FIELD = 4_096
 """What is kept of a text in a line that would be longer: its end, where a traceback says most."""
+LAG = 5.0
+"""How far the time that a line says may be from when its supervisor reads it to be believed, seconds."""
 
 Level = Literal["debug", "info", "warning", "error"]
 _RANK: dict[Level, int] = {"debug": 0, "info": 1, "warning": 2, "error": 3}

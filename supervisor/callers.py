@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import select
 import socket
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ipc.messages.control import Refused, encode
 from ipc.sockname import credentials
 
 if TYPE_CHECKING:
@@ -31,6 +32,12 @@ def refusal(client: socket.socket, managed: Collection[int]) -> str | None:
             return None if identity.alive() else "who asks is gone"
     except (OSError, ValueError):
         return "it cannot be told who asks, for /proc hides who started it (hidepid): ask as root, or send signals"
+
+
+def send_away(client: socket.socket, why: str) -> None:
+    """Say why, without a wait. Who is hung up on then finds it even if it was still about to speak."""
+    with suppress(OSError):
+        client.send(encode(Refused(why)), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
 
 
 def descends(pid: int, managed: Collection[int]) -> bool:

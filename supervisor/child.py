@@ -38,6 +38,10 @@ LAST_WORDS = 20
 """Lines of standard error that are kept for the report of an end."""
 LAST_CHARACTERS = 4096
 """How much of that, or of a traceback, is shown of a worker that was given up: its end, which says most."""
+MAX_WHAT, MAX_TRACEBACK = 256, 16 * 1024
+"""Characters that are kept of why a worker cannot go on, as it says: the first, and of its traceback the last."""
+MAX_MISSING = 16
+"""Of how many protections that it lacks."""
 _dice = random.SystemRandom()
 
 
@@ -279,7 +283,7 @@ class Worker:
         match message:
             case said.Hardened(pid, missing):
                 if missing:
-                    self._home.tell(events.WorkerExposed(str(process.name), missing))
+                    self._home.tell(events.WorkerExposed(str(process.name), _short(missing)))
                 if pid == process.pid:
                     self._happen(life.Hardened())
                 else:
@@ -288,7 +292,7 @@ class Worker:
                 self.address, self.room = address, room
                 self._happen(life.Ready())
             case said.Broken(what, traceback):
-                self._happen(life.Broke(what, traceback))
+                self._happen(life.Broke(what[:MAX_WHAT], traceback[-MAX_TRACEBACK:]))
             case said.Drained():
                 self._happen(life.Drained())
             case said.Installed() | said.Moved() | said.Abandoned() | said.Suspected() | said.Seen() | said.Answered():
@@ -331,6 +335,10 @@ class Worker:
 
     def _ended(self, how: str, *, busy: bool = False) -> None:
         self._happen(life.Exited(how, _dice.random(), busy))
+
+
+def _short(missing: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(what[:MAX_WHAT] for what in missing[:MAX_MISSING])
 
 
 def _always() -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import partial
-from socket import MSG_DONTWAIT, MSG_NOSIGNAL
 from typing import TYPE_CHECKING, Protocol
 
 import anyio
@@ -34,7 +33,7 @@ from ipc.messages.control import (
     encode,
 )
 from supervisor.audience import Audience, until_gone
-from supervisor.callers import refusal
+from supervisor.callers import refusal, send_away
 from supervisor.events import Trouble
 from supervisor.recent import Recent
 
@@ -110,7 +109,8 @@ class Control:
                     self._clients += 1
                     tasks.start_soon(self._answer, client)
                 else:
-                    await _send_away(client, why)
+                    send_away(client.extra(SocketAttribute.raw_socket), why)  # noqa: S610 -- anyio's, not Django's
+                    await client.aclose()
 
     async def finish(self) -> None:
         """Wait a moment for answers that are under way, and a shorter one for those who only watch."""
@@ -231,14 +231,6 @@ async def _hear(heard: BufferedByteReceiveStream) -> Order | Refused:
         except msgspec.MsgspecError:
             return Refused("that is no order this version of Shunter knows", usage=True)
     return Refused("no order came in time", usage=True)
-
-
-async def _send_away(client: SocketStream, why: str) -> None:
-    """Say why and hang up, without a wait: it finds the answer even if it was still about to speak."""
-    raw = client.extra(SocketAttribute.raw_socket)  # noqa: S610 -- anyio's, not Django's
-    with suppress(OSError):
-        raw.send(encode(Refused(why)), MSG_DONTWAIT | MSG_NOSIGNAL)
-    await client.aclose()
 
 
 async def _hear_out(client: SocketStream) -> None:

@@ -103,6 +103,8 @@ class Errands:
         elif len(errand.result) == whole:
             errand.left = False
             errand.over.set()
+        elif not message.part:
+            errand.over.set()  # nor is that: it would be asked for more for ever
         else:
             worker.say(More(message.number))
 

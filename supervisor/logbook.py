@@ -9,12 +9,13 @@ import errno
 import os
 import time
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from ipc.decoding.jsontext import json_object
+from ipc.log import LAG
 from supervisor.chronicle import to_json
 from supervisor.events import LinesLost, LineWritten
 
@@ -31,14 +32,20 @@ RETRY = 1.0
 GLANCE = 1.0
 """How long a file may be somewhere else until that is noticed, seconds."""
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+_LAG = timedelta(seconds=LAG)
 _encode = msgspec.json.encode
 
 
 def entry(event: LineWritten, when: datetime) -> bytes:
-    """One line of the file. A line that is an event in JSON keeps its fields; who wrote it is ours to say."""
+    """One line of the file. A line that is an event in JSON keeps its fields; who wrote it, and when, is ours to say.
+
+    It knows better when by a moment. What else it calls `time`, a duration say, is kept as `own_time`.
+    """
     said = (json_object(event.text) if event.stream == "stderr" else None) or {}
     if "event" not in said:
         said = {"text": event.text}
+    elif not _at(said.get("time", ""), when):
+        said = {"own_time" if name == "time" else name: value for name, value in said.items()}
     whose: dict[str, Any] = {}
     if len(event.requests) == 1:
         whose["request_id"] = event.requests[0]
@@ -46,6 +53,14 @@ def entry(event: LineWritten, when: datetime) -> bytes:
         whose["request_ids"] = event.requests
     who = {"group": event.worker.partition("-")[0], "worker": event.worker, "stream": event.stream}
     return _encode({"time": when, **whose, **said, **who}) + b"\n"
+
+
+def _at(said: object, when: datetime) -> bool:
+    """Whether a line says that it was written now, as ours do."""
+    try:
+        return isinstance(said, str) and abs(datetime.fromisoformat(said) - when) <= _LAG
+    except (ValueError, TypeError):  # no time, or one of some other zone that it does not tell
+        return False
 
 
 class Logbook:

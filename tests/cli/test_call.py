@@ -96,6 +96,9 @@ def test_bytes_go_to_a_file_or_a_pipe_and_never_to_a_terminal(
     service.answer, service.result = Called(media_type="text/plain; charset=utf-8"), b"one\n\x1b[2Jtwo"
     assert run(tmp_path) == 0
     assert capfdbinary.readouterr().out == b"one\n\\x1b[2Jtwo\n"
+    service.answer, service.result = JSON, '["\x9b2J\x7f\N{SNOWMAN}"]'.encode()
+    assert run(tmp_path) == 0
+    assert capfdbinary.readouterr().out == '[\n  "\\u009b2J\\u007f\N{SNOWMAN}"\n]\n'.encode()
 
 
 @pytest.mark.parametrize(

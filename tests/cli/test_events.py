@@ -72,6 +72,23 @@ def test_a_pipe_gets_one_plain_line_for_each(tells: Tells, tmp_path: Path, capsy
     assert "of_another_version" in lines[2]
 
 
+def test_a_terminal_obeys_nothing_in_a_line(
+    tells: Tells, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = '{"event": "of_another_version", "x": "\x9b2J"}'
+    tells(Happened(line))
+    assert events(tmp_path, last=5, follow=False, as_json=True) == 0
+    assert capsys.readouterr().out == f"{line}\n"
+    assert events(tmp_path, last=5, follow=False, as_json=False) == 0
+    assert "\x9b" not in capsys.readouterr().out
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    assert events(tmp_path, last=5, follow=False, as_json=True) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads(line)
+    for as_json in (False, True):
+        assert events(tmp_path, last=5, follow=False, as_json=as_json) == 0
+        assert "\x9b" not in capsys.readouterr().out
+
+
 def test_a_terminal_gets_what_a_dead_worker_said_below(
     tells: Tells, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cli.logs
-from cli.lines import clock, moment, pretty
+from cli.lines import clock, inert, moment, pretty
 from cli.logs import _past, logs
 from cli.tail import BLOCK, Tail
 from cli.wanted import LEVELS, Wanted, level_of, since
@@ -239,6 +239,13 @@ def test_what_is_wanted_is_shown(folder: Path, capsys: pytest.CaptureFixture[str
         assert capsys.readouterr().out.splitlines() == expected[-1:], wanted
 
 
+def test_a_line_that_comes_a_little_late_hides_none_before_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, late, last = (line(1000 + at, "cpu-0#1") for at in (0, -4, 1))
+    write(folder / "cpu.log", first, late, last)
+    assert logs(folder.parent, Wanted(since=998.0), lines=None, as_json=True) == 0
+    assert capsys.readouterr().out.splitlines() == [first, last]
+
+
 def test_the_options_say_what_is_wanted(folder: Path) -> None:
     found = [line(time.time() - 3600, "cpu-0#1", "old"), *(line(time.time(), "cpu-0#1", f"{n}") for n in range(150))]
     asked = line(time.time(), "cpu-1#1", "it", request_id="r-1", level="error")
@@ -318,7 +325,7 @@ def test_since_is_so_long_ago_or_a_moment() -> None:
     assert since("90s", 1000.0) == 910.0
     assert since("1.5m", 1000.0) == 910.0
     assert since("1970-01-01T00:10:00Z", 0.0) == 600.0
-    for nonsense in ("", "10", "m", "-1m", "1e9d", "yesterday", "9" * 99 + "d"):
+    for nonsense in ("", "10", "m", "-1m", "1e9d", "yesterday", "9" * 99 + "d", "0001-01-01"):
         assert since(nonsense, 0.0) is None
 
 
@@ -342,11 +349,53 @@ def test_people_see_when_who_what_and_the_rest() -> None:
 
 @given(st.text())
 def test_a_terminal_obeys_nothing_that_was_logged(text: str) -> None:
-    for raw in (text, json.dumps({"event": text, "x": text, "worker": "w-0", "traceback": "t"})):
+    told = {"event": text, "x": text, "level": text, "worker": text, f"x{text}": 1, "traceback": text}
+    for raw in (text, json.dumps(told), json.dumps({"stream": text, "group": text})):
         assert pretty(raw).plain.translate({9: "", 10: ""}).isprintable()
 
 
-@pytest.mark.parametrize("nonsense", ["{", "[]", "{}", '{"time": true}', '{"time": "noon"}', '{"time": null}', ""])
+def test_a_level_is_one_short_word() -> None:
+    shown = pretty(json.dumps({"level": "info cpu-0#1 forged", "event": "x"})).plain
+    assert shown.split() == ["info", "x"]
+    assert len(pretty(json.dumps({"level": "x" * 9999, "event": "y"})).plain) < 100
+
+
+@given(st.text())
+def test_json_that_was_made_inert_says_the_same_and_moves_no_cursor(text: str) -> None:
+    raw = json.dumps({text: text}, ensure_ascii=False)
+    assert json.loads(inert(raw)) == {text: text}
+    assert inert(raw).isprintable()
+
+
+def test_json_for_a_terminal_is_inert_and_for_a_pipe_as_it_is(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = json.dumps({"time": 1, "event": "\x9b2J"}, ensure_ascii=False)
+    write(folder / "web.log", raw)
+    assert logs(folder.parent, Wanted(), as_json=True) == 0
+    assert capsys.readouterr().out == f"{raw}\n"
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    assert logs(folder.parent, Wanted(), as_json=True) == 0
+    assert capsys.readouterr().out == '{"time": 1, "event": "\\u009b2J"}\n'
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        "{",
+        "[]",
+        "{}",
+        '{"time": true}',
+        '{"time": "noon"}',
+        '{"time": null}',
+        '{"time": 1e99}',
+        '{"time": -1e99}',
+        '{"time": 1' + "0" * 400 + "}",
+        '{"time": "0001-01-01T00:00:00+14:00"}',
+        '{"time": "9999-12-31T23:59:59-14:00"}',
+        "",
+    ],
+)
 def test_nonsense_has_no_time(nonsense: str) -> None:
     assert moment(json_object(nonsense) or {}) is None
     assert pretty(nonsense) is not None
@@ -354,4 +403,5 @@ def test_nonsense_has_no_time(nonsense: str) -> None:
 
 def test_another_day_is_told() -> None:
     assert len(clock(time.time())) == len("12:00:00.000")
+    assert clock(250e9).startswith("9892-")
     assert clock(0).startswith("1970-01-0") or clock(0).startswith("1969-12-31")

@@ -205,10 +205,16 @@ async def test_the_last_worker_of_a_group_is_kept(played: Played) -> None:
 
 async def test_what_was_not_done_is_said(played: Played) -> None:
     async with view(played) as seen:
-        for answer in (Refused("web-0#2 did not become ready"), NoAnswer("the supervisor left"), Done("now it is")):
+        for answer in (
+            Refused("web-0#2 did not become ready"),
+            NoAnswer("the supervisor left"),
+            Done("now it is"),
+            Done("nor\x1b[2J"),
+        ):
             played.answer = answer
             await seen.press("r", "y")
-            await seen.shows(getattr(answer, "why", "") or getattr(answer, "text", "") or str(answer))
+            told = getattr(answer, "why", "") or getattr(answer, "text", "") or str(answer)
+            await seen.shows(told.replace("\x1b", "\\x1b"))
 
 
 async def test_a_service_that_is_gone_is_waited_for(played: Played) -> None:

@@ -24,10 +24,11 @@ class Supervisor:
     def __init__(self) -> None:
         self.orders: list[Order] = []
         self.answer: Done | Refused | BaseException = Done("stopped")
+        self.said = "web-0#1 drains"
 
     def ask(self, _state_dir: Path, order: Order, on_progress: Callable[[str], None]) -> Done | Refused:
         self.orders.append(order)
-        on_progress("web-0#1 drains")
+        on_progress(self.said)
         if isinstance(self.answer, BaseException):
             raise self.answer
         return self.answer
@@ -46,6 +47,19 @@ def test_progress_is_shown_and_then_the_outcome(
     assert stop(tmp_path, force=False) == 0
     assert supervisor.orders == [Stop(force=False)]
     assert capsys.readouterr().out == "web-0#1 drains\nstopped\n"
+
+
+def test_a_terminal_obeys_nothing_that_a_worker_said(
+    supervisor: Supervisor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    supervisor.said = "cpu-0#1: broke: \x1b[2J\x9b2J"
+    supervisor.answer = Done("two\nlines\x1b]0;x\x07")
+    assert restart(tmp_path, "") == 0
+    assert capsys.readouterr().out == "cpu-0#1: broke: \\x1b[2J\\x9b2J\ntwo\nlines\\x1b]0;x\\x07\n"
+    for answer in (Refused("no\x1b[2J"), Refused("no\x1b[2J", report=True), NoAnswer("no\x1b[2J")):
+        supervisor.answer = answer
+        assert restart(tmp_path, "") == 1
+        assert capsys.readouterr().err.removeprefix("shunter: ") == "no\\x1b[2J\n"
 
 
 def test_force_is_handed_on(supervisor: Supervisor, tmp_path: Path) -> None:

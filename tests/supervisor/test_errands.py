@@ -87,6 +87,7 @@ async def test_parts_are_asked_for_until_all_are_there() -> None:
         Answered(1, b"abc", Outcome(size=2)),
         Answered(1, b"abc"),
         Answered(1, b"", Outcome(size=-1)),
+        Answered(1, b"", Outcome(size=1)),
     ],
 )
 async def test_what_is_no_answer_ends_it_and_is_shown_to_nobody(lie: Answered) -> None:
@@ -99,6 +100,17 @@ async def test_what_is_no_answer_ends_it_and_is_shown_to_nobody(lie: Answered) -
     assert isinstance(answer, Called)
     assert answer.code
     assert not result
+
+
+async def test_an_empty_part_is_no_answer_either() -> None:
+    scene = Scene(Worker(0))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(scene.call)
+        ((worker, ask),) = await scene.asked(1)
+        scene.heard(worker, Answered(ask.number, b"abc", Outcome(size=5)))
+        scene.heard(worker, Answered(ask.number, b""))
+        assert worker.told.count(More(ask.number)) == 1
+    assert not scene.results[0][1]
 
 
 async def test_a_result_without_an_end_is_cut_off() -> None:

@@ -38,9 +38,11 @@ def test_any_line_becomes_one_line_of_json(text: str) -> None:
 
 
 def test_an_event_keeps_its_fields_but_not_its_word_on_who_wrote_it() -> None:
-    said = json.dumps({"time": "t", "level": "info", "worker": "web-0#1", "event": "started", "port": 80})
+    said = json.dumps(
+        {"time": "2026-01-02T00:00:01Z", "level": "info", "worker": "web-0#1", "event": "started", "port": 80}
+    )
     assert json.loads(entry(LineWritten("cpu-0#1", "stderr", said), NOW)) == {
-        "time": "t",
+        "time": "2026-01-02T00:00:01Z",
         "level": "info",
         "event": "started",
         "port": 80,
@@ -48,6 +50,16 @@ def test_an_event_keeps_its_fields_but_not_its_word_on_who_wrote_it() -> None:
         "worker": "cpu-0#1",
         "stream": "stderr",
     }
+
+
+@pytest.mark.parametrize(
+    "time",
+    [12.5, 1e99, True, None, [], "t", "2026-01-02T00:00:06Z", "2026-01-01T23:59:54Z", "2026-01-02T00:00:00", "9" * 99],
+)
+def test_what_is_not_the_time_is_kept_but_is_not_believed(time: object) -> None:
+    kept = json.loads(entry(LineWritten("cpu-0#1", "stderr", json.dumps({"event": "x", "time": time})), NOW))
+    assert kept["time"] == "2026-01-02T00:00:00Z"
+    assert kept["own_time"] == time
 
 
 @pytest.mark.parametrize(
