@@ -110,6 +110,10 @@ def difference(
 
 def _fixed(old: Plan, new: Plan) -> Iterator[str]:
     """What is decided once, when the service starts."""
+    roles = {group.name: group.role for group in old.groups}
+    for group in new.groups:
+        if roles.get(group.name, group.role) != group.role:
+            yield f"the role of {group.name} (it would be another group: give it another name)"
     keys = {
         "config_path": "the configuration file",
         "state_dir": "the state directory",
@@ -142,7 +146,7 @@ def _change(was: GroupPlan, now: GroupPlan, common: tuple[str, ...], old: Plan, 
         common = ()  # it is told nothing of what workers have in common
     replaced = (*_code(now, old, new), *common, *_told(was, now))
     if behind and not replaced:
-        replaced = ("the version it was to have",)
+        replaced = ("the version its workers may have",)
     if replaced:
         return Change(now.name, "changed", replaced, sizes)
     if adjusted := tuple(_differing(was, now, _SUPERVISED - {"workers"})):

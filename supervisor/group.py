@@ -83,8 +83,8 @@ class Group:
         self._trial: Trial | None = None
         self._leaving: list[Worker] = []  # predecessors that whoever has the turn waits for
         self._former: Nursery | None = None  # of the edition before, until it has ended
-        self.behind = False
-        """Whether some of its workers are of an edition before this one."""
+        self._behind = self._doubted = False
+        self._vouched: set[WorkerName | None] = set()  # who sat here when the plan was known to tell what they have
         self._stopping = False
         self._started = False
         self._said = "down"
@@ -137,6 +137,7 @@ class Group:
             worker.start()
         await self._until(lambda: self._stopping or is_settled(worker.life for worker in self._workers))
         self._started = True
+        self.vouch()
         if self._stopping or self._spec.policy.suffices([worker.state is State.UP for worker in self._workers]):
             self._announce()
             return None
@@ -175,6 +176,7 @@ class Group:
                     why = await self._replace_all(progress)
                 finally:
                     self._restarting = False
+                    self._behind = self._behind or self.role != "command"  # they import what is there, not the plan's
             await self._gone(self._leaving)
         finally:
             self._restart_asked = False
@@ -223,6 +225,20 @@ class Group:
             self._turn.release()
 
     @property
+    def behind(self) -> bool:
+        """Whether some of its workers may have another version than the plan in force says."""
+        fresh = any(worker.name not in self._vouched for worker in self._workers)
+        return self._behind or (fresh and self._doubted and self.role != "command")
+
+    def vouch(self) -> None:
+        """What there is to import is what the plan in force says."""
+        self._doubted, self._vouched = False, {worker.name for worker in self._workers}
+
+    def doubt(self) -> None:
+        """It may be something else, and whoever has come since it was vouched for may have that."""
+        self._doubted = True
+
+    @property
     def tried(self) -> SpawnError | None:
         """Why the edition on trial cannot be had any more; None while it can, or if there is none."""
         trial = self._trial
@@ -233,7 +249,7 @@ class Group:
         assert self._trial is not None  # noqa: S101 - it is what the caller has waited for
         edition, self._former = self._trial.edition, self._nursery
         self.launch, self.greeting, self._nursery = edition.launch, edition.greeting, self._trial.nursery
-        self.behind = True
+        self._behind = True
         self._former.stop()
         self.allow(edition.plan)
 
@@ -262,7 +278,7 @@ class Group:
                 failures.append(why)
             with anyio.move_on_after(OVERLAP):
                 await self._gone(self._leaving)
-        self.behind = bool(failures)
+        self._behind = bool(failures)
         return failures[0] if failures else None
 
     async def finish(self) -> None:

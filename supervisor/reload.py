@@ -98,8 +98,12 @@ async def reload(service: Service, load: Callable[[], Plan] | None, progress: Ca
     except Exception as error:  # noqa: BLE001 - a fault of ours must not end the service
         answer = Refused(f"this failed inside the supervisor: {error!r}")
     if isinstance(answer, Refused):
+        for group in service.tree.groups:
+            group.doubt()
         tell(events.NotReloaded(answer.why))
     else:
+        for group in service.tree.groups:
+            group.vouch()
         tell(events.Reloaded(anyio.current_time() - began))
     return answer
 
@@ -117,10 +121,11 @@ async def _reload(service: Service, load: Callable[[], Plan], progress: Callable
         return Refused(found.refusal, usage=True)
     for line in found.lines():
         service.hub.tell(events.WillChange(line))
-    why = await Rollout(service, plan, found, progress).go()
+    rollout = Rollout(service, plan, found, progress)
+    why = await rollout.go()
     if why is None:
         return Done("reloaded")
-    if service.plan is plan:
+    if rollout.committed:
         return Refused(f"reloaded, but not every worker could be replaced: {why}")
     return Refused(f"nothing was changed: {why}")
 

@@ -32,9 +32,11 @@ class Rollout:
         self._progress = progress
         self._added: list[Group] = []
         self._tried: list[Group] = []
+        self.committed = False
+        """Whether the plan has been taken over."""
 
     async def go(self) -> SpawnError | None:
-        """Carry it out; returns why not. Whether it has been taken over shows in the service's plan."""
+        """Carry it out; returns why not, or why not all of it, if so."""
         service, changing = self._service, self._difference.of("changed", "added")
         before = service.plan
         service.reach.begin(self._plan.groups, changing, service.renew(self._plan))
@@ -43,11 +45,13 @@ class Rollout:
             why = next((failed for group in self._tried if (failed := group.tried) is not None), None)
         if why is not None:
             await self._give_up()
+            service.arrange(before)
             service.reach.end(before.groups)
             return why
         for group in self._tried:
             group.commit()
-        service.plan = self._plan
+        service.plan, self.committed = self._plan, True
+        service.arrange(self._plan)
         service.reach.decide()
         service.announce()
         why = await self._roll()
@@ -64,6 +68,7 @@ class Rollout:
                 return SpawnError("the service is stopping")
             if change.kind == "added":
                 group = self._service.add(self._plans[change.group])
+                self._service.arrange(self._plan)
                 self._added.append(group)
                 why = await group.start()
             elif change.kind == "changed":

@@ -249,6 +249,11 @@ class Service:
         self.follow(group, plan)
         return group
 
+    def arrange(self, plan: Plan) -> None:
+        """Have the groups stand in this plan's order; first those it does not know, which others may still use."""
+        places = {group.name: place for place, group in enumerate(plan.groups)}
+        self._groups.sort(key=lambda group: places.get(group.name, -1))
+
     async def remove(self, group: Group, *, force: bool) -> None:
         """A group less, once nothing of it is left."""
         group.stop(force=force)

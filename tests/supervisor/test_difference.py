@@ -11,7 +11,7 @@ from msgspec import structs
 from stage import Stage
 
 from ipc.contract import Body, Described, Module, NodeContract, Parameter, Result
-from ipc.messages.settings import EndpointSettings, ExecSettings, LogSettings, WebSettings
+from ipc.messages.settings import CommandSettings, EndpointSettings, ExecSettings, LogSettings, WebSettings
 from supervisor.difference import difference, needed
 from supervisor.plan import GroupPlan
 from supervisor.recycling import Recycling
@@ -172,3 +172,11 @@ def test_what_old_callers_cannot_ask_any_more_is_warned_of(
     nodes = (PRICE,) if now is None else (now, PRICE)
     warnings = difference(plan, replace(plan, described=structs.replace(plan.described, nodes=nodes))).warnings
     assert [what in warning for warning in warnings] == ([True] if what else [])
+
+
+def test_a_group_keeps_its_role(plan: Plan) -> None:
+    refusal = difference(
+        plan, with_group(plan, "cpu", role="command", settings=CommandSettings(("x",), "x", "/"))
+    ).refusal
+    assert "the role of cpu" in refusal
+    assert "another name" in refusal

@@ -16,7 +16,7 @@ from stage import Live, Stage, groups
 
 from ipc.contract import Describe
 from ipc.control import ask
-from ipc.messages.control import Answer, AskStatus, Done, Refused, Reload, Restart, RotateKeys, Status
+from ipc.messages.control import Answer, AskStatus, Done, Refused, Reload, Restart, RotateKeys, Scale, Status
 from supervisor import description, events
 from supervisor.errors import ConfigError
 from supervisor.policy import RestartPolicy
@@ -321,3 +321,73 @@ def test_a_stop_ends_it_at_any_moment(stage: Stage, moment: str) -> None:
     (answer,) = answers
     assert isinstance(answer, Refused)
     assert "stopping" in answer.why
+
+
+def test_who_came_while_something_else_was_on_disk_is_replaced_though_the_plan_is_the_same(stage: Stage) -> None:
+    file = File(stage.plan(groups(cpu=1, web=1)))
+
+    async def story() -> None:
+        async with stage.running(file.plan, load=file.read) as live:
+            await live.sees(events.Serving)
+            file.fault = ConfigError("no such thing")
+            assert isinstance(await order(stage), Refused)
+            kill(await names(stage), "cpu-0#1", live)
+            await live.sees(events.WorkerReady, worker="cpu-0#2")
+            file.fault = None
+            assert await order(stage) == Done("reloaded")
+            assert await names(stage) == {"cpu": ["cpu-0#3 up"], "web": ["web-0#1 up"]}
+            assert await order(stage, Restart("cpu")) == Done("restarted cpu")
+            assert await order(stage) == Done("reloaded")
+            assert await names(stage) == {"cpu": ["cpu-0#5 up"], "web": ["web-0#1 up"]}
+            assert await order(stage) == Done("reloaded")
+            assert await names(stage) == {"cpu": ["cpu-0#5 up"], "web": ["web-0#1 up"]}
+
+    anyio.run(story)
+
+
+def test_groups_stand_in_the_order_of_the_plan_whenever_they_came(stage: Stage) -> None:
+    cpu, web = groups()
+    ten, six = (replace(cpu, name=name) for name in ("ten", "six"))
+    file = File(stage.plan((cpu, web)))
+
+    async def story() -> None:
+        async with stage.running(file.plan, load=file.read) as live:
+            await live.sees(events.Serving)
+            file.plan = replace(file.plan, groups=(cpu, ten, six, web))
+            stage.behave("six", "exit 9")
+            assert isinstance(await order(stage), Refused)
+            assert list(await names(stage)) == ["cpu", "web"]
+            stage.behave("six", "good")
+            assert await order(stage) == Done("reloaded")
+            assert list(await names(stage)) == ["cpu", "ten", "six", "web"]
+            file.plan = replace(file.plan, groups=(six, cpu, web))
+            assert await order(stage) == Done("reloaded")
+            assert list(await names(stage)) == ["six", "cpu", "web"]
+
+    anyio.run(story)
+
+
+def test_a_change_of_numbers_meanwhile_hides_nothing_of_what_has_changed(stage: Stage) -> None:
+    cpu, web = groups(cpu=2)
+    file = File(stage.plan((cpu, web)))
+    answers: list[Answer] = []
+
+    async def story() -> None:
+        async with stage.running(file.plan, load=file.read) as live:
+            await live.sees(events.Serving)
+            file.plan = replace(file.plan, groups=(replace(cpu, stages=("more",)), web))
+            stage.behave("cpu-1", "hang")
+
+            async def one() -> None:
+                answers.append(await order(stage))
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(one)
+                await live.sees(events.WorkerSpawned, worker="cpu-1#2")
+                assert isinstance(await order(stage, Scale("web", 2)), Done)
+                kill(await names(stage), "cpu-1#2", live)
+
+    anyio.run(story)
+    (answer,) = answers
+    assert isinstance(answer, Refused)
+    assert answer.why.startswith("reloaded, but not every worker could be replaced")
