@@ -168,8 +168,7 @@ class Group:
             return SpawnError(f"{self.name} is being restarted already")
         self._restart_asked = True
         try:
-            if self._turn.locked():
-                progress(f"{self.name}: waits for another change of it to end")
+            self._queue(progress)
             async with self._turn:  # a worker that is being recycled has its successor first
                 self._restarting = True
                 try:
@@ -182,6 +181,11 @@ class Group:
             self._restart_asked = False
         return why
 
+    def _queue(self, progress: Callable[[str], None]) -> None:
+        """Say that there is a wait, if there is."""
+        if self._turn.locked():
+            progress(f"{self.name}: waits for another change of it to end")
+
     async def _replace_all(self, progress: Callable[[str], None]) -> SpawnError | None:
         if (why := await self._nursery.renew(self._on_trial)) is not None:
             return why
@@ -192,12 +196,13 @@ class Group:
         await self._nursery.keep(new=True)
         return None
 
-    async def try_out(self, edition: Edition) -> SpawnError | None:
+    async def try_out(self, edition: Edition, progress: Callable[[str], None]) -> SpawnError | None:
         """Have one worker of another edition up beside the others; returns why not, if so.
 
         Until `discard`, or `commit` and `roll`, by the same task, nobody else's worker is replaced. What could not be
         beside the others cannot be tried out.
         """
+        self._queue(progress)
         await self._turn.acquire()
         spec = self._spec_of(edition.plan)
         self._trial = trial = Trial(edition, spec, self._seats[0], self, self._ring, self._until)
@@ -339,6 +344,7 @@ class Group:
         last ones take nothing new and leave once they have finished what they have begun. Whoever waits for that keeps
         nobody else from resizing or replacing: the number of those who leave has a bound of its own.
         """
+        self._queue(progress)
         async with self._turn:
             await self._until(lambda: self._stopping or len(self._others) + workers - self.size <= MAX_BESIDE)
             if self._stopping:

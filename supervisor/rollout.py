@@ -74,7 +74,7 @@ class Rollout:
             elif change.kind == "changed":
                 group = self._service.tree.group(change.group)
                 self._tried.append(group)
-                why = await group.try_out(self._service.edition_of(self._plans[change.group]))
+                why = await group.try_out(self._service.edition_of(self._plans[change.group]), self._progress)
             else:
                 continue
             if why is not None:

@@ -81,7 +81,7 @@ async def happen(what: str, n: int, company: Company, tasks: TaskGroup) -> None:
 async def reload(company: Company) -> None:
     """Go on to another edition, if one of its workers comes up."""
     group = company.group
-    why = await group.try_out(company.edition())
+    why = await group.try_out(company.edition(), print_nothing)
     await anyio.sleep(0.3)  # while other groups try theirs
     if why is None and group.tried is None:
         group.commit()
@@ -219,7 +219,7 @@ def test_whoever_leaves_a_trial_leaves_nobody_on_trial() -> None:
         assert await cpu.group.start() is None
         cpu.does = "slow"
         with anyio.move_on_after(1.0):
-            await cpu.group.try_out(cpu.edition())
+            await cpu.group.try_out(cpu.edition(), print_nothing)
         assert list(cpu.group.everybody()) == cpu.seated
         assert [str(puppet.name) for puppet in cpu.alive] == ["cpu-0#1"]
         await cpu.group.discard()
@@ -266,6 +266,30 @@ def test_who_drains_for_long_keeps_no_other_change_waiting() -> None:
     run(told())
 
 
+def test_whoever_has_to_wait_for_another_change_is_told_so() -> None:
+    async def told() -> None:
+        cpu = company("one_for_one", 1)
+        group, heard = cpu.group, list[str]()
+        assert await group.start() is None
+        await group.resize(1, heard.append)
+        assert not heard
+        assert await group.try_out(cpu.edition(), heard.append) is None
+        assert not heard
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(group.replace, heard.append)
+            tasks.start_soon(group.resize, 1, heard.append)
+            tasks.start_soon(group.try_out, cpu.edition(), heard.append)
+            await anyio.sleep(1.0)
+            tasks.cancel_scope.cancel()
+        assert heard == ["cpu: waits for another change of it to end"] * 3
+        await group.discard()
+        group.stop()
+        await group.gone()
+        cpu.check()
+
+    run(told())
+
+
 @pytest.mark.parametrize(("meanwhile", "size"), [("nothing", 2), ("somebody scales it", 1), ("it is reloaded", 1)])
 def test_what_its_load_asks_for_is_not_done_once_somebody_else_has_decided(meanwhile: str, size: int) -> None:
     async def told() -> None:
@@ -274,7 +298,7 @@ def test_what_its_load_asks_for_is_not_done_once_somebody_else_has_decided(meanw
         scaler = Scaler(group, Scaling(2, 4, 0.05), 1, Sightings())
         assert await group.start() is None
         async with anyio.create_task_group() as tasks:
-            assert await group.try_out(cpu.edition()) is None
+            assert await group.try_out(cpu.edition(), print_nothing) is None
             tasks.start_soon(scaler.watch)
             await anyio.sleep(2.0)  # it has decided, and waits for its turn
             if meanwhile == "somebody scales it":
