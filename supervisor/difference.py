@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Literal
 
 from msgspec import structs
 
-from ipc.messages.settings import CommandSettings, WebSettings
+from ipc.messages.settings import CommandSettings, ExecSettings, WebSettings
 from supervisor.breaking import breaking
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
-    from ipc.contract import Module
-    from ipc.messages.settings import ExecSettings
+    from ipc.contract import Module, NodeContract
     from supervisor.plan import GroupPlan, Plan
 
 Kind = Literal["added", "changed", "resized", "adjusted", "same", "removed"]
@@ -65,6 +64,8 @@ class Difference:
     changes: tuple[Change, ...] = ()
     """In the order in which the groups start; those that are removed come last."""
     warnings: tuple[str, ...] = ()
+    alike: frozenset[str] = frozenset()
+    """The groups whose nodes take and give what they did, so that either version may call either."""
 
     @property
     def refusal(self) -> str:
@@ -105,7 +106,8 @@ def difference(
         for name, group in now.items()
     ]
     changes += [Change(name, "removed", workers=(was.workers, 0)) for name, was in before.items() if name not in now]
-    return Difference((), tuple(changes), tuple(breaking(old, new)))
+    alike = (name for name, group in now.items() if name in before and _alike(before[name], group, common))
+    return Difference((), tuple(changes), tuple(breaking(old, new)), frozenset(alike))
 
 
 def _fixed(old: Plan, new: Plan) -> Iterator[str]:
@@ -184,6 +186,22 @@ def _without_places(group: GroupPlan) -> WebSettings | ExecSettings | CommandSet
         structs.replace(each, settings=structs.replace(each.settings, nodes=())) for each in settings.embedded
     )
     return structs.replace(settings, nodes=nodes, embedded=embedded)
+
+
+def _alike(was: GroupPlan, now: GroupPlan, common: tuple[str, ...]) -> bool:
+    """Whether callers of either version are understood by workers of the other."""
+    before, after = was.settings, now.settings
+    if not isinstance(before, ExecSettings) or not isinstance(after, ExecSettings) or "limits" in common:
+        return False
+    return (_called(before), before.forwards) == (_called(after), after.forwards)
+
+
+def _called(settings: ExecSettings) -> dict[str, NodeContract]:
+    """What its callers know of its nodes."""
+    return {
+        node.name: structs.replace(node, source="", imported_from="", summary="", description="")
+        for node in settings.nodes
+    }
 
 
 def _code(group: GroupPlan, old: Plan, new: Plan) -> Iterator[str]:

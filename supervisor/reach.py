@@ -1,7 +1,8 @@
 """Who may call whom: a web worker every exec worker, an exec worker those a pipeline leads to from its group. Pure.
 
 While a group's workers are replaced by those of another edition there are both. What is new calls only what is new, so
-that it never asks for what is not there yet; what is old calls both, once it is decided that the new ones stay.
+that it never asks for what is not there yet, and everybody of groups whose nodes are the same in both: else the first
+new client would have the first new worker alone. What is old calls both, once it is decided that the new ones stay.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ class Reach:
         self._onward = _onward(plans)
         self._newcomers: set[WorkerName] = set()
         self._changing: frozenset[str] = frozenset()
+        self._alike: frozenset[str] = frozenset()
         self._decided = True
         self._edition = 0
 
@@ -45,12 +47,18 @@ class Reach:
         onward = self._onward.get(client.group)
         return (onward is None or server.group in onward) and self._agree(client, server)
 
-    def begin(self, plans: Iterable[GroupPlan], changing: Collection[str], edition: int) -> None:
-        """The groups that are `changing` get workers of another edition, which are shown to nobody else yet."""
+    def begin(
+        self, plans: Iterable[GroupPlan], changing: Collection[str], edition: int, alike: Collection[str] = ()
+    ) -> None:
+        """The groups that are `changing` get workers of another edition, which are shown to nobody else yet.
+
+        Those of groups that are `alike` understand what either edition asks for.
+        """
         for name, onward in _onward(plans).items():
             self._onward[name] = self._onward.get(name, frozenset()) | onward
         self._newcomers.clear()
-        self._changing, self._decided, self._edition = frozenset(changing), False, edition
+        self._changing, self._alike = frozenset(changing), frozenset(alike)
+        self._decided, self._edition = False, edition
 
     def born(self, name: WorkerName, edition: int) -> None:
         """A life of a worker begins, in this edition."""
@@ -71,7 +79,9 @@ class Reach:
         if server.group not in self._changing:
             return True
         new = server in self._newcomers
-        return new if client in self._newcomers else self._decided or not new
+        if client in self._newcomers:
+            return new or server.group in self._alike
+        return self._decided or not new
 
 
 def _onward(plans: Iterable[GroupPlan]) -> dict[str, frozenset[str]]:

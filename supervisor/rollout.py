@@ -39,7 +39,8 @@ class Rollout:
         """Carry it out; returns why not, or why not all of it, if so."""
         service, changing = self._service, self._difference.of("changed", "added")
         before = service.plan
-        service.reach.begin(self._plan.groups, changing, service.renew(self._plan))
+        number = service.renew(self._plan)
+        service.reach.begin(self._plan.groups, changing, number, self._difference.alike)
         why = await self._try()
         if why is None:
             why = next((failed for group in self._tried if (failed := group.tried) is not None), None)

@@ -180,3 +180,23 @@ def test_a_group_keeps_its_role(plan: Plan) -> None:
     ).refusal
     assert "the role of cpu" in refusal
     assert "another name" in refusal
+
+
+@pytest.mark.parametrize(
+    ("now", "alike"),
+    [
+        (structs.replace(ASK, summary="Better.", source="a.py:7"), True),
+        (node("shop.a.ask", number("n"), number("m", required=False)), False),
+        (structs.replace(ASK, result=Result("bytes")), False),
+        (node("shop.a.more", number("n")), False),
+    ],
+)
+def test_versions_are_alike_to_callers_if_their_nodes_take_and_give_the_same(
+    plan: Plan, now: NodeContract, *, alike: bool
+) -> None:
+    other = with_code(with_group(plan, "cpu", settings=ExecSettings(nodes=(now,), slots=3)), module("shop.a", "new"))
+    found = difference(plan, other)
+    assert found.of("changed") == ("cpu",)
+    assert ("cpu" in found.alike) is alike
+    limits = structs.replace(plan.limits, max_payload=1)
+    assert not difference(plan, replace(plan, limits=limits)).alike

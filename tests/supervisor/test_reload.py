@@ -176,7 +176,7 @@ def test_no_group_changes_before_each_has_a_worker_of_the_new_version_up(stage: 
     drains = live.events.index(live.seen(events.WorkerDraining)[0])
     for name in ("cpu-0#3", "web-0#3"):
         assert live.events.index(live.seen(events.WorkerReady, worker=name)[0]) < drains
-    assert set(stage.notes(name="web-0#3", said="peers")[0]["workers"]) == {"cpu-0#3"}
+    assert set(stage.notes(name="web-0#3", said="peers")[0]["workers"]) == {"cpu-0#1", "cpu-1#1", "cpu-0#3"}
     assert set(stage.notes(name="web-0#3", said="peers")[-1]["workers"]) == {"cpu-0#3", "cpu-1#2"}
 
 
