@@ -36,4 +36,4 @@ def summary(lives: Sequence[Child], *, stopping: bool, started: bool) -> str:
         return "down"
     if State.UP not in states and all(state is State.FAILED for state in states):
         return "failed"
-    return "degraded" if started else "starting"
+    return "degraded" if started and State.UP in states else "starting"

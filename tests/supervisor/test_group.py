@@ -39,6 +39,7 @@ def test_the_state_of_a_group_tells_the_truth(lives: list[Child], stopping: bool
         assert states == {State.FAILED}
     if word == "degraded":
         assert started
+        assert State.UP in states
 
 
 @given(st.lists(LIVES, min_size=1, max_size=4))
