@@ -47,7 +47,8 @@ def _plain(answer: Answer) -> None:
     match answer:
         case Happened(line):
             said, event = json_object(line) or {}, from_json(line)
-            told = printable(str(event)) if event is not None else printable(line)
+            lines = str(event).split("\n") if event is not None else [line]
+            told = "\n    ".join(map(printable, lines))
             sys.stdout.write(f"{said.get('time', '')} {said.get('level', ''):<7} {told}\n")
         case Missed(count):
             sys.stdout.write(f"{missed(count)}\n")

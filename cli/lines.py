@@ -29,7 +29,7 @@ _LEADING = ("time", "level", "group", "worker", "event", "stream")
 _END_OF_TIME = 250e9
 """In the year 9892: clocks end with 9999."""
 _MAX_LEVEL = 12
-_BELOW = ("traceback", "stack")
+_BELOW = ("traceback", "stack", "last_words")
 """Fields of several lines: they stand below, with a margin."""
 
 
@@ -77,8 +77,10 @@ def pretty(raw: str) -> Text:
     for name, value in said.items():
         if name not in _LEADING and name != what and name not in _BELOW and value not in (None, ""):
             shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            shown, *more = shown.split("\n")
+            rest += more
             line.append(f" {printable(name)}=", "dim").append(printable(shown))
-    for below in chain(rest, *(str(said.get(name) or "").rstrip().splitlines() for name in _BELOW)):
+    for below in chain(rest, *(_lines(said.get(name)) for name in _BELOW)):
         line.append(f"\n    {printable(below)}", "dim")
     return line
 
@@ -86,6 +88,10 @@ def pretty(raw: str) -> Text:
 def inert(text: str) -> str:
     """JSON in which no character does something to a terminal: it is escaped, which says the same."""
     return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
+
+
+def _lines(value: object) -> list[str]:
+    return [str(each) for each in value] if isinstance(value, list) else str(value or "").rstrip().splitlines()
 
 
 def clock(when: float | None) -> str:

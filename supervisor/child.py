@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ from ipc.messages.control import WorkerStatus
 from ipc.names import WorkerName
 from supervisor import events, life
 from supervisor.errors import SpawnError
+from supervisor.lastwords import LastWords
 from supervisor.life import RUNNING, Child, Spec, State
 from supervisor.lifecycle import step
 from supervisor.scoreboard import cpu_seconds, is_stopped, own_bytes, rss_bytes
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from supervisor.seat import Seat
     from supervisor.spawn import Process
 
-LAST_WORDS = 20
-"""Lines of standard error that are kept for the report of an end."""
 LAST_CHARACTERS = 4096
 """How much of that, or of a traceback, is shown of a worker that was given up: its end, which says most."""
 MAX_WHAT, MAX_TRACEBACK = 256, 16 * 1024
@@ -69,7 +67,7 @@ class Worker:
         """How long its last start took until it was ready, seconds."""
         self._still_due: Callable[[], bool] = _always
         self._since = time.time()
-        self._heard_last: deque[str] = deque(maxlen=LAST_WORDS)
+        self._heard_last = LastWords()
 
     @property
     def state(self) -> State:
@@ -218,8 +216,9 @@ class Worker:
                 self._set_timer(seconds)
 
     def _report(self, before: Child, event: life.Event) -> None:
-        words = tuple(self._heard_last)
+        words: tuple[str, ...] = ()
         if isinstance(event, life.Exited) and before.state in RUNNING:
+            words = self._heard_last.told(self._loop.time(), served=before.up_since is not None)
             self.reason = self.life.reason
             self.last_words = self.life.traceback or "\n".join(words)
         if (before.state, self.state) == (State.STARTING, State.UP):
@@ -301,7 +300,7 @@ class Worker:
     def wrote(self, process: Process, stream: Stream, line: Line) -> None:
         """Its process wrote a line."""
         if stream == "stderr":
-            self._heard_last.extend(line.text.split("\n"))
+            self._heard_last.hear(line.text, self._loop.time())
         self._home.tell(events.LineWritten(str(process.name), stream, line.text, line.requests))
         sign = self.life.spec.sign
         if sign and self.life.state is State.STARTING and sign in line.text and self._has(process):

@@ -205,7 +205,7 @@ class NotReloaded:
     reason: str
 
     def __str__(self) -> str:
-        return f"not reloaded: {self.reason}"
+        return f"not reloaded: {self.reason.removeprefix('error: ')}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,12 +56,15 @@ class _Hold:
         self._program: subprocess.Popen[bytes] | None = None
         self._status: int | None = None
         self._stopping = False
+        self._why_not = ""
+        """Why it is not ready, and nobody was told."""
 
     async def until_over(self) -> int:
         settings = self._told.settings
         faulthandler.unregister(signal.SIGQUIT)  # its stacks tell nothing of the program
         for what in _IGNORED_BY_GUARDS:
             signal.signal(what, signal.SIG_IGN)
+        self._loop.add_signal_handler(signal.SIGQUIT, self._say_why_not)
         self._parent.listen(self._loop, on_drain=self._drain, on_gone=self._orphaned)
         self._loop.add_signal_handler(signal.SIGCHLD, self._reap)
         probe = probe_of(settings, self._slot)
@@ -103,10 +106,19 @@ class _Hold:
     async def _until_ready(self, probe: Probe) -> None:
         began, said = self._loop.time(), ""
         while why := await why_not(probe):
-            if why != said and self._loop.time() - began >= SAY_AFTER:
-                self._log.warning("not ready yet", why=why)
-                said = why
+            if why != said:
+                self._why_not = why
+                if self._loop.time() - began >= SAY_AFTER:
+                    self._say_why_not()
+                    said = why
             await asyncio.sleep(PROBE_EVERY)
+        self._why_not = ""
+
+    def _say_why_not(self) -> None:
+        """Also when its supervisor asks where it stands, since its time to start is over."""
+        if self._why_not:
+            self._log.warning("not ready yet", why=self._why_not)
+            self._why_not = ""
 
     def _asked_to_stop(self) -> None:
         """Somebody else than the supervisor wants it to end."""

@@ -15,7 +15,7 @@ from cli.events import events
 from ipc.control import NoAnswer, Unwilling
 from ipc.messages.control import Answer, Happened, Missed, Refused, Watch
 from supervisor.chronicle import to_json
-from supervisor.events import Trouble, WorkerExited
+from supervisor.events import NotReloaded, Trouble, WorkerExited
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -87,6 +87,15 @@ def test_a_terminal_obeys_nothing_in_a_line(
     for as_json in (False, True):
         assert events(tmp_path, last=5, follow=False, as_json=as_json) == 0
         assert "\x9b" not in capsys.readouterr().out
+
+
+def test_a_pipe_gets_a_report_line_by_line(tells: Tells, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tells(*(Happened(to_json(NotReloaded(why), NOON)) for why in ("shop.yaml:3:1: error: no\n  hint: yes", "error: a")))
+    assert events(tmp_path, last=5, follow=False, as_json=False) == 0
+    first, hint, last = capsys.readouterr().out.splitlines()
+    assert first.endswith("not reloaded: shop.yaml:3:1: error: no")
+    assert hint == "      hint: yes"
+    assert last.endswith("not reloaded: a")
 
 
 def test_a_terminal_gets_what_a_dead_worker_said_below(

@@ -405,3 +405,10 @@ def test_another_day_is_told() -> None:
     assert len(clock(time.time())) == len("12:00:00.000")
     assert clock(250e9).startswith("9892-")
     assert clock(0).startswith("1970-01-0") or clock(0).startswith("1969-12-31")
+
+
+def test_fields_of_several_lines_stand_below() -> None:
+    said = {"event": "x", "reason": "shop.yaml:3: error: no\n  hint: yes", "last_words": ['{"a": 1}', "two"], "n": 1}
+    first, *below = pretty(json.dumps(said)).plain.splitlines()
+    assert first.endswith("x reason=shop.yaml:3: error: no n=1")
+    assert below == ["      hint: yes", '    {"a": 1}', "    two"]

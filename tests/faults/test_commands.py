@@ -226,6 +226,7 @@ def test_who_never_becomes_ready_is_ended_and_said_so(stage: Stage) -> None:
         async with stage.running(stage.plan(those), policy=HASTY) as live:
             await live.over.wait()
         assert "did not become ready in 0.4 s" in str(live.failure)
+        assert "warning not ready yet why=" in str(live.failure)
 
     with nothing_left():
         anyio.run(story)
