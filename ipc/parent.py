@@ -50,6 +50,7 @@ ORPHANED = 75
 """The exit code of a child that left because its supervisor had; nobody is there to read it."""
 _CHUNK = 65_536
 _FLAGS = {"--lifeline-fd": "lifeline", "--page-fd": "page", "--listener-fd": "listener", "--parent": "parent"}
+_OTHERS = {"--allow-debug", "--template", "--mark"}  # the last is for whoever looks at this process from outside
 _CONFINEMENT = {"--umask": "umask", "--uid": "uid", "--gid": "gid"}
 
 
@@ -74,7 +75,7 @@ def inherited(argv: Sequence[str]) -> Inherited:
     """Read a child's arguments; Misuse if a person typed them."""
     words = dict(zip(argv[::2], argv[1::2], strict=False))
     known = (
-        words.keys() <= {*_FLAGS, *_CONFINEMENT, "--allow-debug", "--template"}
+        words.keys() <= {*_FLAGS, *_CONFINEMENT, *_OTHERS}
         and {"--lifeline-fd", "--page-fd", "--parent"} <= words.keys()
     )
     if len(argv) % 2 or not known or not all(word.isdecimal() for word in words.values()):

@@ -4,8 +4,8 @@
 
 The kernel ends workers with their supervisor, and nobody what the workers have started. So this program is told of
 each worker, as `+PID` and `-PID`, a line each. When the pipe ends, what is in the session or the process group of a
-worker that was not taken back is killed, and whatever has MARK in its environment. It imports the standard library
-only, and of that little, for it is started with every service and rarely needed.
+worker that was not taken back is killed, and whatever has MARK in its environment or its arguments. It imports the
+standard library only, and of that little, for it is started with every service and rarely needed.
 """
 
 import os
@@ -14,6 +14,9 @@ import sys
 
 VARIABLE = "SHUNTER_SERVICE"
 """Where whatever a service starts has its mark, unless it was given another environment."""
+ARGUMENT = "--mark"
+"""What stands before it in a worker's arguments. What a worker forks has them too, and they can be read by everybody:
+the environment of a process that was hardened, and of its forks, only by those with privileges."""
 ROUNDS = 100
 """How often it is looked for more, at most: what runs may make others."""
 _CHUNK = 65536
@@ -30,13 +33,17 @@ def hear(fd: int) -> set[int]:
     return left
 
 
-def is_left(pid: int, leaders: set[int], mark: bytes) -> bool:
+def is_left(pid: int, leaders: set[int], mark: str) -> bool:
     """Whether this process belongs to what is left. What has ended does not."""
     try:
         state, _parent, group, session = read(f"/proc/{pid}/stat").rpartition(b")")[2].split()[:4]
         if state in {b"Z", b"X"}:
             return False
-        return int(group) in leaders or int(session) in leaders or mark in read(f"/proc/{pid}/environ").split(b"\0")
+        if int(group) in leaders or int(session) in leaders:
+            return True
+        if f"\0{ARGUMENT}\0{mark}\0".encode() in read(f"/proc/{pid}/cmdline"):
+            return True
+        return f"{VARIABLE}={mark}".encode() in read(f"/proc/{pid}/environ").split(b"\0")
     except (OSError, ValueError):  # gone, or another user's
         return False
 
@@ -47,7 +54,7 @@ def read(path: str) -> bytes:
         return file.read()
 
 
-def end(pid: int, leaders: set[int], mark: bytes) -> bool:
+def end(pid: int, leaders: set[int], mark: str) -> bool:
     """Kill this process if it belongs to what is left, and nobody who has its number next."""
     try:
         pidfd = os.pidfd_open(pid)
@@ -69,8 +76,7 @@ def main() -> None:
     """Wait for the end of the supervisor, and bury what it leaves behind."""
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # sent to everybody; the supervisor says when
         signal.signal(signum, signal.SIG_IGN)
-    mark = f"{VARIABLE}={sys.argv[1]}".encode()
-    leaders = hear(0)
+    mark, leaders = sys.argv[1], hear(0)
     for _ in range(ROUNDS):
         pids = [int(name) for name in os.listdir("/proc") if name.isdecimal()]  # noqa: PTH208 - as above
         if not [pid for pid in pids if pid != os.getpid() and is_left(pid, leaders, mark) and end(pid, leaders, mark)]:

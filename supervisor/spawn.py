@@ -21,7 +21,7 @@ from ipc.errors import Misuse
 from ipc.ledger import Ledger
 from ipc.names import TEMPLATE
 from ipc.scoreboard import Scoreboard
-from supervisor.aftermath import VARIABLE
+from supervisor.aftermath import ARGUMENT, VARIABLE
 from supervisor.ending import Ending
 from supervisor.environment import without_us
 from supervisor.errors import SpawnError
@@ -225,6 +225,8 @@ class Launcher:
             argv += ["--listener-fd", str(self._listener.fileno())]
         if template:
             argv += ["--template", "1"]
+        if self._warden is not None:
+            argv += [ARGUMENT, self._warden.mark]
         return [*argv, "--parent", str(os.getpid()), *confinement.arguments()]
 
     def _launch(

@@ -31,8 +31,9 @@ class Warden:
     """
 
     def __init__(self, tell: Callable[[Event], None]) -> None:
-        self.mark = secrets.token_hex(16)
-        """What is in the environment of all that this service starts. No secret: it says only whose they are."""
+        self.mark = str(secrets.randbits(128))
+        """What all that this service starts has in its environment, and workers in their arguments. No secret: it says
+        only whose they are."""
         self._tell = tell
         self._pids: set[int] = set()
         self._popen: subprocess.Popen[bytes] | None = None

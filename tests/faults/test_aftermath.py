@@ -42,7 +42,7 @@ def lively(serve: Serve) -> Callable[..., Scene]:
 
 
 async def family(scene: Scene) -> list[int]:
-    """What a node has started: in its worker's process group, in a session of its own, and as a daemon."""
+    """What a node has started: in its worker's process group, in a session of its own, as a daemon, and forked."""
     answer = await scene.crowd().get("/family?ticket=one")
     assert answer.status == 200, answer.body
     return [int(pid) for pid in answer.body.strip(b"[]").split(b",")]
@@ -65,8 +65,8 @@ def free(port: int) -> bool:
 
 @pytest.mark.parametrize("settings", [(), (PRELOAD,)], ids=["exec", "fork"])
 async def test_a_killed_supervisor_takes_what_workers_started_with_it(lively: Serve, settings: tuple[str, ...]) -> None:
-    """F4: also where the worker can do nothing any more."""
-    scene = lively(*settings)
+    """F4: also where the worker can do nothing any more, and the service has no privileges, as it should."""
+    scene = lively(*settings, bare=True)
     left = await family(scene)
     assert all(map(runs, left))
     helpers = [child.pid for child in psutil.Process(scene.pid).children()]

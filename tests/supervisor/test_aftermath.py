@@ -15,7 +15,8 @@ from supervisor import aftermath
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-MARK = "SHUNTER_SERVICE=abc"
+MARK = "123"
+VARIABLE = f"SHUNTER_SERVICE={MARK}"
 SLEEP = [sys.executable, "-S", "-c", "import time; print(1, flush=True); time.sleep(60)"]
 
 
@@ -23,9 +24,9 @@ SLEEP = [sys.executable, "-S", "-c", "import time; print(1, flush=True); time.sl
 def start() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
     with ExitStack() as stack:
 
-        def one(*, mark: str = "", apart: bool = False) -> subprocess.Popen[bytes]:
+        def one(*words: str, mark: str = "", apart: bool = False) -> subprocess.Popen[bytes]:
             environment = dict([mark.split("=")]) if mark else {}
-            popen = subprocess.Popen(SLEEP, stdout=subprocess.PIPE, env=environment, start_new_session=apart)
+            popen = subprocess.Popen([*SLEEP, *words], stdout=subprocess.PIPE, env=environment, start_new_session=apart)
             stack.enter_context(popen)
             stack.callback(popen.kill)
             assert popen.stdout is not None
@@ -36,7 +37,7 @@ def start() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
 
 
 def is_left(popen: subprocess.Popen[bytes], *leaders: int) -> bool:
-    return aftermath.is_left(popen.pid, set(leaders), MARK.encode())
+    return aftermath.is_left(popen.pid, set(leaders), MARK)
 
 
 def test_it_is_told_of_workers_a_line_each_and_the_rest_is_left() -> None:
@@ -51,22 +52,26 @@ def test_it_is_told_of_workers_a_line_each_and_the_rest_is_left() -> None:
 def test_whoever_is_in_a_session_that_was_told_of_or_has_the_mark_is_left(
     start: Callable[..., subprocess.Popen[bytes]],
 ) -> None:
-    stranger, apart, marked = start(), start(apart=True), start(mark=MARK, apart=True)
+    stranger, apart, marked = start(), start(apart=True), start(mark=VARIABLE, apart=True)
     assert not is_left(stranger)
     assert not is_left(apart)
     assert is_left(apart, apart.pid)
     assert is_left(marked)
-    assert not is_left(start(mark=f"{MARK}d")), "that is another service's"
-    assert not is_left(start(mark=f"X{MARK}"))
+    assert not is_left(start(mark=f"{VARIABLE}4")), "that is another service's"
+    assert not is_left(start(mark=f"X{VARIABLE}"))
+    assert is_left(start("--mark", MARK, "--more"))
+    assert not is_left(start("--mark", f"{MARK}4"))
+    assert not is_left(start("X--mark", MARK))
+    assert not is_left(start(MARK)), "somebody looks for it"
 
 
 def test_who_has_ended_is_not_left_and_a_stranger_lives_on(start: Callable[..., subprocess.Popen[bytes]]) -> None:
     """F44: whoever has a number is looked at again once it is held fast, and only then ended."""
-    stranger, marked = start(), start(mark=MARK)
-    assert not aftermath.end(stranger.pid, {1}, MARK.encode())
-    assert aftermath.end(marked.pid, set(), MARK.encode())
+    stranger, marked = start(), start(mark=VARIABLE)
+    assert not aftermath.end(stranger.pid, {1}, MARK)
+    assert aftermath.end(marked.pid, set(), MARK)
     os.waitid(os.P_PID, marked.pid, os.WEXITED | os.WNOWAIT)
     assert not is_left(marked), "a zombie"
     assert stranger.poll() is None
     marked.wait()
-    assert not aftermath.end(marked.pid, {marked.pid}, MARK.encode())
+    assert not aftermath.end(marked.pid, {marked.pid}, MARK)

@@ -65,13 +65,17 @@ def large(ticket: str) -> str:
 
 @node
 def family(ticket: str) -> list[int]:
-    """One child in the worker's process group, one in a session of its own, one that has no parent here any more."""
+    """One child in the worker's process group, one in its own session, one without a parent here, and a fork."""
     with subprocess.Popen(DAEMON, stdout=subprocess.PIPE) as fled:
         assert fled.stdout is not None
         away = int(fled.stdout.readline())
     tame = subprocess.Popen(SLEEP)
     wild = subprocess.Popen(SLEEP, start_new_session=True)
-    return [tame.pid, wild.pid, away]
+    if (copy := os.fork()) == 0:
+        os.setsid()
+        time.sleep(600)
+        os._exit(0)
+    return [tame.pid, wild.pid, away, copy]
 
 
 @node

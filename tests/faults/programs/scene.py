@@ -45,7 +45,9 @@ class Scene(Watched):
         workers: int = 2,
         policy: dict[str, float] = PATIENT,
         application: str = "hazards",
+        bare: bool = False,
     ) -> None:
+        """A `bare` service has no privileges, whoever runs the tests."""
         config = HERE / f"{application}.yaml"
         self._limits = limits(config)
         self.effect_log = path / "effects"
@@ -56,7 +58,7 @@ class Scene(Watched):
             f"runtime.platform.process_groups.cpu.workers={workers}",
             f"runtime.platform.environment.set.EFFECT_LOG={self.effect_log}",
         )
-        options = json.dumps({"settings": settings, "policy": policy})
+        options = json.dumps({"settings": settings, "policy": policy, "bare": bare})
         super().__init__(path, path / "state", str(HERE / "serving.py"), str(path / "state"), str(config), options)
         self.until(lambda: self.process.poll() is not None or self.events("Serving"))
         self.port: int = self.sees("Serving")["port"]
