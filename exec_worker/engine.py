@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from exec_worker.interrupts import CallCancelled, Interrupted
 from exec_worker.node import BatchCall, enter
 from exec_worker.together import run_together
+from ipc import printed
 from ipc.clock import now
 from ipc.errors import BadResult, CallTimeout, Cancelled, InvalidRequest, NodeError, code_of
 from ipc.messages.calls import Encoding, sentence
@@ -68,6 +69,8 @@ class Engine:
             try:
                 result = window.run(call, binding.run, kwargs)
             finally:
+                if printed.unended:
+                    printed.end_lines()
                 enter(None, alone=self._alone)
         except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt of a node end a call, not a worker
             return self._failed(call, error, InvalidRequest)
@@ -103,6 +106,8 @@ class Engine:
                 try:
                     return window.run(batch, binding.run_batch, these)
                 finally:
+                    if printed.unended:
+                        printed.end_lines()
                     enter(None, alone=self._alone)
 
             return run
@@ -211,4 +216,8 @@ class Engine:
 
 async def _await(seen: Call, binding: Binding, kwargs: dict[str, Any]) -> Any:  # noqa: ANN401 - as above
     enter(seen, alone=False)
-    return await binding.run(kwargs)
+    try:
+        return await binding.run(kwargs)
+    finally:
+        if printed.unended:
+            printed.end_lines()

@@ -47,29 +47,43 @@ class Lines:
     def __init__(self, limit: int = MAX_LINE) -> None:
         self._limit = limit
         self._rest = b""
+        self._carried: tuple[str, ...] | None = None  # the requests of a line of which a piece was told
 
     def feed(self, data: bytes) -> list[Line]:
         """Take what was written; returns the lines it completes."""
         *whole, rest = (self._rest + data).split(b"\n")
-        pieces = [piece for line in whole for piece in self._cut(line)]
+        told = []
+        for line in whole:
+            told += self._read_all(self._cut(line))
+            self._carried = None
         *long, self._rest = self._cut(rest)
-        return [_read(piece) for piece in pieces + long]
+        return told + self._read_all(long)
 
     def end(self) -> list[Line]:
         """Nothing more comes; returns the last line if it had no end."""
         rest, self._rest = self._rest, b""
-        return [_read(rest)] if rest else []
+        told = [self._read(rest)] if rest else []
+        self._carried = None
+        return told
 
     def _cut(self, line: bytes) -> list[bytes]:
         return [line[at : at + self._limit] for at in range(0, len(line), self._limit)] or [line]
 
+    def _read_all(self, pieces: list[bytes]) -> list[Line]:
+        told = []
+        for piece in pieces:
+            told.append(line := self._read(piece))
+            self._carried = line.requests
+        return told
 
-def _read(line: bytes) -> Line:
-    if line.startswith(_BEGIN):
-        mark, found, rest = line[1:].partition(_END)
-        if found:
-            return Line(_readable(rest), tuple(map(_readable, mark.split(BETWEEN.encode()))))
-    return Line(_readable(line))
+    def _read(self, piece: bytes) -> Line:
+        """Only the first piece of a line can have a mark; the others are for the same requests."""
+        requests = self._carried or ()
+        if self._carried is None and piece.startswith(_BEGIN):
+            mark, found, rest = piece[1:].partition(_END)
+            if found:
+                piece, requests = rest, tuple(map(_readable, mark.split(BETWEEN.encode())))
+        return Line(_readable(piece), requests)
 
 
 def _readable(line: bytes) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import os
@@ -18,12 +19,14 @@ from exec_worker.asked_batch import AskedBatch
 from exec_worker.batches import Turn
 from exec_worker.binding import Binding, Encoded
 from exec_worker.engine import Engine, Failure
+from exec_worker.process import context
 from exec_worker.signature import contract_of
 from exec_worker.window import Window
 from ipc.errors import BadResult, InvalidRequest, Misuse
 from ipc.log import Log
 from ipc.messages.calls import Encoding, RequestMeta
 from ipc.messages.settings import LogSettings
+from ipc.printed import Printed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -48,10 +51,15 @@ class Bench:
         self.engine = Engine({"shop.f": binding}, Log("cpu-0#1", LogSettings(), writing))
 
     def run(self, **params: Any) -> Encoded | Failure:
-        meta = RequestMeta(
+        return self.engine.run(
+            AskedCall(None, bytes(16), self.meta(**params), b"", 12.5, 10.0, last_resort=False), Window()
+        )
+
+    @staticmethod
+    def meta(**params: Any) -> RequestMeta:
+        return RequestMeta(
             "shop.f", "request-1", "trace-1", "web-0#1", params=msgspec.Raw(msgspec.msgpack.encode(params))
         )
-        return self.engine.run(AskedCall(None, bytes(16), meta, b"", 12.5, 10.0, last_resort=False), Window())
 
     def logged(self) -> list[dict[str, Any]]:
         os.set_blocking(self._reading, False)
@@ -85,6 +93,30 @@ def test_the_node_sees_its_call_and_nobody_after_it_does(pipe: tuple[int, int]) 
     assert seen == [(12.5, "request-1", "trace-1", False)]
     with pytest.raises(Misuse):
         current()
+
+
+@pytest.mark.parametrize("kind", ["alone", "task"])
+def test_what_a_call_prints_without_an_end_is_written_when_it_is_over(pipe: tuple[int, int], kind: str) -> None:
+    reader, writer = os.pipe()
+
+    def tell(number: int) -> int:
+        print(number, end="", file=printed)
+        return number
+
+    async def tell_later(number: int) -> int:
+        return tell(number)
+
+    with os.fdopen(writer, "w") as inner:
+        printed = Printed(inner, context)
+        if kind == "alone":
+            Bench(tell, pipe).run(number=7)
+        else:
+            call = AskedCall(None, bytes(16), Bench.meta(number=7), b"", 12.5, 10.0, last_resort=False)
+            coroutine = Bench(tell_later, pipe).engine.prepare(call)
+            assert not isinstance(coroutine, Failure)
+            asyncio.run(coroutine)
+        assert os.read(reader, 100) == b"\x1erequest-1\x1f7\n"
+    os.close(reader)
 
 
 def test_what_does_not_fit_the_signature_is_the_askers_fault(pipe: tuple[int, int]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ipc.printed import MAX_LINE, MOST, Printed
+from ipc.printed import MAX_LINE, MOST, Printed, end_lines, unended
 from supervisor.output import Lines
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ class Bench:
 def bench() -> Iterator[Bench]:
     made = Bench()
     yield made
+    unended.clear()
     made.inner.close()
     os.close(made.reader)
 
@@ -72,6 +73,50 @@ def test_threads_do_not_get_into_each_others_lines(bench: Bench) -> None:
     other.join()
     print("too", file=bench.printed)
     assert [text for text, _ in bench.read()] == ["other", "mine too"]
+
+
+def test_a_line_that_another_call_goes_on_in_the_same_thread_is_two(bench: Bench) -> None:
+    bench.known = {"request_id": "a"}
+    print("secret of a ", end="", file=bench.printed)
+    bench.known = {"request_id": "b"}
+    print("line of b", file=bench.printed)
+    print("dots of b", end="", file=bench.printed)
+    bench.known = {}
+    print("nobody's", file=bench.printed)
+    assert bench.read() == [("secret of a ", ("a",)), ("line of b", ("b",)), ("dots of b", ("b",)), ("nobody's", ())]
+
+
+def test_what_a_call_has_begun_is_written_when_it_is_over_and_that_of_others_stays(bench: Bench) -> None:
+    bench.known = {"request_id": "a"}
+    print("no end", end="", file=bench.printed)
+    other = threading.Thread(target=end_lines)
+    other.start()
+    other.join()
+    bench.known = {"request_id": "b"}
+    end_lines()
+    assert bench.read() == []
+    bench.known = {"request_id": "a"}
+    end_lines()
+    assert (bench.read(), unended) == ([("no end", ("a",))], {})
+
+
+def test_a_call_ends_also_when_its_stream_is_closed(bench: Bench) -> None:
+    print("no end", end="", file=bench.printed)
+    bench.printed.close()
+    end_lines()
+    assert not unended
+
+
+def test_pieces_of_a_long_line_are_cut_between_characters_and_are_all_for_its_request(bench: Bench) -> None:
+    bench.known = {"request_id": "r-1"}
+    text = "a" + "\N{SNOWMAN}" * (MAX_LINE // 2)
+    bench.printed.write(f"{text}\n")
+    bench.printed.write(text)
+    bench.printed.write("\n")
+    lines = bench.read()
+    assert "".join(text for text, _ in lines) == 2 * text
+    assert {requests for _, requests in lines} == {("r-1",)}
+    assert max(len(text.encode()) for text, _ in lines) <= MAX_LINE
 
 
 def test_what_has_no_end_is_written_at_the_end(bench: Bench) -> None:

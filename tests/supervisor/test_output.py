@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import supervisor.output
-from supervisor.output import LAST_LINES, MAX_LINE, SHARE, Line, Output, last_lines
+from supervisor.output import LAST_LINES, MAX_LINE, SHARE, Line, Lines, Output, last_lines
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -53,6 +53,17 @@ def story(told: Callable[[], Awaitable[None]]) -> None:
         await told()
 
     asyncio.run(run())
+
+
+def test_the_pieces_of_a_line_are_for_the_requests_of_its_first_and_have_no_mark_of_their_own() -> None:
+    forged = b"\x1eforged\x1f!"
+    for data in (b"\x1er-1\x1f" + 5 * b"x" + forged + 9 * b"y", 10 * b"x" + forged + b"y"):
+        for ending in (b"\n", b""):
+            lines = Lines(10)
+            told = lines.feed(data[:15]) + lines.feed(data[15:] + ending) + lines.end() + lines.feed(b"next\n")
+            requests = {line.requests for line in told[:-1]}
+            assert requests == ({("r-1",)} if data.startswith(b"\x1e") else {()})
+            assert told[-1] == Line("next")
 
 
 def test_a_flood_is_told_a_share_at_a_time_and_loses_nothing() -> None:
