@@ -4,13 +4,17 @@
 
 The kernel ends workers with their supervisor, and nobody what the workers have started. So this program is told of
 each worker, as `+PID` and `-PID`, a line each. When the pipe ends, what is in the session or the process group of a
-worker that was not taken back is killed, and whatever has MARK in its environment or its arguments. It imports the
-standard library only, and of that little, for it is started with every service and rarely needed.
+worker that was not taken back is killed, and whatever has MARK in its environment or its arguments. A guard, told of
+as `*PID`, comes last: it knows whom its program has started, and first has some time to end them itself. After the line
+`.` there is nothing to do. It imports the standard library only, and of that little, for it is started with every
+service and rarely needed.
 """
 
 import os
+import select
 import signal
 import sys
+import time
 
 VARIABLE = "SHUNTER_SERVICE"
 """Where whatever a service starts has its mark, unless it was given another environment."""
@@ -19,18 +23,28 @@ ARGUMENT = "--mark"
 the environment of a process that was hardened, and of its forks, only by those with privileges."""
 ROUNDS = 100
 """How often it is looked for more, at most: what runs may make others."""
+PARTING = 10.0
+"""How long all guards together may take, seconds."""
 _CHUNK = 65536
 
 
-def hear(fd: int) -> set[int]:
-    """The processes whose sessions are left when nobody holds the other end of `fd` any more."""
+def hear(fd: int) -> "tuple[set[int], set[int]] | None":
+    """Whose sessions are left when nobody holds the other end of `fd` any more, and which of them are guards.
+
+    None: all is well.
+    """
     left: set[int] = set()
+    guards: set[int] = set()
     rest = b""
     while data := os.read(fd, _CHUNK):
         *lines, rest = (rest + data).split(b"\n")
         for line in lines:
-            (left.add if line.startswith(b"+") else left.discard)(int(line[1:]))
-    return left
+            if line == b".":
+                return None
+            pid = int(line[1:])
+            left.discard(pid) if line.startswith(b"-") else left.add(pid)
+            guards.add(pid) if line.startswith(b"*") else guards.discard(pid)
+    return left, guards
 
 
 def is_left(pid: int, leaders: set[int], mark: str) -> bool:
@@ -72,15 +86,46 @@ def end(pid: int, leaders: set[int], mark: str) -> bool:
         os.close(pidfd)
 
 
+def wait_for(pids: set[int], seconds: float) -> None:
+    """Return once these processes have ended, or after that time."""
+    left = select.poll()
+    open_: set[int] = set()
+    for pid in pids:
+        try:
+            pidfd = os.pidfd_open(pid)
+        except OSError:  # it has
+            continue
+        left.register(pidfd, select.POLLIN)
+        open_.add(pidfd)
+    until = time.monotonic() + seconds
+    while open_ and (remaining := until - time.monotonic()) > 0:
+        for pidfd, _ in left.poll(remaining * 1000):
+            left.unregister(pidfd)
+            os.close(pidfd)
+            open_.discard(pidfd)
+
+
+def bury(leaders: set[int], mark: str, spared: set[int]) -> None:
+    """End what is left, but for those."""
+    spared = spared | {os.getpid()}
+    for _ in range(ROUNDS):
+        pids = [int(name) for name in os.listdir("/proc") if name.isdecimal()]  # noqa: PTH208 - as above
+        if not [pid for pid in pids if pid not in spared and is_left(pid, leaders, mark) and end(pid, leaders, mark)]:
+            break
+
+
 def main() -> None:
     """Wait for the end of the supervisor, and bury what it leaves behind."""
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # sent to everybody; the supervisor says when
         signal.signal(signum, signal.SIG_IGN)
-    mark, leaders = sys.argv[1], hear(0)
-    for _ in range(ROUNDS):
-        pids = [int(name) for name in os.listdir("/proc") if name.isdecimal()]  # noqa: PTH208 - as above
-        if not [pid for pid in pids if pid != os.getpid() and is_left(pid, leaders, mark) and end(pid, leaders, mark)]:
-            break
+    mark, heard = sys.argv[1], hear(0)
+    if heard is None:
+        return
+    leaders, guards = heard
+    if guards:
+        bury(leaders, mark, guards)
+        wait_for(guards, PARTING)
+    bury(leaders, mark, set())
 
 
 if __name__ == "__main__":

@@ -64,6 +64,8 @@ class Process:
     ledger: Ledger
     _out_of_memory: OutOfMemory
     _warden: Warden | None
+    guard: bool = False
+    """Whether it holds a program that is not ours."""
     popen: subprocess.Popen[bytes] | None = None
     """Whoever was started by exec; None: it was forked."""
     crashed: bool = False
@@ -90,7 +92,7 @@ class Process:
         """From now on it is this process."""
         self.pid, self.pidfd = pid, pidfd
         if self._warden is not None:
-            self._warden.note(pid)
+            self._warden.note(pid, guard=self.guard)
 
     def dump(self) -> None:
         """Have it print its stacks, which works whatever it is busy with; no error if it has exited already."""
@@ -250,6 +252,7 @@ class Launcher:
                 start_new_session=True,
                 env=environment,
             )
+        process.guard = role == "command"
         try:
             process.is_known(popen.pid, os.pidfd_open(popen.pid))
         except OSError:

@@ -6,7 +6,6 @@ import os
 import secrets
 import subprocess
 import sys
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ipc.clock import now
@@ -35,7 +34,7 @@ class Warden:
         """What all that this service starts has in its environment, and workers in their arguments. No secret: it says
         only whose they are."""
         self._tell = tell
-        self._pids: set[int] = set()
+        self._pids: dict[int, bytes] = {}  # with the lines that tell of them
         self._popen: subprocess.Popen[bytes] | None = None
         self._since = 0.0
 
@@ -65,7 +64,7 @@ class Warden:
         assert popen.stdin is not None  # noqa: S101 -- for the type checker: it is a pipe
         os.set_blocking(popen.stdin.fileno(), False)
         self._popen, self._since = popen, now()
-        self._say(b"".join(b"+%d\n" % pid for pid in self._pids))
+        self._say(b"".join(self._pids.values()))
 
     def tend(self) -> None:
         """Some process has ended: if it was this one, have another."""
@@ -77,21 +76,22 @@ class Warden:
         else:
             self.start()
 
-    def note(self, pid: int) -> None:
-        """A worker runs, and leads a session."""
-        self._pids.add(pid)
-        self._say(b"+%d\n" % pid)
+    def note(self, pid: int, *, guard: bool = False) -> None:
+        """A worker runs, and leads a session; a guard has descendants to end before it."""
+        self._pids[pid] = b"%b%d\n" % (b"*" if guard else b"+", pid)
+        self._say(self._pids[pid])
 
     def forget(self, pid: int) -> None:
         """It has ended and its process group with it."""
-        self._pids.discard(pid)
+        self._pids.pop(pid, None)
         self._say(b"-%d\n" % pid)
 
     def stop(self) -> None:
-        """Have it end."""
+        """Have it end. Nothing is left of the service, and whoever has its mark now was meant to outlive it."""
         popen = self._popen
         if popen is None:
             return
+        self._say(b".\n")
         self._drop()
         try:
             popen.wait(_LEAVING)
@@ -103,9 +103,16 @@ class Warden:
         self._tell(Trouble(f"if this supervisor is killed, what workers started will stay: {why}"))
 
     def _say(self, line: bytes) -> None:
-        if self._popen is not None and self._popen.stdin is not None:
-            with suppress(OSError):  # it is dead, of which `tend` hears, or was stopped by somebody
-                os.write(self._popen.stdin.fileno(), line)
+        if self._popen is None or self._popen.stdin is None or not line:
+            return
+        try:
+            complete = os.write(self._popen.stdin.fileno(), line) == len(line)
+        except BlockingIOError:
+            complete = False
+        except OSError:  # it is dead, of which `tend` hears
+            return
+        if not complete:  # somebody has stopped it, and it would miss this for good: the next one is told of all
+            self._popen.kill()
 
     def _drop(self) -> None:
         if self._popen is not None and self._popen.stdin is not None:

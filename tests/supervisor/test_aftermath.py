@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from contextlib import ExitStack
@@ -45,8 +46,46 @@ def test_it_is_told_of_workers_a_line_each_and_the_rest_is_left() -> None:
     os.write(writer, b"+12\n+345\n-12\n+67\n+8")
     os.write(writer, b"9\n-1\n")
     os.close(writer)
-    assert aftermath.hear(reader) == {345, 67, 89}
+    assert aftermath.hear(reader) == ({345, 67, 89}, set())
     os.close(reader)
+
+
+def test_guards_are_told_of_apart_and_after_a_full_stop_nothing_is_left() -> None:
+    reader, writer = os.pipe()
+    os.write(writer, b"+12\n*345\n*67\n-67\n*8\n+8\n")
+    os.close(writer)
+    assert aftermath.hear(reader) == ({12, 345, 8}, {345})
+    os.close(reader)
+    reader, writer = os.pipe()
+    os.write(writer, b"+12\n.\n")
+    assert aftermath.hear(reader) is None
+    os.close(writer)
+    os.close(reader)
+
+
+def test_guards_are_waited_for_but_not_for_ever(start: Callable[..., subprocess.Popen[bytes]]) -> None:
+    brief, endless = start(), start()
+    brief.kill()
+    aftermath.wait_for({brief.pid}, 3600.0)
+    brief.wait()
+    aftermath.wait_for({brief.pid}, 3600.0)
+    aftermath.wait_for({endless.pid}, 0.01)
+    assert endless.poll() is None
+
+
+def test_a_guard_has_its_time_and_what_it_leaves_is_ended_then(start: Callable[..., subprocess.Popen[bytes]]) -> None:
+    worker = start(apart=True)
+    code = "import subprocess, sys, time; subprocess.Popen(sys.argv[1:]); time.sleep(1)"
+    with subprocess.Popen(
+        [sys.executable, "-S", "-c", code, *SLEEP], stdout=subprocess.PIPE, start_new_session=True
+    ) as guard:
+        assert guard.stdout is not None
+        guard.stdout.readline()
+        told = f"+{worker.pid}\n*{guard.pid}\n".encode()
+        subprocess.run([sys.executable, "-I", "-S", aftermath.__file__, MARK], input=told, check=True)
+        assert worker.wait() == -signal.SIGKILL
+        assert guard.wait() == 0, "it ended by itself"
+        assert guard.stdout.read() == b"", "nobody has the other end"
 
 
 def test_whoever_is_in_a_session_that_was_told_of_or_has_the_mark_is_left(

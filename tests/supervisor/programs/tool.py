@@ -65,10 +65,15 @@ def leave(code: str) -> None:
 
 
 def family() -> None:
-    """Have a child that heeds no SIGTERM, and one in a session of its own; each says who it is. Then wait for ever."""
+    """Have a child that heeds no SIGTERM, and one in a session of its own, with nothing in its environment.
+
+    Each says who it is. Then wait for ever.
+    """
     stubborn = "import os,signal;signal.signal(15,signal.SIG_IGN);print('child',os.getpid(),flush=True);signal.pause()"
     for apart in (False, True):
-        subprocess.Popen([sys.executable, "-I", "-S", "-c", stubborn], start_new_session=apart)
+        subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", stubborn], start_new_session=apart, env={} if apart else None
+        )
     signal.pause()
 
 
