@@ -28,6 +28,10 @@ SETTLED = 100
 _GRAIN = 0.05
 """How far a file's time may be behind the clock, seconds."""
 _WATCHING: dict[str, Any] = {"debounce": SETTLED, "step": 50, "rust_timeout": 500, "yield_on_timeout": True}
+_BLIND = (OSError, RuntimeError)
+"""What comes of a bound of the kernel's on watches, or of a directory that may not be read."""
+_LOOK_EVERY = 1.0
+"""Between looks for an edit where nothing can be watched, seconds."""
 _SHOW_CURSOR = "\x1b[?25h"
 
 
@@ -37,19 +41,12 @@ def dev(config: Path, overrides: Sequence[str], state_dir: Path) -> int:
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
     edits = Edits(config.absolute())
 
-    async def watch(reload: Callable[[], None]) -> None:
-        first = True
-        async for found in watchfiles.awatch(edits.directory, watch_filter=edits, **_WATCHING):
-            if found or (first and await run_sync(edits.missed)):
-                reload()
-            first = False
-
     with _terminal_kept():
         try:
             while True:
                 try:
                     edits.since = time.time() - _GRAIN
-                    run_here(config, [*QUICK, *overrides], state_dir, beside=watch)
+                    run_here(config, [*QUICK, *overrides], state_dir, beside=edits.watch)
                 except (ConfigError, SpawnError) as error:
                     show_error(error)
                     edits.wait()
@@ -76,14 +73,29 @@ class Edits(watchfiles.DefaultFilter):
         """Whether it is one."""
         return path == self._config or (path.endswith(".py") and super().__call__(change, path))
 
+    async def watch(self, reload: Callable[[], None]) -> None:
+        """Have each edit served. Where nothing can be watched the service goes on without."""
+        first = True
+        try:
+            async for found in watchfiles.awatch(self.directory, watch_filter=self, **_WATCHING):
+                if found or (first and await run_sync(self.missed)):
+                    reload()
+                first = False
+        except* _BLIND as errors:
+            told = f"edits are not seen: {errors.exceptions[0]}; `shunter reload` has them served"
+            err.print(told, style="yellow", soft_wrap=True)
+
     def wait(self) -> None:
         """Return after the next edit; KeyboardInterrupt if somebody does not want to wait."""
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         err.print("waiting for an edit; Ctrl-C ends", style="dim")
-        for found in watchfiles.watch(self.directory, watch_filter=self, **_WATCHING):
-            if found or self.missed():
-                return
+        with suppress(*_BLIND):
+            for found in watchfiles.watch(self.directory, watch_filter=self, **_WATCHING):
+                if found or self.missed():
+                    return
+        while not self.missed():
+            time.sleep(_LOOK_EVERY)
 
     def missed(self) -> bool:
         """Whether there was an edit before anybody watched."""

@@ -14,8 +14,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import anyio
 import httpx2 as httpx
 import pytest
+from rich.console import Console
+
+from cli.dev import Edits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -151,3 +155,34 @@ def test_who_does_not_want_to_wait_for_an_edit_leaves(desk: Callable[[str], Desk
     me.until(lambda: "waiting for an edit" in me.shown)
     assert me.interrupt() == 0
     assert termios.tcgetattr(me._ours) == me.before
+
+
+@pytest.fixture
+def blind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the kernel's bound on watches is reached."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(28, "OS file watch limit reached")
+
+    monkeypatch.setattr("watchfiles.main.RustNotify", refuse)
+
+
+@pytest.mark.usefixtures("blind")
+def test_where_nothing_can_be_watched_it_is_said_and_the_service_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cli.dev.err", Console(stderr=True, width=200))
+    anyio.run(Edits(tmp_path / "shunter.yaml").watch, lambda: None)
+    assert "edits are not seen: [Errno 28] OS file watch limit reached; `shunter reload`" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("blind")
+def test_where_nothing_can_be_watched_an_edit_is_waited_for_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    edit = threading.Timer(0.2, (tmp_path / "shop.py").write_text, [SHOP])
+    edit.start()
+    Edits(tmp_path / "shunter.yaml").wait()
+    edit.join()
+    assert (tmp_path / "shop.py").exists()
