@@ -143,7 +143,8 @@ def test_why_a_worker_could_not_start_is_told_in_full(seen: Callable[..., str]) 
 
 
 def test_workers_lines_are_readable(seen: Callable[..., str]) -> None:
-    line = events.LineWritten("web-0#1", "stderr", LINE)
+    untimed = json.dumps({"level": "info", "event": "started"})
+    line = events.LineWritten("web-0#1", "stderr", untimed)
     assert seen(line).split()[-3:] == ["info", "web-0#1", "started"]
     own = events.LineWritten("web-0#1", "stdout", "a [b] {c")
     assert seen(own).endswith(" stdout  web-0#1        a [b] {c\n")
