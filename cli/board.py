@@ -118,7 +118,9 @@ def heading(now: Moment, before: Moment | None, wall: float) -> tuple[str, str]:
     ready = sum(worker.state in {"up", "ready"} for worker in workers)
     web, others = (
         _sum(
-            usage[worker.name].calls for group in groups if (group.name == "web") is is_web for worker in group.workers
+            _rate_of(group, [usage[worker.name] for worker in group.workers])
+            for group in groups
+            if (group.name == "web") is is_web
         )
         for is_web in (True, False)
     )
@@ -170,14 +172,14 @@ def _sorted(workers: list[WorkerStatus], usage: Mapping[str, _Usage], sort: str)
 
 def _group_row(group: GroupStatus, usage: Sequence[_Usage]) -> Row:
     workers, figures = group.workers, group.figures
-    rate = figures.calls_per_second if figures is not None else _sum(each.calls for each in usage)
+    between = "" if group.between is None else " ({} to {})".format(*group.between)
     running = str(sum(worker.running for worker in workers))
     cells = {
-        "worker": Cell(group.name),
+        "worker": Cell(f"{group.name}{between}"),
         "state": Cell(group.state, _tone(group.state)),
         "runs": Cell(f"{running}+{figures.waiting}" if figures is not None and figures.waiting else running),
         "oldest": _oldest(max((worker.longest for worker in workers), default=0.0)),
-        "calls/s": Cell(_rate(rate)),
+        "calls/s": Cell(_rate(_rate_of(group, usage))),
         "wait p50/p99": Cell(_pair(figures, "wait")),
         "took p50/p99": Cell(_pair(figures, "latency")),
         "cpu": Cell(_percent(_sum(each.cpu for each in usage))),
@@ -185,6 +187,17 @@ def _group_row(group: GroupStatus, usage: Sequence[_Usage]) -> Row:
         "restarts": _restarts(sum(worker.restarts for worker in workers)),
     }
     return Row(group.name, group.name, "", cells)
+
+
+def _rate_of(group: GroupStatus, usage: Iterable[_Usage]) -> float | None:
+    """What its callers saw in the last seconds; else what its workers did since the moment before."""
+    return group.figures.calls_per_second if group.figures is not None else _sum(each.calls for each in usage)
+
+
+def gone(row: Row) -> Row:
+    """As it was when the service was last heard of, and is no more."""
+    cells = {name: Cell(cell.text, "quiet") for name, cell in row.cells.items()}
+    return row._replace(cells=cells | {"state": Cell("gone", "quiet")})
 
 
 def _worker_row(group: str, worker: WorkerStatus, usage: _Usage, wall: float) -> Row:

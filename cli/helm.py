@@ -48,6 +48,10 @@ class Helm:
         if has + by < 1:
             self._say(f"{group.name} has one worker, and keeps it", "yellow")
             return
+        least, most = group.between or (1, has + by)
+        if not least <= has + by <= most:
+            self._say(f"{group.name} follows its load between {least} and {most} workers, and has {has}", "yellow")
+            return
         what = "one more worker" if by > 0 else "one worker fewer"
         self._ask_back(f"{what} in {group.name}, {has + by} instead of {has}?", Scale(group.name, has + by))
 

@@ -152,7 +152,10 @@ def scale(
 
 @app.command()
 def reload(config: Named = None, state_dir: StateDir = None) -> None:
-    """Read configuration and application again and replace what has changed; what is broken changes nothing."""
+    """Read configuration and application again and replace what has changed; what is broken changes nothing.
+
+    Groups have as many workers as the file says again, whatever `scale` made of that.
+    """
     from cli import reload as command  # noqa: PLC0415
 
     raise typer.Exit(command.reload(_service(config, state_dir)))

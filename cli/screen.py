@@ -15,7 +15,7 @@ from textual.binding import Binding
 from textual.message import Message
 from textual.widgets import DataTable, Footer, RichLog, Static
 
-from cli.board import RIGHT, SORTS, Moment, fitting, heading, rows
+from cli.board import RIGHT, SORTS, Moment, fitting, gone, heading, rows
 from cli.events import missed
 from cli.feed import Feed, Gone, Seen, Skipped, Told
 from cli.helm import Helm
@@ -183,7 +183,8 @@ class Screen(App[None]):
         self.query_one("#head", Static).update(
             Text.assemble((f"{first}\n", "bold"), (second, "bold red" if self._gone else ""))
         )
-        self._rows_changed(rows(self._now, self._before, self._seen, SORTS[self._sort]))
+        found = rows(self._now, self._before, self._seen, SORTS[self._sort])
+        self._rows_changed([gone(row) for row in found] if self._gone else found)
 
     def _rows_changed(self, found: list[Row]) -> None:
         table = self.query_one(DataTable)

@@ -42,9 +42,11 @@ class JsonLines:
 class Terminal:
     """A line for each event that people want to know of, and the workers' own lines made readable."""
 
-    def __init__(self, *, attached: bool, title: RenderableType | None = None) -> None:
+    def __init__(self, *, attached: bool, title: RenderableType | None = None, patience: float | None = None) -> None:
         self._attached = attached
         """Whether Ctrl-C reaches the service, and the workers' lines were shown as they came."""
+        self._patience = patience
+        """How long calls under way have when the service is told to stop, seconds."""
         self._title = title
         """What stands above the first event: nothing does if there is none, for then nothing was started."""
 
@@ -60,7 +62,8 @@ class Terminal:
             case events.Serving():
                 out.print(_serving(event, attached=self._attached), soft_wrap=True)
             case events.Draining(forced):
-                what = "stopping at once" if forced else "draining: calls under way are finished; Ctrl-C now ends them"
+                time = "are finished" if self._patience is None else f"have {self._patience:g} s to finish"
+                what = "stopping at once" if forced else f"draining: calls under way {time}; Ctrl-C now ends them"
                 # On a line of its own: the terminal has just written ^C.
                 out.print("\n", _line(when.timestamp(), what, "yellow"), sep="", soft_wrap=True)
             case _ if not isinstance(event, _QUIET):

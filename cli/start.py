@@ -16,6 +16,7 @@ from shunter import VERSION
 from supervisor.early import Early
 from supervisor.errors import EXIT_CODE, StartError
 from supervisor.planning import load_plan
+from supervisor.process_group import WEB
 from supervisor.statedir import AlreadyRunning
 
 if TYPE_CHECKING:
@@ -118,4 +119,6 @@ def _terminal(plan: Plan) -> Show:
     from cli.banner import banner  # noqa: PLC0415 -- only somebody who looks needs it
     from cli.show import Terminal  # noqa: PLC0415 -- imported meanwhile
 
-    return Terminal(attached=True, title=banner(plan, VERSION))
+    drains = {group.name: group.drain_timeout for group in plan.groups}
+    patience = drains.get(WEB, max(drains.values(), default=None))  # who asks over HTTP is who waits
+    return Terminal(attached=True, title=banner(plan, VERSION), patience=patience)

@@ -64,9 +64,8 @@ def _default(statement: ast.AnnAssign) -> str:
                 return f"`{ast.unparse(keyword.value)}`"
         return ""
     told = ast.unparse(value)
-    if told in {"True", "False"}:
-        return f"`{told.lower()}`"
-    return "" if told in {"UNSET", "()", "''"} or told[0].isupper() else f"`{told}`"
+    known = {"UNSET": "not set", "MiB": f"`{2**20}`", "True": "`true`", "False": "`false`", "()": "", "''": ""}
+    return known.get(told, "" if told[0].isupper() else f"`{told}`")
 
 
 def render() -> str:

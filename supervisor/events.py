@@ -97,13 +97,15 @@ class WorkerExited:
 
 @dataclass(frozen=True, slots=True)
 class WorkerRestarting:
-    """A worker that ended is started again in `after` seconds."""
+    """A worker that ended is started again in `after` seconds; `reason` says for what it may have to wait longer."""
 
     worker: str
     after: float
+    reason: str = ""
 
     def __str__(self) -> str:
-        return f"{self.worker}: starts again in {self.after:.1f} s"
+        later = f", {self.reason}" if self.reason else ""
+        return f"{self.worker}: starts again in {self.after:.1f} s{later}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -169,13 +169,13 @@ class Service:
 
     async def scale(self, group: str, workers: int, progress: Callable[[str], None]) -> Done | Refused:
         """Have that many workers in `group`."""
-        if not 1 <= workers <= MAX_WORKERS:
-            return Refused(f"a group has 1 to {MAX_WORKERS} workers, not {workers}", usage=True)
         scaler = self._scalers.get(group)
         if scaler is not None and workers != scaler.policy.within(workers):
             least, most = scaler.policy.least, scaler.policy.most
             told = f"{group} follows its load between {least} and {most} workers, and {workers} is not in between"
             return Refused(told, usage=True)
+        if not 1 <= workers <= MAX_WORKERS:
+            return Refused(f"a group has 1 to {MAX_WORKERS} workers, not {workers}", usage=True)
         try:
             found = self.tree.group(group)
             before = found.size

@@ -31,6 +31,12 @@ def told(
         case State.DRAINING, _ if before.state is State.UP or (before.state is State.OVERRUN and not now.leaving):
             yield events.WorkerDraining(name, now.along)
         case State.WAITING, Exited() if before.state is not State.WAITING:
-            yield events.WorkerRestarting(name, after)
+            yield events.WorkerRestarting(name, after, _later(before, now))
         case State.FAILED, Exited() | TakenAlong() if before.state is not State.FAILED:
             yield events.WorkerFailed(name, now.reason, now.row)
+
+
+def _later(before: Child, now: Child) -> str:
+    """What may keep it from its next life for longer."""
+    crashed = now.row > before.row and now.spec.policy.strategy != "one_for_one"
+    return "once all that end with it have ended" if now.along or crashed else ""

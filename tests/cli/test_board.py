@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 from msgspec.structs import replace
 
-from cli.board import COLUMNS, SORTS, Moment, Row, fitting, heading, rows, span
+from cli.board import COLUMNS, SORTS, Moment, Row, fitting, gone, heading, rows, span
 from ipc.messages.control import Figures, GroupStatus, Status, SupervisorStatus, WorkerStatus
 
 SUPERVISOR = SupervisorStatus(42, "0.1.0", 100.0, "/srv/shunter.yaml")
@@ -88,6 +88,20 @@ def test_what_callers_saw_of_a_group_is_shown_where_it_is_known() -> None:
     found = text(group)
     assert (found["calls/s"], found["wait p50/p99"], found["took p50/p99"]) == ("12", "0.2/14", "3.0/120")
     assert found["runs"] == "1+7"  # and seven wait
+    _, all_together = heading(Service(figures=FIGURES).at(6.0), Service().at(5.0), 1000.0)
+    assert "0.0 requests/s, 12 calls/s" in all_together, "the same as in the table"
+
+
+def test_a_group_that_follows_its_load_says_between_which_numbers() -> None:
+    status = Service().at(1.0).status
+    found = rows(Moment(replace(status, groups=(replace(status.groups[0], between=(1, 3)),)), 1.0), None, 1000.0)
+    assert (found[0].key, text(found[0])["worker"]) == ("cpu", "cpu (1 to 3)")
+
+
+def test_what_is_gone_looks_so() -> None:
+    row = gone(rows(Service().at(1.0), None, 1000.0)[1])
+    assert (row.key, text(row)["state"], text(row)["pid"]) == ("cpu-0#1", "gone", "10")
+    assert {cell.tone for cell in row.cells.values()} == {"quiet"}
 
 
 def test_workers_that_live_in_one_process_have_its_memory_once() -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from msgspec.structs import replace
+from textual.widgets import DataTable
 
 from cli.feed import Gone, News, Seen, Skipped, Told
 from cli.screen import Screen
@@ -203,6 +204,18 @@ async def test_the_last_worker_of_a_group_is_kept(played: Played) -> None:
     assert not played.orders
 
 
+async def test_a_group_that_follows_its_load_is_asked_for_no_more_than_its_most(played: Played) -> None:
+    async with view(played) as seen:
+        whole = status()
+        following = replace(whole.groups[0], between=(1, 2))
+        played.tell(Seen(replace(whole, groups=(following, *whole.groups[1:])), 2.0))
+        await seen.shows("cpu_sync (1 to 2)")
+        await seen.press("plus")
+        await seen.shows("cpu_sync follows its load between 1 and 2 workers, and has 2")
+        await seen.press("y")
+    assert not played.orders
+
+
 async def test_what_was_not_done_is_said(played: Played) -> None:
     async with view(played) as seen:
         for answer in (
@@ -222,6 +235,7 @@ async def test_a_service_that_is_gone_is_waited_for(played: Played) -> None:
         played.tell(Gone("nothing runs for /srv"))
         await seen.shows("gone: nothing runs for /srv")
         await seen.shows("waiting for it")
+        assert "gone" in [cell.plain for cell in seen.app.query_one(DataTable).get_row_at(1)]
         await seen.press("r")
         await seen.shows("nobody can carry that out")
         played.tell(Seen(replace(status(), supervisor=SupervisorStatus(43, "0.1.0", 999.0, "x")), 9.0))

@@ -321,3 +321,12 @@ sys.exit(not outlet.close())
         writer.stdout.close()
         writer.stdin.close()
         assert writer.wait(10) == 0
+
+
+@pytest.mark.parametrize(("patience", "told"), [(1.0, "have 1 s to finish"), (None, "are finished")])
+def test_a_stop_says_how_long_calls_have(patience: float | None, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    console = Console(width=100)
+    monkeypatch.setattr(cli.show, "out", console)
+    with console.capture() as captured:
+        Terminal(attached=True, patience=patience)(events.Draining(forced=False), NOON)
+    assert f"draining: calls under way {told}; Ctrl-C now ends them" in captured.get()

@@ -136,8 +136,9 @@ def test_whoever_scales_it_by_hand_is_obeyed_within_its_bounds_and_for_a_while(s
         plan = load_plan(shop.path / "shunter.yaml", (), os.environ, None)
         async with shop.running(plan, programs=PROGRAMS) as live:
             await live.sees(events.Serving)
-            refused = Refused("cpu follows its load between 1 and 3 workers, and 4 is not in between", usage=True)
-            assert await order(shop, Scale("cpu", 4)) == refused
+            for number in (0, 4):
+                told = f"cpu follows its load between 1 and 3 workers, and {number} is not in between"
+                assert await order(shop, Scale("cpu", number)) == Refused(told, usage=True)
             assert await order(shop, Scale("cpu", 2)) == Done("cpu has 2 workers now, not 1")
             await anyio.sleep(3 * scaler.LOOK_EVERY)
             assert len((await group(shop)).workers) == 2

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
 from supervisor import events, life
 from supervisor.life import Child, Spec, State
+from supervisor.policy import RestartPolicy
 from supervisor.telling import told
+
+if TYPE_CHECKING:
+    from supervisor.policy import Strategy
 
 UP = Child(Spec(), state=State.UP, wanted=True)
 
@@ -32,6 +37,23 @@ def test_an_end_is_expected_of_who_was_told_or_said_so(before: Child, expected: 
         events.WorkerExited("cpu-0#1", "exited with code 0", expected, "", ("last",)),
         events.WorkerRestarting("cpu-0#1", 0.2),
     ]
+
+
+@pytest.mark.parametrize(
+    ("strategy", "row", "along", "reason"),
+    [
+        ("one_for_one", 1, "", ""),
+        ("one_for_all", 0, "", ""),  # that was no crash
+        ("one_for_all", 1, "", "once all that end with it have ended"),
+        ("rest_for_one", 1, "ended with cpu-1#1: x", "once all that end with it have ended"),
+    ],
+)
+def test_who_starts_with_others_says_that_it_waits_for_them(
+    strategy: Strategy, row: int, along: str, reason: str
+) -> None:
+    before = replace(UP, spec=Spec(policy=RestartPolicy(strategy=strategy)), along=along)
+    *_, restarting = kinds(before, replace(before, state=State.WAITING, row=row), life.Exited("x"))
+    assert restarting == events.WorkerRestarting("cpu-0#1", 0.2, reason)
 
 
 def test_each_state_is_told_once() -> None:
