@@ -8,12 +8,11 @@ from pathlib import Path
 import msgspec
 
 from cli.lines import inert
-from cli.orders import DONE, FAILED, USAGE, complain
+from cli.orders import DONE, FAILED, USAGE, complain, shown
 from ipc.control import ControlError
 from ipc.control import call as ask
 from ipc.decoding.jsontext import json_object
 from ipc.messages.control import MAX_ASKED, Called, CallNode, Refused
-from supervisor.errors import shown
 
 _STDIN = "-"
 _USUAL = 200

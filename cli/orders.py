@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from ipc.control import ControlError, NotRunning, Unwilling, ask
 from ipc.messages.control import Refused, Status
-from supervisor.errors import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,6 +48,13 @@ def complain(reason: ControlError | Refused) -> int:
         case _:
             sys.stderr.write(f"shunter: {shown(str(reason))}\n")
             return FAILED
+
+
+def shown(text: str) -> str:
+    """The text with nothing in it that could do something to a terminal, line by line."""
+    from supervisor.errors import printable  # noqa: PLC0415 -- who only asks for help needs none of it
+
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def _teller() -> Callable[[str], None]:

@@ -20,11 +20,12 @@ from cli.events import missed
 from cli.feed import Feed, Gone, Seen, Skipped, Told
 from cli.helm import Helm
 from cli.lines import moment
+from cli.orders import shown
 from cli.show import told
 from ipc.control import ask
 from ipc.decoding.jsontext import json_object
 from supervisor.chronicle import from_json
-from supervisor.errors import printable, shown
+from supervisor.errors import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -22,11 +22,6 @@ def printable(line: str) -> str:
     return "".join(c if c.isprintable() or c == "\t" else repr(c)[1:-1] for c in line)
 
 
-def shown(text: str) -> str:
-    """All its lines so."""
-    return "\n".join(map(printable, text.split("\n")))
-
-
 def quoted(text: str) -> list[str]:
     """The lines of somebody else's text, marked as such."""
     return [f"  | {printable(line)}" for line in text.rstrip().splitlines()]
