@@ -124,6 +124,8 @@ def _fixed(old: Plan, new: Plan) -> Iterator[str]:
         "transport": "execution_ipc.transport",
         "auth_mode": "execution_ipc.auth.mode",
         "secret": "the content of secret_file",
+        "log_bytes": "runtime.log.max_bytes",
+        "log_files": "runtime.log.files",
         "as_root": "whose service it is",
     }
     yield from (said for name, said in keys.items() if getattr(old, name) != getattr(new, name))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ipc.messages.lifeline import Bootstrap, Run
@@ -46,6 +46,9 @@ class Common:
     programs: Mapping[Role, str]
     listener: socket.socket | None
     warden: Warden | None = None
+    pipes: spawn.Pipes = field(default_factory=spawn.Pipes)
+    templates: dict[str, Seat] = field(default_factory=dict)
+    """The seats of templates by group: no two have one name, whatever plans they are of."""
 
 
 class Editions:
@@ -54,15 +57,16 @@ class Editions:
     def __init__(self, plan: Plan, common: Common, number: int) -> None:
         self._plan = plan
         self._common = common
-        self._number = number
+        self.number = number
         self._launcher = spawn.Launcher(
             scrub(os.environ, plan.environment_pass, plan.environment_set),
             bare=scrub(os.environ, (), ()),
             programs=common.programs,
             listener=common.listener,
-            workers=sum(group.most for group in plan.groups if not group.embedded),
+            pipes=common.pipes,
             warden=common.warden,
         )
+        self.share_pipes()
 
     @property
     def prepared(self) -> list[int]:
@@ -83,9 +87,9 @@ class Editions:
         """End what was prepared and never started."""
         self._launcher.discard()
 
-    def share_among(self, workers: int) -> None:
-        """There are to be so many workers in all."""
-        self._launcher.share_among(workers)
+    def share_pipes(self) -> None:
+        """There are to be as many workers as this plan says."""
+        self._common.pipes.share_among(sum(group.most for group in self._plan.groups if not group.embedded))
 
     def of(self, plan: GroupPlan) -> Edition:
         """That of one group."""
@@ -95,13 +99,13 @@ class Editions:
             return self._launcher.launch(name, plan.role, plan.confinement, plan.calls_at_once)
 
         def greeting(name: WorkerName) -> Iterator[FromSupervisor]:
-            common.reach.born(name, self._number)
+            common.reach.born(name, self.number)
             yield self._first_words(plan, name)
             if common.reach.dials(plan.name):
                 yield common.directory.for_client(name)
                 yield from common.quarantine.inmates(time.monotonic())
 
-        seat = Seat(plan.name, TEMPLATE)
+        seat = common.templates.setdefault(plan.name, Seat(plan.name, TEMPLATE))
 
         def template(spec: Spec, changed: Callable[[], None]) -> Template:
             return Template(

@@ -39,7 +39,7 @@ OVERLAP = 2.0
 """How long a change waits for who drains before it goes on to the next seat, seconds; at the end it waits for all."""
 _UNDECIDED = frozenset({State.STARTING, State.KILLING})
 _RELOADED = "reloaded"
-_STOPPING = SpawnError("the service is stopping")
+_STOPPING = "the service is stopping"
 
 
 class Group:
@@ -86,6 +86,7 @@ class Group:
         self._behind = self._doubted = False
         self._vouched: set[WorkerName | None] = set()  # who sat here when the plan was known to tell what they have
         self._stopping = False
+        self._over = SpawnError(_STOPPING)
         self._started = False
         self._said = "down"
         self._not_up_since = time.monotonic()
@@ -144,9 +145,9 @@ class Group:
         worst = next(worker for worker in self._workers if is_hopeless(worker.life))
         return worst.failure()
 
-    def stop(self, *, force: bool = False) -> None:
-        """Have everybody end."""
-        self._stopping = True
+    def stop(self, *, force: bool = False, why: str = _STOPPING) -> None:
+        """Have everybody end; `why` is said to whoever wants a change of it."""
+        self._stopping, self._over = True, SpawnError(why)
         self._ring()
         for nursery in self._nurseries():
             nursery.stop()
@@ -202,12 +203,13 @@ class Group:
         Until `discard`, or `commit` and `roll`, by the same task, nobody else's worker is replaced. What could not be
         beside the others cannot be tried out.
         """
+        spec = self._spec_of(edition.plan)
+        trial = Trial(edition, spec, self._seats[0], self, self._ring, self._until)
         self._queue(progress)
         await self._turn.acquire()
-        spec = self._spec_of(edition.plan)
-        self._trial = trial = Trial(edition, spec, self._seats[0], self, self._ring, self._until)
+        self._trial = trial
         if self._stopping:
-            return _STOPPING
+            return self._over
         if edition.plan.in_place:
             return None
         if (why := await trial.nursery.renew(on_trial(spec))) is not None:
@@ -348,7 +350,7 @@ class Group:
         async with self._turn:
             await self._until(lambda: self._stopping or len(self._others) + workers - self.size <= MAX_BESIDE)
             if self._stopping:
-                return _STOPPING
+                return self._over
             if not still():
                 return None
             if workers != self.size:
@@ -369,7 +371,7 @@ class Group:
             worker.start()
         await self._until(lambda: self._stopping or not any(worker.state in _UNDECIDED for worker in newcomers))
         if self._stopping:
-            return _STOPPING
+            return self._over
         for worker in newcomers:
             self._others.remove(worker)
             self._workers.append(worker)
@@ -407,7 +409,7 @@ class Group:
         """Give a seat to a successor: a new one, or one that was `tried` out and is up. The predecessor drains."""
         predecessor = self._workers[slot]
         if self._stopping:
-            return _STOPPING
+            return self._over
         if self._in_place:
             return await self._begin_anew(predecessor, progress)
         successor = tried or Worker(self._seats[slot], self._on_trial, self)
@@ -430,7 +432,7 @@ class Group:
             worker.start()
         await self._until(lambda: self._stopping or worker.state not in _UNDECIDED)
         if self._stopping:
-            return _STOPPING
+            return self._over
         if worker.state is not State.UP:
             return worker.failure()
         progress(f"{worker.name} is up; {before} had ended before")
@@ -472,7 +474,7 @@ class Group:
             await self._drop(successor)
             raise
         if self._stopping:
-            return _STOPPING
+            return self._over
         if successor.state is State.UP:
             return None
         await self._drop(successor)

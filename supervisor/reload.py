@@ -114,9 +114,9 @@ async def _reload(service: Service, load: Callable[[], Plan], progress: Callable
         return Refused(str(plan), usage=True, report=True)
     if plan is None:
         return STOPPING
-    behind = [group.name for group in service.tree.groups if group.behind]
+    behind = [group.name for group in service.tree.groups if group.behind or group.name in service.left]
     sizes = {group.name: group.size for group in service.tree.groups}
-    found = difference(service.plan, plan, behind, sizes)
+    found = difference(service.ran, plan, behind, sizes)
     if found.refusal:
         return Refused(found.refusal, usage=True)
     for line in found.lines():

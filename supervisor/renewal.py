@@ -51,7 +51,7 @@ class Renewal:
         self._patience = ttl + PATIENCE
         self._loop = asyncio.get_running_loop()
         self._began = 0.0
-        self._over = anyio.Event()
+        self._over, self._anew = anyio.Event(), anyio.Event()
 
     async def order(self) -> Done | Refused:
         """Rotate because somebody asks; returns when it is done, or has not been for too long."""
@@ -69,9 +69,15 @@ class Renewal:
     async def every(self, seconds: Callable[[], float]) -> None:
         """Rotate again and again, until cancelled."""
         while True:
-            await anyio.sleep(seconds())
-            if self._anybody():
+            with anyio.move_on_after(seconds()) as pause:
+                await self._anew.wait()
+            if pause.cancelled_caught and self._anybody():
                 self.begin()
+
+    def count_anew(self) -> None:
+        """How often is another number from now on."""
+        anew, self._anew = self._anew, anyio.Event()
+        anew.set()
 
     def begin(self) -> None:
         """Make new keys and hand them out; whoever has not done with the last ones will take these afterwards."""

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import anyio
+
 from supervisor.errors import SpawnError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from supervisor.difference import Difference
+    from supervisor.editions import Editions
     from supervisor.group import Group
     from supervisor.plan import GroupPlan, Plan
     from supervisor.service import Service
@@ -38,25 +41,33 @@ class Rollout:
     async def go(self) -> SpawnError | None:
         """Carry it out; returns why not, or why not all of it, if so."""
         service, changing = self._service, self._difference.of("changed", "added")
-        before = service.plan
-        number = service.renew(self._plan)
-        service.reach.begin(self._plan.groups, changing, number, self._difference.alike)
-        why = await self._try()
-        if why is None:
-            why = next((failed for group in self._tried if (failed := group.tried) is not None), None)
+        before, editions = service.ran, service.editions
+        service.renew(self._plan)
+        service.reach.begin(self._plan.groups, changing, service.editions.number, self._difference.alike)
+        taken = False
+        try:
+            why = await self._try()
+            if why is None:
+                why = next((failed for group in self._tried if (failed := group.tried) is not None), None)
+            taken = why is None
+        finally:
+            if not taken:
+                with anyio.CancelScope(shield=True):
+                    await self._give_up(before, editions)
         if why is not None:
-            await self._give_up()
-            service.arrange(before)
-            service.reach.end(before.groups)
             return why
         for group in self._tried:
             group.commit()
         service.plan, self.committed = self._plan, True
+        for name in self._plans:
+            service.left.pop(name, None)
         service.arrange(self._plan)
+        if before.rotate_every != self._plan.rotate_every:
+            service.renewal.count_anew()
         service.reach.decide()
         service.announce()
         why = await self._roll()
-        await self._leave()
+        await self._leave(before, failed=why is not None)
         if why is None:
             service.reach.end(self._plan.groups)
             service.announce()
@@ -75,19 +86,23 @@ class Rollout:
             elif change.kind == "changed":
                 group = self._service.tree.group(change.group)
                 self._tried.append(group)
-                why = await group.try_out(self._service.edition_of(self._plans[change.group]), self._progress)
+                why = await group.try_out(self._service.editions.of(self._plans[change.group]), self._progress)
             else:
                 continue
             if why is not None:
                 return why
         return None
 
-    async def _give_up(self) -> None:
+    async def _give_up(self, before: Plan, editions: Editions) -> None:
         """Everything is as it was before."""
+        self._service.editions = editions
+        editions.share_pipes()
         for group in self._tried:
             await group.discard()
         for group in self._added:
             await self._service.remove(group, force=True)
+        self._service.arrange(before)
+        self._service.reach.end(before.groups)
 
     async def _roll(self) -> SpawnError | None:
         """Each group in its turn; a seat that nobody can be had for keeps no other from being given."""
@@ -111,6 +126,13 @@ class Rollout:
                 self._progress(f"{group.name}: is started again")
         return next((why for why in failures if why is not None), None)
 
-    async def _leave(self) -> None:
+    async def _leave(self, before: Plan, *, failed: bool) -> None:
+        """Have the groups end that the plan does not have, unless workers stay that may call them."""
+        plans = {group.name: group for group in before.groups}
         for name in self._difference.of("removed"):
-            await self._service.remove(self._service.tree.group(name), force=False)
+            if failed:
+                self._service.left[name] = plans[name]
+                self._progress(f"{name}: stays for now: workers of the version before may call it")
+            else:
+                await self._service.remove(self._service.tree.group(name), force=False)
+                self._service.left.pop(name, None)

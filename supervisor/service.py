@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import defaultdict
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from msgspec import structs
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
     from ipc.messages.control import Called, CallNode, GroupStatus
     from ipc.messages.lifeline import FromChild, FromSupervisor
     from supervisor.child import Worker
-    from supervisor.edition import Edition
     from supervisor.plan import GroupPlan, Plan, Role
     from supervisor.policy import RestartPolicy
     from supervisor.warden import Warden
@@ -77,6 +77,8 @@ class Service:
         self._keys = Keys(plan.secret)
         self._policy = policy
         self._groups: list[Group] = []
+        self.left: dict[str, GroupPlan] = {}
+        """Groups that the plan in force does not have, kept for workers of the version before who call them."""
         self._sightings: defaultdict[str, Sightings] = defaultdict(Sightings)  # one for each group of the plan at most
         self._recyclers: dict[str, Recycler] = {}
         self._scalers: dict[str, Scaler] = {}
@@ -93,7 +95,8 @@ class Service:
             self._keys, rotation, self._directory, reach, self._quarantine, hub.tell, programs, listener, warden
         )
         self._number = 0
-        self._editions = Editions(plan, self._common, self._number)
+        self.editions = Editions(plan, self._common, self._number)
+        """What makes the workers of the plan in force, or of the one that is tried out."""
         for each in reversed([group for group in plan.groups if not group.embedded]):
             self.add(each)
         self._load = load
@@ -102,11 +105,11 @@ class Service:
 
     def prepare(self) -> None:
         """Make the processes of all first lives at once: while those of one group start, the next one's import."""
-        self._editions.prepare()
+        self.editions.prepare()
 
     def discard(self) -> None:
         """End what was prepared and never started."""
-        self._editions.discard()
+        self.editions.discard()
 
     @property
     def lookers(self) -> Collection[Recycler | Scaler]:
@@ -181,7 +184,7 @@ class Service:
             before = found.size
             if scaler is not None:
                 scaler.hold()
-            self._editions.share_among(workers + sum(each.size for each in self._groups if each.name != group))
+            self._common.pipes.share_among(workers + sum(each.size for each in self._groups if each.name != group))
             with self.hub.heard_by(in_words(progress)):
                 why = await self.tree.scale(group, workers, progress)
         except KeyError:
@@ -218,7 +221,7 @@ class Service:
 
     def pids(self) -> Collection[int]:
         """The processes of the workers, and those that import the application to describe it."""
-        return {*self.tree.pids, *self._editions.prepared, *AT_WORK}
+        return {*self.tree.pids, *self.editions.prepared, *AT_WORK}
 
     def _of(self, *roles: Role) -> Iterator[Worker]:
         for group in self._groups:
@@ -231,15 +234,10 @@ class Service:
             if self.reach.dials(group.name):
                 yield from group.everybody()
 
-    def renew(self, plan: Plan) -> int:
-        """Make workers from this plan from now on; returns the number of its editions."""
+    def renew(self, plan: Plan) -> None:
+        """Make workers from this plan from now on."""
         self._number += 1
-        self._editions = Editions(plan, self._common, self._number)
-        return self._number
-
-    def edition_of(self, plan: GroupPlan) -> Edition:
-        """How the workers of a group of that plan are made."""
-        return self._editions.of(plan)
+        self.editions = Editions(plan, self._common, self._number)
 
     def add(self, plan: GroupPlan) -> Group:
         """A group more, before all others; not started yet."""
@@ -254,9 +252,14 @@ class Service:
         places = {group.name: place for place, group in enumerate(plan.groups)}
         self._groups.sort(key=lambda group: places.get(group.name, -1))
 
+    @property
+    def ran(self) -> Plan:
+        """The plan in force, and with it the groups that were to go and are still called."""
+        return replace(self.plan, groups=(*self.left.values(), *self.plan.groups))
+
     async def remove(self, group: Group, *, force: bool) -> None:
         """A group less, once nothing of it is left."""
-        group.stop(force=force)
+        group.stop(force=force, why=f"{group.name} is gone from the configuration")
         await group.gone()
         self._groups.remove(group)
         self._recyclers.pop(group.name).end()
@@ -293,7 +296,7 @@ class Service:
         self._directory.refresh(anyhow=True)
 
     def _group(self, plan: GroupPlan) -> Group:
-        edition = self._editions.of(plan)
+        edition = self.editions.of(plan)
         return Group(
             plan,
             launch=edition.launch,

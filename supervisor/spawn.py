@@ -133,6 +133,17 @@ class Process:
         return str(ending)
 
 
+class Pipes:
+    """How large those are that are made from now on."""
+
+    def __init__(self) -> None:
+        self.share_among(1)
+
+    def share_among(self, workers: int) -> None:
+        """There are to be so many workers: each has its share of the budget."""
+        self.size = max(_LEAST_PIPE, min(PIPE_SIZE, PIPE_BUDGET // (2 * max(1, workers))))
+
+
 class Launcher:
     """Makes processes, all with the same environment (guards with the `bare` one), and only from the main thread.
 
@@ -146,7 +157,7 @@ class Launcher:
         bare: Mapping[str, str] | None = None,
         programs: Mapping[Role, str] = PROGRAMS,
         listener: socket.socket | None = None,
-        workers: int = 1,
+        pipes: Pipes | None = None,
         warden: Warden | None = None,
     ) -> None:
         _occupy_standard_descriptors()
@@ -157,7 +168,7 @@ class Launcher:
         self._programs = programs
         self._listener = listener
         self._out_of_memory = OutOfMemory()
-        self.share_among(workers)
+        self._pipes = pipes or Pipes()
         self._prepared: dict[WorkerName, Process] = {}
 
     @property
@@ -182,10 +193,6 @@ class Launcher:
             for stream in (process.stdout, process.stderr):
                 os.close(stream)
             process.end()
-
-    def share_among(self, workers: int) -> None:
-        """There are to be so many workers: pipes made from now on are as large as their share of the budget."""
-        self._pipe_size = max(_LEAST_PIPE, min(PIPE_SIZE, PIPE_BUDGET // (2 * max(1, workers))))
 
     def launch(
         self, name: WorkerName, role: Role, confinement: Confinement = _USUAL, calls_at_once: int = 1
@@ -289,7 +296,7 @@ class Launcher:
         undo.callback(os.close, reader)
         handed_over.callback(os.close, writer)
         with suppress(OSError):  # the user's share of pipe memory is used up: a small one does too
-            fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, self._pipe_size)
+            fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, self._pipes.size)
         return reader, writer
 
 

@@ -141,6 +141,8 @@ def test_a_group_that_is_behind_is_replaced_though_nothing_changed_since(plan: P
         ({"transport": "unix"}, "execution_ipc.transport"),
         ({"auth_mode": "aead"}, "execution_ipc.auth.mode"),
         ({"secret": b"x"}, "secret_file"),
+        ({"log_bytes": 1}, "runtime.log.max_bytes"),
+        ({"log_files": 1}, "runtime.log.files"),
         ({"state_dir": Path("/elsewhere")}, "state directory"),
     ],
 )

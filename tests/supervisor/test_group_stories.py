@@ -331,3 +331,25 @@ def test_a_story_can_go_wrong() -> None:
             raise ValueError("nobody noticed")
 
     run(partial(told)())
+
+
+def test_whoever_wants_a_change_of_a_group_that_ends_is_told_why_it_does() -> None:
+    async def told() -> None:
+        cpu = company("one_for_one")
+        assert await cpu.group.start() is None
+        cpu.does = "slow"
+        answers: list[SpawnError | None] = []
+
+        async def one(change: Any) -> None:
+            answers.append(await change)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(one, cpu.group.replace(print_nothing))
+            tasks.start_soon(one, cpu.group.resize(5, print_nothing))
+            await anyio.sleep(1.0)
+            cpu.group.stop(why="cpu is gone from the configuration")
+        assert list(map(str, answers)) == ["cpu is gone from the configuration"] * 2
+        await cpu.group.gone()
+        cpu.check()
+
+    run(told())

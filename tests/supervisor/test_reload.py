@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
@@ -18,12 +18,16 @@ from ipc.contract import Describe
 from ipc.control import ask
 from ipc.messages.control import Answer, AskStatus, Done, Refused, Reload, Restart, RotateKeys, Scale, Status
 from supervisor import description, events
+from supervisor.editions import Common, Editions
 from supervisor.errors import ConfigError
+from supervisor.life import Spec
 from supervisor.policy import RestartPolicy
 
 if TYPE_CHECKING:
     from ipc.messages.control import Order
-    from supervisor.plan import Plan
+    from ipc.names import WorkerName
+    from supervisor.edition import Edition
+    from supervisor.plan import GroupPlan, Plan
 
 pytestmark = pytest.mark.fault
 
@@ -391,3 +395,88 @@ def test_a_change_of_numbers_meanwhile_hides_nothing_of_what_has_changed(stage: 
     (answer,) = answers
     assert isinstance(answer, Refused)
     assert answer.why.startswith("reloaded, but not every worker could be replaced")
+
+
+def test_a_group_that_old_workers_may_call_stays_until_a_reload_has_replaced_them_all(stage: Stage) -> None:
+    cpu, web = groups(cpu=2)
+    till = replace(cpu, name="till", workers=1)
+    file = File(stage.plan((cpu, till, web)))
+
+    async def half_a_reload(version: str) -> None:
+        file.plan = replace(file.plan, groups=(cpu, web))
+        file.set(stage, version)
+        stage.behave("cpu-1", "exit 9")
+        answer = await order(stage)
+        assert isinstance(answer, Refused)
+        assert answer.why.startswith("reloaded, but not every worker could be replaced")
+        assert (await names(stage))["till"] in (["till-0#1 up"], ["till-0#2 up"])
+        stage.behave("cpu-1", "good")
+
+    async def story() -> None:
+        async with stage.running(file.plan, load=file.read) as live:
+            await live.sees(events.Serving)
+            await half_a_reload("second")
+            file.plan = replace(file.plan, groups=(cpu, till, web))
+            assert await order(stage) == Done("reloaded")
+            assert (await names(stage))["till"] == ["till-0#2 up"]
+            await half_a_reload("third")
+            assert await order(stage) == Done("reloaded")
+            assert list(await names(stage)) == ["cpu", "web"]
+
+    anyio.run(story)
+
+
+def test_a_fault_of_ours_while_it_tries_leaves_nothing_locked(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = File(stage.plan(groups()))
+    make = Editions.of
+
+    def of(self: Editions, plan: GroupPlan) -> Edition:
+        if plan.role == "web":
+            raise ValueError("not thought of")
+        return make(self, plan)
+
+    async def story() -> None:
+        async with stage.running(file.plan, load=file.read) as live:
+            await live.sees(events.Serving)
+            file.set(stage, "new")
+            monkeypatch.setattr(Editions, "of", of)
+            answer = await order(stage)
+            assert isinstance(answer, Refused)
+            assert "not thought of" in answer.why
+            assert await names(stage) == {"cpu": ["cpu-0#1 up"], "web": ["web-0#1 up"]}
+            monkeypatch.undo()
+            assert await order(stage) == Done("reloaded")
+            assert await names(stage) == {"cpu": ["cpu-0#3 up"], "web": ["web-0#2 up"]}
+
+    anyio.run(story)
+
+
+def test_how_often_keys_are_rotated_changes_at_once(stage: Stage) -> None:
+    file = File(stage.plan(groups()))
+
+    async def story() -> None:
+        async with stage.running(file.plan, load=file.read) as live:
+            await live.sees(events.Serving)
+            file.plan = replace(file.plan, rotate_every=0.3)
+            assert await order(stage) == Done("reloaded")
+            await live.sees(events.KeysRotated)
+            assert await names(stage) == {"cpu": ["cpu-0#1 up"], "web": ["web-0#1 up"]}
+
+    anyio.run(story)
+
+
+def test_templates_of_two_versions_have_two_names_and_pipes_one_budget(stage: Stage) -> None:
+    rest: Any = dict.fromkeys(("keys", "rotation", "directory", "reach", "quarantine", "tell", "listener"))
+    common = Common(programs={}, **rest)
+    (small,) = groups(cpu=1, web=0, preload=True)
+    editions = [Editions(stage.plan((replace(small, workers=n),)), common, n) for n in (1, 100)]
+
+    async def names_of_templates() -> set[WorkerName]:
+        made = [each.of(small).template for each in editions]
+        templates = [make(Spec(), lambda: None) for make in made if make is not None]
+        return {template._worker._seat.next_name() for template in templates}
+
+    assert len(anyio.run(names_of_templates)) == 2
+    crowded = common.pipes.size
+    editions[0].share_pipes()
+    assert common.pipes.size > crowded
