@@ -40,6 +40,8 @@ def dev(config: Path, overrides: Sequence[str], state_dir: Path) -> int:
     # Two edits within a second that leave a file's length as it was are one to the cache.
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
     edits = Edits(config.absolute())
+    what = f"watching {config.name} and the .py files in and below {edits.directory}: an edit is a reload"
+    err.print(what, style="dim", soft_wrap=True)
 
     with _terminal_kept():
         try:

@@ -144,6 +144,9 @@ def test_what_is_broken_from_the_start_waits_for_an_edit(desk: Callable[[str], D
     me = desk("import nowhere\n")
     me.until(lambda: "waiting for an edit" in me.shown)
     assert "No module named 'nowhere'" in me.shown
+    assert me.shown.startswith(
+        f"watching shunter.yaml and the .py files in and below {me.directory}: an edit is a reload"
+    )
     me.edit("shop.py", SHOP.replace("VERSION", "one"))
     me.until(lambda: "Serving on" in me.shown)
     assert me.ask() == "one"
