@@ -226,7 +226,25 @@ def test_who_never_becomes_ready_is_ended_and_said_so(stage: Stage) -> None:
         async with stage.running(stage.plan(those), policy=HASTY) as live:
             await live.over.wait()
         assert "did not become ready in 0.4 s" in str(live.failure)
-        assert "warning not ready yet why=" in str(live.failure)
+
+    with nothing_left():
+        anyio.run(story)
+
+
+def test_who_is_asked_where_it_stands_says_why_it_is_not_ready(stage: Stage) -> None:
+    those = (tool("one", "say", "not yet", tcp=free_port()),)
+
+    async def story() -> None:
+        async with stage.running(stage.plan(those)) as live:
+            await live.until(lambda: any("not yet" in line.text for line in live.seen(events.LineWritten)))
+            guard = live.seen(events.WorkerSpawned)[0].pid
+
+            def asked() -> bool:
+                os.kill(guard, signal.SIGQUIT)  # as the supervisor does before it kills
+                return any("not ready yet" in line.text for line in live.seen(events.LineWritten))
+
+            await live.until(asked)
+            await stopped(stage, live)
 
     with nothing_left():
         anyio.run(story)
