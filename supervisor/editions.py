@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from supervisor.events import Event
     from supervisor.keys import Keys
     from supervisor.life import Spec
+    from supervisor.oom import OutOfMemory
     from supervisor.peers import Directory
     from supervisor.plan import GroupPlan, Plan, Role
     from supervisor.quarantine import Quarantine
@@ -49,6 +50,7 @@ class Common:
     pipes: spawn.Pipes = field(default_factory=spawn.Pipes)
     templates: dict[str, Seat] = field(default_factory=dict)
     """The seats of templates by group: no two have one name, whatever plans they are of."""
+    out_of_memory: OutOfMemory | None = None
 
 
 class Editions:
@@ -65,6 +67,7 @@ class Editions:
             listener=common.listener,
             pipes=common.pipes,
             warden=common.warden,
+            out_of_memory=common.out_of_memory,
         )
         self.share_pipes()
 

@@ -6,11 +6,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import anyio
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from supervisor.ending import Starved
 
+LOOK = 1.0
+"""How often the counters are looked at, seconds. Who is not buried within two looks was not who was killed: workers'
+children are killed, too, and nobody tells of them."""
 _PROC, _CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
 
 
@@ -21,10 +26,21 @@ class OutOfMemory:
         own = [path for path in _own(proc, cgroups) if _count(path) is not None]
         self._counter = own[0] if own else proc / "vmstat"
         self._sure: Starved = "surely" if own else "probably"
-        self._known = _count(self._counter) or 0
+        self._known = self._seen = _count(self._counter) or 0
+
+    async def watch(self) -> None:
+        """Look again and again, until cancelled."""
+        while True:
+            self.look()
+            await anyio.sleep(LOOK)
+
+    def look(self) -> None:
+        """What had been counted at the look before and was not told of since is not told of any more."""
+        self._known = max(self._known, self._seen)
+        self._seen = _count(self._counter) or 0
 
     def struck(self) -> Starved:
-        """Whether it struck once more than this has told of: then that was who has just been killed."""
+        """Whether it struck of late, once more than this has told of: then that was who has just been killed."""
         if (_count(self._counter) or 0) <= self._known:
             return ""
         self._known += 1

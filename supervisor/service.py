@@ -24,6 +24,7 @@ from supervisor.group import Group
 from supervisor.hosted import hosted
 from supervisor.keys import Keys
 from supervisor.life import RUNNING
+from supervisor.oom import OutOfMemory
 from supervisor.peers import Directory
 from supervisor.plan import LINKS
 from supervisor.process_group import MAX_WORKERS, WEB
@@ -91,8 +92,18 @@ class Service:
         self.pulse = Pulse(lambda: self._of("exec", "web"))
         self.errands = Errands(lambda: self._of("web"), lambda: [node.name for node in self.plan.described.nodes])
         self._quarantine = Quarantine()
+        self.out_of_memory = OutOfMemory()
         self._common = Common(
-            self._keys, rotation, self._directory, reach, self._quarantine, hub.tell, programs, listener, warden
+            self._keys,
+            rotation,
+            self._directory,
+            reach,
+            self._quarantine,
+            hub.tell,
+            programs,
+            listener,
+            warden,
+            out_of_memory=self.out_of_memory,
         )
         self._number = 0
         self.editions = Editions(plan, self._common, self._number)

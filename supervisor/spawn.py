@@ -159,6 +159,7 @@ class Launcher:
         listener: socket.socket | None = None,
         pipes: Pipes | None = None,
         warden: Warden | None = None,
+        out_of_memory: OutOfMemory | None = None,
     ) -> None:
         _occupy_standard_descriptors()
         marked = {} if warden is None else {VARIABLE: warden.mark}
@@ -167,7 +168,7 @@ class Launcher:
         self._warden = warden
         self._programs = programs
         self._listener = listener
-        self._out_of_memory = OutOfMemory()
+        self._out_of_memory = out_of_memory or OutOfMemory()
         self._pipes = pipes or Pipes()
         self._prepared: dict[WorkerName, Process] = {}
 

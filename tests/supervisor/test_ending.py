@@ -71,6 +71,11 @@ def test_each_kill_for_want_of_memory_is_told_once(tmp_path: Path, groups: str, 
     assert not memory.struck()
     (tmp_path / counter).write_text(MEMORY.format(3))
     assert [memory.struck() for _ in range(3)] == [sure, sure, ""]
+    (tmp_path / counter).write_text(MEMORY.format(6))
+    memory.look()
+    assert memory.struck(), "who is killed is buried a little later"
+    memory.look()
+    assert not memory.struck(), "those were others, of whose end nobody tells"
     (tmp_path / counter).unlink()
     assert not memory.struck()
 
