@@ -120,9 +120,15 @@ def _terminal_kept() -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(termios.error, OSError):
-            termios.tcsetattr(0, termios.TCSANOW, before)
-        if sys.stdout.isatty():
-            with suppress(OSError):
-                sys.stdout.write(_SHOW_CURSOR)
-                sys.stdout.flush()
+        _restore(before)
+
+
+def _restore(before: list[Any]) -> None:
+    with suppress(termios.error, OSError):
+        if os.tcgetpgrp(0) != os.getpgrp():
+            return  # it runs in the background: the terminal is another's, and to touch it would stop this process
+        termios.tcsetattr(0, termios.TCSANOW, before)
+    if sys.stdout.isatty():
+        with suppress(OSError):
+            sys.stdout.write(_SHOW_CURSOR)
+            sys.stdout.flush()

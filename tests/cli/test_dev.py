@@ -153,6 +153,34 @@ def test_what_is_broken_from_the_start_waits_for_an_edit(desk: Callable[[str], D
     assert me.interrupt() == 0
 
 
+BACKGROUND = """
+import fcntl, os, signal, sys, termios
+from cli.dev import _terminal_kept
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+if (job := os.fork()) == 0:
+    os.setpgid(0, 0)
+    with _terminal_kept():
+        pass
+    os._exit(0)
+_, status = os.waitpid(job, os.WUNTRACED)
+if os.WIFSTOPPED(status):
+    os.kill(job, signal.SIGKILL)
+    os.waitpid(job, 0)
+sys.exit(status != 0)
+"""
+
+
+def test_in_the_background_it_leaves_the_terminal_alone_and_ends() -> None:
+    master, slave = pty.openpty()
+    try:
+        argv = [sys.executable, "-c", BACKGROUND]
+        job = subprocess.run(argv, check=False, stdin=slave, start_new_session=True, timeout=60)
+    finally:
+        os.close(master)
+        os.close(slave)
+    assert job.returncode == 0, "it was stopped"
+
+
 def test_who_does_not_want_to_wait_for_an_edit_leaves(desk: Callable[[str], Desk]) -> None:
     me = desk("import nowhere\n")
     me.until(lambda: "waiting for an edit" in me.shown)
