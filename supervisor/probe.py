@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import re
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
-from supervisor.command import HTTP_PORT
+from supervisor.command import HTTP_PORT, LAST_PORT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -50,6 +51,12 @@ def probe_of(settings: CommandSettings, slot: int) -> Probe | None:
     return None
 
 
+def most_seats(settings: CommandSettings) -> float:
+    """For how many workers there are ports."""
+    first = probe_of(settings, 0)
+    return math.inf if first is None else LAST_PORT - first.port + 1
+
+
 async def why_not(probe: Probe) -> str:
     """Ask once; why it is not ready, in words, or nothing if it is."""
     found = [await _why_not(host, probe) for host in probe.hosts]
@@ -78,8 +85,8 @@ async def _why_not(host: str, probe: Probe) -> str:
         return f"no answer from {probe} in {PROBE_TIMEOUT:g} s"
     except (asyncio.IncompleteReadError, asyncio.LimitOverrunError):
         return f"{probe} answers, but not in HTTP"
-    except OSError as error:
-        return f"{probe}: {os.strerror(error.errno) if error.errno else error}"
+    except (OSError, OverflowError) as error:  # the latter: there is no such port
+        return f"{probe}: {os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error}"
 
 
 def _judge(line: bytes) -> str:

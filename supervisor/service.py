@@ -12,7 +12,7 @@ from msgspec import structs
 
 from ipc.messages.control import Done, Refused, Status, SupervisorStatus
 from ipc.messages.lifeline import Abandoned, Answered, Ended, Quarantined, Seen, Suspected
-from ipc.messages.settings import ExecSettings
+from ipc.messages.settings import CommandSettings, ExecSettings
 from supervisor import sockets, statedir
 from supervisor.decode import nearest
 from supervisor.description import AT_WORK
@@ -27,6 +27,7 @@ from supervisor.life import RUNNING
 from supervisor.oom import OutOfMemory
 from supervisor.peers import Directory
 from supervisor.plan import LINKS
+from supervisor.probe import most_seats
 from supervisor.process_group import MAX_WORKERS, WEB
 from supervisor.pulse import Pulse
 from supervisor.quarantine import SECONDS, Quarantine
@@ -183,6 +184,9 @@ class Service:
 
     async def scale(self, group: str, workers: int, progress: Callable[[str], None]) -> Done | Refused:
         """Have that many workers in `group`."""
+        for settings in (plan.settings for plan in self.plan.groups if plan.name == group):
+            if isinstance(settings, CommandSettings) and workers > (most := most_seats(settings)):
+                return Refused(f"{group} has ports for {most} workers, not for {workers}", usage=True)
         scaler = self._scalers.get(group)
         if scaler is not None and workers != scaler.policy.within(workers):
             least, most = scaler.policy.least, scaler.policy.most

@@ -22,7 +22,7 @@ from stage import Stage, groups, tool
 from watched import Watched, runs
 
 from ipc.control import ask
-from ipc.messages.control import Done, Refused, Restart, Stop
+from ipc.messages.control import Done, Refused, Restart, Scale, Stop
 from supervisor import events
 from supervisor.errors import SpawnError
 from supervisor.policy import RestartPolicy
@@ -335,6 +335,18 @@ def test_a_restart_never_has_two_at_one_port_unless_they_may_overlap(stage: Stag
             assert told.index(("WorkerReady", "alone-0#2")) < told.index(("WorkerExited", "alone-1#1"))
             assert told.index(("WorkerReady", "both-0#2")) < told.index(("WorkerExited", "both-0#1"))
             assert [name for kind, name in told if kind == "GroupUp"] == ["alone", "both", "alone"]
+
+    with nothing_left():
+        anyio.run(story)
+
+
+def test_a_group_has_no_more_workers_than_there_are_ports(stage: Stage) -> None:
+    async def story() -> None:
+        async with stage.running(stage.plan((tool("one", "tcp", 65_534, tcp=65_534),))) as live:
+            await live.sees(events.Serving)
+            answer = await anyio.to_thread.run_sync(ask, stage.state_dir, Scale("one", 3))
+            assert answer == Refused("one has ports for 2 workers, not for 3", usage=True)
+            await stopped(stage, live)
 
     with nothing_left():
         anyio.run(story)

@@ -99,6 +99,7 @@ def test_for_a_port_it_is_enough_that_somebody_listens() -> None:
 def test_nobody_listens_where_nobody_does() -> None:
     async def story(port: int) -> None:
         assert "efused" in await why_not(Probe(HERE, port))
+        assert "port 65536" in await why_not(Probe(HERE, 65_536))
         assert not await is_taken(Probe(HERE, port, "/health"))
 
     with socket.socket() as bound:
