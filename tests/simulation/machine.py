@@ -89,6 +89,9 @@ class Spawned:
     def dump(self) -> None:
         """It prints nothing."""
 
+    def is_told(self, what: int, patience: float) -> None:
+        """How it ends says enough."""
+
     def kill(self) -> None:
         self.process.exit("was killed by the supervisor")
 
