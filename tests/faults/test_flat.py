@@ -13,12 +13,12 @@ import stage as staged
 
 pytestmark = [pytest.mark.fault, pytest.mark.soak]
 
-LIVES = 10_000 if int(os.environ.get("SHUNTER_SOAK", "1")) > 1 else 200
+LIVES = 10_000 if int(os.environ.get("SHUNTER_SOAK", "1")) > 1 else 400
 WARM = 100
 """Lives until everything that is bounded has been made once."""
 
 
-@pytest.mark.timeout(120 if LIVES == 200 else 1700)
+@pytest.mark.timeout(240 if LIVES == 400 else 1700)
 def test_lives_of_workers_leave_nothing_in_the_supervisor(tmp_path: Path) -> None:
     """Objects are counted, and not weighed alone: something that is left of each life is one more of each at least."""
     program = Path(staged.__file__).with_name("lives.py")
@@ -27,5 +27,8 @@ def test_lives_of_workers_leave_nothing_in_the_supervisor(tmp_path: Path) -> Non
     assert done.returncode == 0, done.stderr
     before, after = json.loads(done.stdout)
     assert after["descriptors"] <= before["descriptors"] + 6, (before, after)  # those of a life that has just begun
-    assert after["objects"] <= before["objects"] + LIVES // 2 + 50, (before, after)
+    assert after["objects"] <= before["objects"] + LIVES // 2 + 150, (
+        before,
+        after,
+    )  # some are of what goes on just then
     assert after["traced"] <= before["traced"] + 1024 * LIVES + 65_536, (before, after)

@@ -56,7 +56,7 @@ def test_the_body_goes_as_it_was_typed() -> None:
         (AREA, b"{", None, "truncated"),
         (AREA, b"[1]", None, "JSON object"),
         (AREA, b'{"width": 1, "width": 2}', None, "twice"),
-        (AREA, b"[" * 9999, None, "nested"),
+        (AREA, b"[" * 9999 + b"]" * 9999, None, "nested"),
         (AREA, b"{}", None, "Missing parameter `width`"),
         (AREA, b'{"width": "x"}', None, "width"),
         (AREA, b'{"widht": 1}', None, "did you mean 'width'"),
