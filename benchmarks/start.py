@@ -3,6 +3,8 @@
 The quickstart, with two web and two exec workers, against `uvicorn` with the quickstart's FastAPI app in one process,
 which is the least that any way to serve it costs. `serving` is the event that says that all four workers are ready.
 CPU seconds are those of all processes from the start to their orderly end: on a machine with few cores they decide.
+Beside both, what the imports of such a start take alone if every process is forked from one that has made them
+(`forked_imports.py`): nothing that starts four workers without having imported the application before can be quicker.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-QUICKSTART = Path(__file__).parent.parent / "examples" / "quickstart"
+ROOT = Path(__file__).parent.parent
+QUICKSTART = ROOT / "examples" / "quickstart"
 BIN = Path(sys.executable).parent
 ROUNDS = 7
 _PATIENCE = 120.0
@@ -37,10 +40,12 @@ class Figures(NamedTuple):
 
 
 class Starts(NamedTuple):
-    """Medians of both."""
+    """Medians of all three."""
 
     uvicorn: Figures
     shunter: Figures
+    imports: Figures
+    """Of the imports alone; `answer` and `serving` are when the last was made."""
 
 
 def _answers(port: int) -> bool:
@@ -105,12 +110,18 @@ def _shunter() -> Figures:
         return _start([str(BIN / "shunter"), "start", "--state-dir", state, "--set", f"runtime.web.port={port}"], port)
 
 
+def _imports() -> Figures:
+    before, began = _used(), time.monotonic()
+    subprocess.run([sys.executable, "-m", "benchmarks.forked_imports"], cwd=ROOT, check=True, timeout=_PATIENCE)
+    took = time.monotonic() - began
+    return Figures(took, took, _used() - before)
+
+
 def measure(rounds: int = ROUNDS) -> Starts:
-    """Both in turn, again and again; the first of each warms the file cache and does not count."""
-    _uvicorn(), _shunter()
-    pairs = [(_uvicorn(), _shunter()) for _ in range(rounds)]
-    plain, ours = ([pair[side] for pair in pairs] for side in (0, 1))
-    return Starts(_median(plain), _median(ours))
+    """All in turn, again and again; the first of each warms the file cache and does not count."""
+    _uvicorn(), _shunter(), _imports()
+    turns = [(_uvicorn(), _shunter(), _imports()) for _ in range(rounds)]
+    return Starts(*(_median(list(starts)) for starts in zip(*turns, strict=True)))
 
 
 def _median(starts: list[Figures]) -> Figures:
@@ -142,6 +153,9 @@ def table(found: Starts) -> list[str]:
     for name, row in (("uvicorn, one process", found.uvicorn), ("Shunter, 2 web + 2 exec", found.shunter)):
         first, all_up = row.answer / found.uvicorn.answer, row.serving / found.uvicorn.serving
         lines.append(f"| {name} | {row.answer:.2f} | {first:.2f} | {row.serving:.2f} | {all_up:.2f} | {row.cpu:.2f} |")
+    floor = found.imports
+    all_made = floor.serving / found.uvicorn.serving
+    lines.append(f"| the imports of that alone, forked | | | {floor.serving:.2f} | {all_made:.2f} | {floor.cpu:.2f} |")
     return lines
 
 
