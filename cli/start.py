@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from supervisor.events import Hook
+    from supervisor.hub import Hook
     from supervisor.outlet import Show
     from supervisor.plan import Plan
     from supervisor.run import Beside

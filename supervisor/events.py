@@ -1,12 +1,10 @@
-"""What happens to a service, as typed events for one hook: output, logs and progress all hang on it.
+"""What can happen to a service, as types: output, logs and progress hear of it through a `hub`.
 
 `str(event)` is one sentence for people.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -299,36 +297,3 @@ Event: TypeAlias = (
     | LinesLost
     | Trouble
 )
-Hook: TypeAlias = Callable[[Event], None]
-
-
-class Hub:
-    """Tells each event to everybody who listens; a listener that fails keeps nobody from hearing."""
-
-    def __init__(self, *hooks: Hook) -> None:
-        self._hooks = list(hooks)
-
-    def tell(self, event: Event) -> None:
-        """Say it to all. Whatever a hook raises is its own affair: a terminal that is gone ends no service."""
-        for hook in tuple(self._hooks):
-            with suppress(Exception):
-                hook(event)
-
-    @contextmanager
-    def heard_by(self, hook: Hook) -> Iterator[None]:
-        """`hook` hears what happens meanwhile."""
-        self._hooks.append(hook)
-        try:
-            yield
-        finally:
-            self._hooks.remove(hook)
-
-
-def in_words(progress: Callable[[str], None]) -> Hook:
-    """A hook that tells `progress` what happens, sentence by sentence, but not what workers write."""
-
-    def hear(event: Event) -> None:
-        if not isinstance(event, LineWritten):
-            progress(str(event))
-
-    return hear

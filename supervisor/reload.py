@@ -14,6 +14,7 @@ from supervisor import events
 from supervisor.description import GIVEN_UP
 from supervisor.difference import difference
 from supervisor.errors import StartError
+from supervisor.hub import in_words
 from supervisor.rollout import Rollout
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ async def reload(service: Service, load: Callable[[], Plan] | None, progress: Ca
     tell, began = service.hub.tell, anyio.current_time()
     tell(events.Reloading())
     try:
-        with service.hub.heard_by(events.in_words(progress)):
+        with service.hub.heard_by(in_words(progress)):
             answer = await _reload(service, load, progress)
     except Exception as error:  # noqa: BLE001 - a fault of ours must not end the service
         answer = Refused(f"this failed inside the supervisor: {error!r}")

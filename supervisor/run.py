@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import anyio
 
 from supervisor import control, orphans, signals, sockets, spawn, statedir
-from supervisor.events import Hub, Trouble
+from supervisor.events import Trouble
+from supervisor.hub import Hub
 from supervisor.logbook import Logbook
 from supervisor.outlet import Outlet
 from supervisor.plan import LINKS
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping
 
     from supervisor.early import Early
-    from supervisor.events import Event, Hook
+    from supervisor.events import Event
+    from supervisor.hub import Hook
     from supervisor.plan import Plan, Role
     from supervisor.policy import RestartPolicy
 

@@ -18,10 +18,11 @@ from supervisor.decode import nearest
 from supervisor.description import AT_WORK
 from supervisor.editions import Common, Editions
 from supervisor.errands import Errands
-from supervisor.events import Hub, Serving, in_words
+from supervisor.events import Serving
 from supervisor.figures import Sightings
 from supervisor.group import Group
 from supervisor.hosted import hosted
+from supervisor.hub import Hub, in_words
 from supervisor.keys import Keys
 from supervisor.life import RUNNING
 from supervisor.oom import OutOfMemory

@@ -30,7 +30,7 @@ from ipc.names import WorkerName, parse_worker
 from ipc.parent import Parent
 from ipc.transport.tcp import dial
 from supervisor import service as supervisor_service
-from supervisor.events import Hub
+from supervisor.hub import Hub
 from supervisor.plan import GroupPlan, Plan
 from supervisor.policy import RestartPolicy
 
