@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, TypeVar
 from msgspec import UNSET
 
 from ipc.contract import Describe
+from supervisor.decision import make_plan
 from supervisor.description import describe
 from supervisor.environment import scrub
 from supervisor.errors import ConfigError
 from supervisor.files import check_modules, read_secret
 from supervisor.machine import look_around
-from supervisor.plan import make_plan
 from supervisor.programs import programs
 from supervisor.sources import find_file, load
 from supervisor.users import identities, of_everybody

@@ -30,6 +30,8 @@ PURE = [
     "exec_worker/batches.py",
     "exec_worker/batching.py",
     "exec_worker/together.py",
+    "supervisor/decision.py",
+    "supervisor/group_plans.py",
     "supervisor/lifecycle.py",
     "supervisor/plan.py",
     "supervisor/policy.py",

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ipc.contract import Described
 from ipc.messages.settings import CommandSettings, LogSettings, ResourceLimits
+from supervisor.decision import make_plan
 from supervisor.decode import decode
 from supervisor.difference import difference
 from supervisor.document import parse
 from supervisor.errors import ConfigError
-from supervisor.plan import Plan, make_plan
 from supervisor.programs import programs
 from supervisor.reach import Reach
 from supervisor.summary import summary
 from supervisor.users import Identity, of_everybody
+
+if TYPE_CHECKING:
+    from supervisor.plan import Plan
+
 
 HOME = Path("/srv/shop")
 COMMAND = "command: [redis-server, --port, 6379, --save, '']"

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ipc.contract import Described, HookContract, NodeContract, Result
 from ipc.messages.settings import ExecSettings, ResourceLimits
+from supervisor.decision import make_plan
 from supervisor.decode import decode
 from supervisor.document import parse
 from supervisor.errors import ConfigError
 from supervisor.machine import Machine, look_around
-from supervisor.plan import Plan, make_plan
 from supervisor.policy import RestartPolicy
 from supervisor.process_group import ProcessGroup
 from supervisor.recycling import Recycling
 from supervisor.scaling import Scaling
 from supervisor.summary import summary
 from supervisor.worker_checks import check_hooks
+
+if TYPE_CHECKING:
+    from supervisor.plan import Plan
+
 
 MACHINE = Machine(cores=(0, 2, 3), open_files=4096, root=False)
 HOME = Path("/srv/shop")

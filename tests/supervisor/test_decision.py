@@ -15,15 +15,17 @@ from ipc.batch import Batch
 from ipc.confinement import Confinement
 from ipc.contract import Body, Described, Fault, NodeContract, Parameter, Result
 from ipc.messages.settings import ExecSettings, WebSettings
+from supervisor.decision import make_plan
 from supervisor.decode import decode
 from supervisor.document import parse
 from supervisor.errors import ConfigError
-from supervisor.plan import ASYNC_SLOTS, Plan, make_plan
+from supervisor.group_plans import ASYNC_SLOTS
 from supervisor.summary import summary
 from supervisor.users import Identity
 
 if TYPE_CHECKING:
     from supervisor.config import Config
+    from supervisor.plan import Plan
 
 HOME = Path("/srv/shop")
 IMAGE = Body("image", "bytes", media_type="image/png")
@@ -545,7 +547,10 @@ def test_a_plan_is_whole_or_it_is_none(
     assert all(where[e.node] == e.group for e in made.endpoints)
 
 
-@pytest.mark.parametrize("module", ["config", "fields", "decode", "plan", "checks", "endpoints", "summary", "errors"])
+@pytest.mark.parametrize(
+    "module",
+    ["config", "fields", "decode", "plan", "group_plans", "decision", "checks", "endpoints", "summary", "errors"],
+)
 def test_what_decides_touches_nothing(module: str) -> None:
     path = Path(__file__).parents[2] / "supervisor" / f"{module}.py"
     imported = {
