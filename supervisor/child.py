@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from supervisor.events import Stream
     from supervisor.home import Home
     from supervisor.output import Line
+    from supervisor.process import Process
     from supervisor.seat import Seat
-    from supervisor.spawn import Process
 
 LAST_CHARACTERS = 4096
 """How much of that, or of a traceback, is shown of a worker that was given up: its end, which says most."""

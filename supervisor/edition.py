@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from supervisor.home import Home
     from supervisor.nursery import MakeTemplate, Until
     from supervisor.plan import GroupPlan
+    from supervisor.process import Process
     from supervisor.seat import Seat
-    from supervisor.spawn import Process
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from supervisor.oom import OutOfMemory
     from supervisor.peers import Directory
     from supervisor.plan import GroupPlan, Plan, Role
+    from supervisor.process import Process
     from supervisor.quarantine import Quarantine
     from supervisor.reach import Reach
     from supervisor.rotation import Rotation
-    from supervisor.spawn import Process
     from supervisor.warden import Warden
 
 

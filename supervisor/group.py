@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from supervisor.nursery import MakeTemplate
     from supervisor.plan import GroupPlan
     from supervisor.policy import RestartPolicy
-    from supervisor.spawn import Process
+    from supervisor.process import Process
 
 MAX_BESIDE = 256
 """How many workers a group may have beside those in its seats: newcomers, and those that still finish."""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ipc.names import WorkerName
     from supervisor.child import Worker
     from supervisor.events import Event
-    from supervisor.spawn import Process
+    from supervisor.process import Process
 
 
 class Home(Protocol):

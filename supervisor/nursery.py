@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ipc.messages.control import WorkerStatus
     from ipc.names import WorkerName
     from supervisor.life import Child, Spec
-    from supervisor.spawn import Process
+    from supervisor.process import Process
     from supervisor.template import Template
 
     MakeTemplate = Callable[[Spec, Callable[[], None]], Template]

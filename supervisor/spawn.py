@@ -1,31 +1,28 @@
-"""One process: its arguments, its environment, what it inherits, how it is ended. Nothing of when or why."""
+"""How a process is made: its arguments, its environment, what it inherits."""
 
 from __future__ import annotations
 
 import fcntl
 import os
-import signal
 import socket
 import subprocess
 import sys
 import threading
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ipc import ledger, scoreboard
 from ipc.birth import Belongings
-from ipc.clock import now
 from ipc.confinement import Confinement
 from ipc.errors import Misuse
 from ipc.ledger import Ledger
 from ipc.names import TEMPLATE
 from ipc.scoreboard import Scoreboard
 from supervisor.aftermath import ARGUMENT, VARIABLE
-from supervisor.ending import Ending
 from supervisor.environment import without_us
 from supervisor.errors import SpawnError
 from supervisor.oom import OutOfMemory
+from supervisor.process import REAPING, Process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -42,95 +39,7 @@ PIPE_SIZE = 1024 * 1024
 PIPE_BUDGET = 32 * 1024 * 1024
 """All pipes together: beyond twice that the kernel gives this user's other programs tiny ones."""
 _LEAST_PIPE = 65_536
-_REAPING = 10.0
-_EARLY = 0.05
-"""By how much a guard's clock may ring before ours, seconds."""
 _USUAL = Confinement()
-
-
-@dataclass(slots=True)
-class Process:
-    """A running child and everything the supervisor holds of it. Whoever has it must `end` it once it has exited."""
-
-    name: WorkerName
-    pid: int | None
-    """None while it is being forked: who it is will be known from the first it says."""
-    pidfd: int
-    """Readable once it has exited; names this process and never another with the same pid. -1 without a pid."""
-    lifeline: socket.socket
-    stdout: int
-    stderr: int
-    page: Scoreboard
-    ledger: Ledger
-    _out_of_memory: OutOfMemory
-    _warden: Warden | None
-    guard: bool = False
-    """Whether it holds a program that is not ours."""
-    popen: subprocess.Popen[bytes] | None = None
-    """Whoever was started by exec; None: it was forked."""
-    crashed: bool = False
-    """Whether it ended by its own doing, and not by a signal somebody sent; known once it was ended."""
-    _killed: bool = False
-    _told: tuple[int, float, float] = (0, 0.0, 0.0)
-    """By which signal its guard was told to end it, how long it has for that, and when that was; seconds."""
-
-    def is_born_as(self, pid: int) -> bool:
-        """Whether process `pid`, which the kernel says speaks for it, is a child of ours; it is known from then on."""
-        try:
-            pidfd = os.pidfd_open(pid)
-        except OSError:
-            return False
-        try:
-            os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        except ChildProcessError:
-            os.close(pidfd)
-            return False
-        self.is_known(pid, pidfd)
-        return True
-
-    def is_known(self, pid: int, pidfd: int) -> None:
-        """From now on it is this process."""
-        self.pid, self.pidfd = pid, pidfd
-        if self._warden is not None:
-            self._warden.note(pid, guard=self.guard)
-
-    def dump(self) -> None:
-        """Have it print its stacks, which works whatever it is busy with; no error if it has exited already."""
-        with suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self.pidfd, signal.SIGQUIT)
-
-    def is_told(self, what: int, patience: float) -> None:
-        """It holds a program, which it is to end by this signal, and by force when so many seconds are over."""
-        self._told = (what, patience, now())
-
-    def kill(self) -> None:
-        """Send SIGKILL; no error if it has exited already."""
-        if self.pid is not None:
-            with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
-            self._killed = True
-
-    def end(self) -> str:
-        """Kill what is left of its process group, reap it, let go of all but its streams; how it ended, in words."""
-        self.page.close()
-        self.ledger.close()
-        if self.pid is None:  # whatever there is of it leaves, for it finds its lifeline closed
-            return "was not forked"
-        # Before it is reaped: so long its pid, which is the group's too, belongs to nobody else.
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
-        code, dumped = _exit_code(self.pidfd, reap=self.popen is None)
-        if self.popen is not None:  # it knows of the end only if it has reaped
-            self.popen.wait(_REAPING)
-        os.close(self.pidfd)
-        if self._warden is not None:
-            self._warden.forget(self.pid)
-        starved = self._out_of_memory.struck() if code == -signal.SIGKILL and not self._killed else ""
-        told, patience, since = self._told
-        late = patience if now() - since >= patience - _EARLY else 0.0
-        ending = Ending(code, dumped, self._killed, starved, told, late)
-        self.crashed = ending.crashed
-        return str(ending)
 
 
 class Pipes:
@@ -265,7 +174,7 @@ class Launcher:
             process.is_known(popen.pid, os.pidfd_open(popen.pid))
         except OSError:
             popen.kill()
-            popen.wait(_REAPING)
+            popen.wait(REAPING)
             raise
         process.popen = popen
         return process
@@ -299,15 +208,6 @@ class Launcher:
         with suppress(OSError):  # the user's share of pipe memory is used up: a small one does too
             fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, self._pipes.size)
         return reader, writer
-
-
-def _exit_code(pidfd: int, *, reap: bool) -> tuple[int, bool]:
-    """How a child that has exited did so: its code, or the signal's number below zero; and whether it dumped core."""
-    found = os.waitid(os.P_PIDFD, pidfd, os.WEXITED if reap else os.WEXITED | os.WNOWAIT)
-    if found is None:
-        raise Misuse("a child that has not exited cannot be reaped")
-    code = found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
-    return code, found.si_code == os.CLD_DUMPED
 
 
 def _occupy_standard_descriptors() -> None:

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from supervisor.events import Event
     from supervisor.life import Child, Spec
     from supervisor.plan import GroupPlan
+    from supervisor.process import Process
     from supervisor.seat import Seat
-    from supervisor.spawn import Launcher, Process
+    from supervisor.spawn import Launcher
 
 PATIENCE = 10.0
 """How long a template may leave an order alone before it is taken for broken and ended, seconds."""

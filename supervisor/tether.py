@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ipc.messages.lifeline import FromChild
     from supervisor.events import Stream
     from supervisor.output import Line
-    from supervisor.spawn import Process
+    from supervisor.process import Process
 
 
 class Holder(Protocol):

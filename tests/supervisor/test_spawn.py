@@ -19,10 +19,12 @@ from supervisor import events, sockets
 from supervisor.environment import ALLOCATOR, scrub
 from supervisor.errors import SpawnError, StartError
 from supervisor.scoreboard import rss_bytes
-from supervisor.spawn import Launcher, Process
+from supervisor.spawn import Launcher
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from supervisor.process import Process
 
 NAME = WorkerName("cpu", 0, 1)
 

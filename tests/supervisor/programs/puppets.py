@@ -20,7 +20,7 @@ from supervisor.edition import Edition
 from supervisor.errors import SpawnError
 from supervisor.group import Group
 from supervisor.life import RUNNING
-from supervisor.spawn import Process
+from supervisor.process import Process
 
 if TYPE_CHECKING:
     from collections.abc import Callable
