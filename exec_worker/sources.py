@@ -1,6 +1,7 @@
 """What an application's code consists of, as far as a running service wants to know whether it has changed."""
 
 import ast
+import os
 import sys
 import sysconfig
 from collections.abc import Iterable, Iterator
@@ -71,16 +72,18 @@ def _inside(directory: Path, prefix: str) -> Iterator[tuple[str, Path]]:
 
 
 def _module(name: str, path: Path, known: dict[str, Path], *, ask: bool) -> Module:
+    data, stamp = b"", (0, 0)
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_FILE)
+            stat = os.fstat(file.fileno())  # before it is read: what is written meanwhile has another stamp
+            data, stamp = file.read(MAX_FILE), (stat.st_ino, stat.st_ctime_ns)
     except OSError:
-        data = b""
+        pass
     needs: Iterable[str] = ()
     if ask and path.suffix == ".py":
         needs = _needs(name, data, is_package=path.name == "__init__.py")
     found = tuple(sorted({part for need in needs for part in _known(need, known)} - {name}))
-    return Module(name, str(path), blake2b(data, digest_size=16).digest(), found)
+    return Module(name, str(path), blake2b(data, digest_size=16).digest(), found, stamp)
 
 
 def _needs(name: str, source: bytes, *, is_package: bool) -> Iterator[str]:

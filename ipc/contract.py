@@ -123,6 +123,8 @@ class Module(Struct, frozen=True):
     """Of its content."""
     needs: tuple[str, ...] = ()
     """The modules of the application that its import statements name; only if that was asked."""
+    stamp: tuple[int, int] = (0, 0)
+    """Its inode and when that last changed: after an edit that was taken back it is another, though all else is not."""
 
 
 class Described(Struct, frozen=True):

@@ -46,7 +46,8 @@ class Change:
             case "removed":
                 return f"{self.group}: gone from the configuration: {_are(before)} drained"
             case "changed":
-                return f"{self.group}: {_and(self.why)} changed: {_are(before)} replaced{resized}"
+                why = f"{_and(self.why)} changed" if self.why else "may run another version"
+                return f"{self.group}: {why}: {_are(before)} replaced{resized}"
             case "resized":
                 return f"{self.group}: {before} {_workers(before)} {become}"
             case "adjusted":
@@ -149,9 +150,7 @@ def _change(was: GroupPlan, now: GroupPlan, common: tuple[str, ...], old: Plan, 
     if now.role == "command":
         common = ()  # it is told nothing of what workers have in common
     replaced = (*_code(now, old, new), *common, *_told(was, now))
-    if behind and not replaced:
-        replaced = ("the version its workers may have",)
-    if replaced:
+    if replaced or behind:
         return Change(now.name, "changed", replaced, sizes)
     if adjusted := tuple(_differing(was, now, _SUPERVISED - {"workers"})):
         return Change(now.name, "adjusted", adjusted, sizes)
@@ -214,6 +213,12 @@ def _code(group: GroupPlan, old: Plan, new: Plan) -> Iterator[str]:
         named = [_near(module.path, str(base)) for module in changed[:_MAX_NAMED]]
         more = len(changed) - len(named)
         yield f"code ({', '.join(named)}{f' and {more} more' if more else ''})"
+
+
+def moved(group: GroupPlan, old: Plan, new: Plan) -> bool:
+    """Whether what the group's workers import is not in the files any more in which it was, be it the same again."""
+    before = {module.name: module.stamp for module in old.described.modules}
+    return any(before.get(module.name) != module.stamp for module in needed(group, new))
 
 
 def needed(group: GroupPlan, plan: Plan) -> list[Module]:

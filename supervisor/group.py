@@ -83,8 +83,8 @@ class Group:
         self._trial: Trial | None = None
         self._leaving: list[Worker] = []  # predecessors that whoever has the turn waits for
         self._former: Nursery | None = None  # of the edition before, until it has ended
-        self._behind = self._doubted = False
-        self._vouched: set[WorkerName | None] = set()  # who sat here when the plan was known to tell what they have
+        self.behind = False
+        """Whether some of its workers could not be replaced by those that the plan in force asks for."""
         self._stopping = False
         self._over = SpawnError(_STOPPING)
         self._started = False
@@ -138,7 +138,6 @@ class Group:
             worker.start()
         await self._until(lambda: self._stopping or is_settled(worker.life for worker in self._workers))
         self._started = True
-        self.vouch()
         if self._stopping or self._spec.policy.suffices([worker.state is State.UP for worker in self._workers]):
             self._announce()
             return None
@@ -176,7 +175,6 @@ class Group:
                     why = await self._replace_all(progress)
                 finally:
                     self._restarting = False
-                    self._behind = self._behind or self.role != "command"  # they import what is there, not the plan's
             await self._gone(self._leaving)
         finally:
             self._restart_asked = False
@@ -231,19 +229,12 @@ class Group:
         finally:
             self._turn.release()
 
-    @property
-    def behind(self) -> bool:
-        """Whether some of its workers may have another version than the plan in force says."""
-        fresh = any(worker.name not in self._vouched for worker in self._workers)
-        return self._behind or (fresh and self._doubted and self.role != "command")
-
-    def vouch(self) -> None:
-        """What there is to import is what the plan in force says."""
-        self._doubted, self._vouched = False, {worker.name for worker in self._workers}
-
-    def doubt(self) -> None:
-        """It may be something else, and whoever has come since it was vouched for may have that."""
-        self._doubted = True
+    def lives(self) -> Iterator[tuple[WorkerName, State]]:
+        """Whose code goes on to be used: that of workers that do not leave, and of templates."""
+        for worker in self.everybody():
+            if worker.name is not None and worker.state in RUNNING - {State.DRAINING}:
+                yield worker.name, worker.state
+        yield from self._nursery.running()
 
     @property
     def tried(self) -> SpawnError | None:
@@ -256,7 +247,7 @@ class Group:
         assert self._trial is not None  # noqa: S101 - it is what the caller has waited for
         edition, self._former = self._trial.edition, self._nursery
         self.launch, self.greeting, self._nursery = edition.launch, edition.greeting, self._trial.nursery
-        self._behind = True
+        self.behind = True
         self._former.stop()
         self.allow(edition.plan)
 
@@ -285,7 +276,7 @@ class Group:
                 failures.append(why)
             with anyio.move_on_after(OVERLAP):
                 await self._gone(self._leaving)
-        self._behind = bool(failures)
+        self.behind = bool(failures)
         return failures[0] if failures else None
 
     async def finish(self) -> None:

@@ -8,7 +8,7 @@ from supervisor.errors import SpawnError
 from supervisor.life import State
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
 
     from ipc.messages.control import WorkerStatus
     from ipc.names import WorkerName
@@ -40,6 +40,12 @@ class Nursery:
     def lives(self) -> list[Child]:
         """How it stands with its templates."""
         return [template.life for template in self._templates]
+
+    def running(self) -> Iterator[tuple[WorkerName, State]]:
+        """The lives of its templates that go on."""
+        for template in self._templates:
+            if template.name is not None and template.is_running:
+                yield template.name, template.life.state
 
     @property
     def pids(self) -> list[int]:

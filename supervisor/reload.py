@@ -99,23 +99,25 @@ async def reload(service: Service, load: Callable[[], Plan] | None, progress: Ca
     except Exception as error:  # noqa: BLE001 - a fault of ours must not end the service
         answer = Refused(f"this failed inside the supervisor: {error!r}")
     if isinstance(answer, Refused):
-        for group in service.tree.groups:
-            group.doubt()
         tell(events.NotReloaded(answer.why))
     else:
-        for group in service.tree.groups:
-            group.vouch()
         tell(events.Reloaded(anyio.current_time() - began))
     return answer
 
 
 async def _reload(service: Service, load: Callable[[], Plan], progress: Callable[[str], None]) -> Done | Refused:
+    up = service.origins.up()
     plan = await _unless_stopped(service, load)
     if isinstance(plan, StartError):
         return Refused(str(plan), usage=True, report=True)
     if plan is None:
         return STOPPING
-    behind = [group.name for group in service.tree.groups if group.behind or group.name in service.left]
+    strayed = service.origins.strayed(plan, up)
+    behind = [
+        group.name
+        for group in service.tree.groups
+        if group.behind or group.name in strayed or group.name in service.left
+    ]
     sizes = {group.name: group.size for group in service.tree.groups}
     found = difference(service.ran, plan, behind, sizes)
     if found.refusal:

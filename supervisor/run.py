@@ -123,6 +123,7 @@ async def _life(
         tasks.start_soon(service.renewal.every, lambda: service.rotate_every)
         for looker in service.lookers:
             tasks.start_soon(looker.watch)
+        tasks.start_soon(service.origins.watch)
         tasks.start_soon(service.watchdog.watch)
         tasks.start_soon(service.pulse.take)
         tasks.start_soon(service.out_of_memory.watch)

@@ -26,6 +26,7 @@ from supervisor.hub import Hub, in_words
 from supervisor.keys import Keys
 from supervisor.life import RUNNING
 from supervisor.oom import OutOfMemory
+from supervisor.origins import Origins
 from supervisor.peers import Directory
 from supervisor.plan import LINKS
 from supervisor.probe import most_seats
@@ -93,6 +94,7 @@ class Service:
         self.watchdog = Watchdog(lambda: self._of("exec"))
         self.pulse = Pulse(lambda: self._of("exec", "web"))
         self.errands = Errands(lambda: self._of("web"), lambda: [node.name for node in self.plan.described.nodes])
+        self.origins = Origins(lambda: self._groups, lambda: self.plan)
         self._quarantine = Quarantine()
         self.out_of_memory = OutOfMemory()
         self._common = Common(
@@ -360,6 +362,7 @@ class Service:
         """A worker's state is new."""
         self._directory.refresh()
         self.renewal.look()
+        self.origins.look()
         if self.plan.transport == "unix":
             running = (worker.name for worker in self._of("exec") if worker.state in RUNNING)
             statedir.sweep(self.plan.state_dir / LINKS, {name.socket for name in running if name is not None})

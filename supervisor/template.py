@@ -62,6 +62,11 @@ class Template:
         return self._worker.life
 
     @property
+    def name(self) -> WorkerName | None:
+        """That of its life."""
+        return self._worker.name
+
+    @property
     def pid(self) -> int | None:
         """Its process, if it has one."""
         return self._worker.pid

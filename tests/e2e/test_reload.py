@@ -168,3 +168,16 @@ def test_a_hangup_reloads_a_service_that_has_no_terminal(shop: Shop) -> None:
     log = shop.directory / "state" / "logs" / "supervisor.log"
     until(lambda: "did you mean 'workers'" in log.read_text(), 30.0)
     assert shop.get("/ask") == "the second"
+
+
+def test_an_edit_that_only_a_restarted_worker_saw_is_known_of_after_it_was_taken_back(shop: Shop) -> None:
+    shop.write("shop.py", SHOP.replace("VERSION", "the slip"))
+    (cpu,) = shop.service.workers("cpu")
+    os.kill(cpu["pid"], signal.SIGKILL)
+    until(lambda: shop.get("/ask") == "the slip", 30.0)
+    shop.write("shop.py", SHOP.replace("VERSION", "first"))
+    done = shop.reload()
+    assert "cpu: may run another version: 1 worker is replaced" in done.stdout.splitlines()
+    assert done.stdout.count(": same") == 2
+    assert shop.get("/ask") == "first"
+    assert shop.reload().stdout.count(": same") == 3

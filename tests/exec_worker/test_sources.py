@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from ipc.contract import Describe, Described, Module, decode, encode_request
+from supervisor.origins import unmoved
 
 ROOT = Path(__file__).parents[2]
 
@@ -64,3 +66,19 @@ def test_a_module_is_known_by_its_content_and_its_needs_are_told_only_when_asked
     after = modules(tmp_path, needs=False)
     assert {name for name in before if before[name] != after[name]} == {"beside"}
     assert msgspec.structs.asdict(after["store.main"]) == msgspec.structs.asdict(before["store.main"])
+
+
+def test_a_file_that_was_another_meanwhile_has_another_stamp_though_nothing_else_tells_it(tmp_path: Path) -> None:
+    write(tmp_path, store__main="import beside\n", beside="x = 1\n")
+    (tmp_path / "store" / "__init__.py").write_text("")
+    before, times = modules(tmp_path), (tmp_path / "beside.py").stat()
+    (tmp_path / "beside.py").write_text("x = 2\n")
+    (tmp_path / "beside.py").write_text("x = 1\n")
+    os.utime(tmp_path / "beside.py", ns=(times.st_atime_ns, times.st_mtime_ns))
+    after = modules(tmp_path)
+    assert {name for name in before if before[name].stamp != after[name].stamp} == {"beside"}
+    assert {name: module.digest for name, module in before.items()} == {n: module.digest for n, module in after.items()}
+    assert not unmoved(before.values())
+    assert unmoved(after.values())
+    (tmp_path / "beside.py").unlink()
+    assert not unmoved(after.values())

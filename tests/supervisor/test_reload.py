@@ -14,9 +14,10 @@ import anyio
 import pytest
 from stage import Live, Stage, groups
 
-from ipc.contract import Describe
+from ipc.contract import Describe, Described, Module, NodeContract, Result
 from ipc.control import ask
 from ipc.messages.control import Answer, AskStatus, Done, Refused, Reload, Restart, RotateKeys, Scale, Status
+from ipc.messages.settings import ExecSettings
 from supervisor import description, events
 from supervisor.editions import Common, Editions
 from supervisor.errors import ConfigError
@@ -327,24 +328,68 @@ def test_a_stop_ends_it_at_any_moment(stage: Stage, moment: str) -> None:
     assert "stopping" in answer.why
 
 
-def test_who_came_while_something_else_was_on_disk_is_replaced_though_the_plan_is_the_same(stage: Stage) -> None:
-    file = File(stage.plan(groups(cpu=1, web=1)))
+@dataclass
+class Edited(File):
+    """A plan of which one file is the code: what `cpu` imports."""
+
+    def read(self) -> Plan:
+        return with_code(super().read())
+
+
+def with_code(plan: Plan) -> Plan:
+    path = plan.state_dir.parent / "shop.py"
+    stat = path.stat()
+    module = Module("shop", str(path), path.read_bytes(), stamp=(stat.st_ino, stat.st_ctime_ns))
+    return replace(plan, described=Described((), {}, modules=(module,)))
+
+
+def with_edits(stage: Stage) -> Edited:
+    (stage.path / "shop.py").write_text("PRICE = 1")
+    node = NodeContract("shop.ask", "core", (), None, Result("json"), imported_from="shop:ask")
+    cpu, web = groups(cpu=2, web=1)
+    return Edited(stage.plan((replace(cpu, settings=ExecSettings(nodes=(node,))), web)))
+
+
+def test_who_started_between_an_edit_and_its_end_is_replaced_though_the_files_say_the_same(stage: Stage) -> None:
+    file = with_edits(stage)
+    code = stage.path / "shop.py"
 
     async def story() -> None:
-        async with stage.running(file.plan, load=file.read) as live:
+        async with stage.running(with_code(file.plan), load=file.read) as live:
             await live.sees(events.Serving)
-            file.fault = ConfigError("no such thing")
-            assert isinstance(await order(stage), Refused)
+            code.write_text("PRICE = 2")
             kill(await names(stage), "cpu-0#1", live)
             await live.sees(events.WorkerReady, worker="cpu-0#2")
-            file.fault = None
+            code.write_text("PRICE = 1")
             assert await order(stage) == Done("reloaded")
-            assert await names(stage) == {"cpu": ["cpu-0#3 up"], "web": ["web-0#1 up"]}
+            assert events.WillChange("cpu: may run another version: 2 workers are replaced") in live.events
+            assert await names(stage) == {"cpu": ["cpu-0#3 up", "cpu-1#2 up"], "web": ["web-0#1 up"]}
+            assert await order(stage) == Done("reloaded")
+            assert (await names(stage))["cpu"] == ["cpu-0#3 up", "cpu-1#2 up"]
+
+    anyio.run(story)
+
+
+@pytest.mark.parametrize("edited", ["before", "not at all", "after"])
+def test_who_started_while_nothing_was_edited_stays(stage: Stage, edited: str) -> None:
+    file = with_edits(stage)
+    code = stage.path / "shop.py"
+
+    async def story() -> None:
+        async with stage.running(with_code(file.plan), load=file.read) as live:
+            await live.sees(events.Serving)
+            assert await order(stage) == Done("reloaded")  # from now on it is certain of those who have started
+            if edited == "before":
+                code.write_text("PRICE = 1")  # as a deployment does: no other content, but another time
+                assert await order(stage) == Done("reloaded")
+            kill(await names(stage), "cpu-0#1", live)
+            await live.sees(events.WorkerReady, worker="cpu-0#2")
             assert await order(stage, Restart("cpu")) == Done("restarted cpu")
+            if edited == "after":
+                assert await order(stage) == Done("reloaded")
+                code.write_text("PRICE = 1")
             assert await order(stage) == Done("reloaded")
-            assert await names(stage) == {"cpu": ["cpu-0#5 up"], "web": ["web-0#1 up"]}
-            assert await order(stage) == Done("reloaded")
-            assert await names(stage) == {"cpu": ["cpu-0#5 up"], "web": ["web-0#1 up"]}
+            assert await names(stage) == {"cpu": ["cpu-0#3 up", "cpu-1#2 up"], "web": ["web-0#1 up"]}
 
     anyio.run(story)
 
