@@ -41,7 +41,7 @@ def leave_when_told() -> None:
 def check_ownership() -> None:
     """Leave with exit code 2 and one sentence if a package that Shunter would import is somebody else's."""
     if (fault := foreign(HERE)) is not None:
-        sys.stderr.write(f"shunter: {fault}\n")
+        sys.stderr.write(f"error: {fault}\n")
         raise SystemExit(2)
 
 

@@ -9,6 +9,7 @@ import msgspec
 
 from cli.lines import inert
 from cli.orders import DONE, FAILED, USAGE, complain, shown
+from cli.stderr import say_error
 from ipc.control import ControlError
 from ipc.control import call as ask
 from ipc.decoding.jsontext import json_object
@@ -24,7 +25,7 @@ def call(state_dir: Path, node: str, arguments: str, *, body: str, output: str, 
     """Call it and print what it returns; returns the exit code."""
     raw, sent, why = _given(arguments, body)
     if why:
-        sys.stderr.write(f"shunter: {why}\n")
+        say_error(f"{why}")
         return USAGE
     try:
         order = CallNode(node, timeout, len(raw), None if sent is None else len(sent))
@@ -32,7 +33,7 @@ def call(state_dir: Path, node: str, arguments: str, *, body: str, output: str, 
     except ControlError as error:
         return complain(error)
     except KeyboardInterrupt:
-        sys.stderr.write("shunter: no longer waiting; the call is cancelled\n")
+        say_error("no longer waiting; the call is cancelled")
         return FAILED
     if isinstance(answer, Refused):
         return complain(answer)
@@ -43,25 +44,25 @@ def _show(answer: Called, result: bytes, output: str) -> int:
     if answer.code:
         stage = f" at {answer.stage}" if answer.stage else ""
         about = f" (request_id {answer.request_id})" if answer.request_id else ""
-        sys.stderr.write(f"shunter: {answer.code}{stage}: {shown(answer.detail)}{about}\n")
+        say_error(f"{answer.code}{stage}: {shown(answer.detail)}{about}")
         return FAILED
     if output:
         try:
             Path(output).write_bytes(result)
         except OSError as error:
-            sys.stderr.write(f"shunter: {output} cannot be written: {error.strerror}\n")
+            say_error(f"{output} cannot be written: {error.strerror}")
             return FAILED
     elif (text := _readable(answer, result)) is not None:
         sys.stdout.write(text)
     elif sys.stdout.isatty():
         what = answer.media_type or "no known type"
-        sys.stderr.write(f"shunter: {len(result):,} bytes of {what} are nothing for a terminal; -o FILE keeps them\n")
+        say_error(f"{len(result):,} bytes of {what} are nothing for a terminal; -o FILE keeps them")
         return FAILED
     else:
         sys.stdout.buffer.write(result)
         sys.stdout.buffer.flush()
     if answer.status not in {0, _USUAL}:
-        sys.stderr.write(f"shunter: status {answer.status}\n")
+        say_error(f"status {answer.status}")
     return FAILED if answer.status >= _WRONG else DONE
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import suppress
 from pathlib import Path
 
 from cli.orders import USAGE
+from cli.stderr import say_error
 from ipc.control import ControlError, ask
 from ipc.messages.control import AskStatus, Status
 
@@ -17,10 +17,10 @@ def refusal(config: Path, state_dir: Path) -> int | None:
     if runs is not None and _same(runs, config):
         return None  # also if it has been removed since
     if not config.exists():
-        sys.stderr.write(f"error: there is no file {config}\n")
+        say_error(f"there is no file {config}")
         return USAGE
     if runs is not None:
-        sys.stderr.write(f"shunter: {state_dir} runs {runs.name}, not {config.name}\n")
+        say_error(f"{state_dir} runs {runs.name}, not {config.name}")
         return USAGE
     return None
 

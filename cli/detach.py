@@ -19,6 +19,7 @@ from cli.config_file import another
 from cli.output import err, show_error
 from cli.output import out as console
 from cli.show import Terminal
+from cli.stderr import say_error
 from cli.tail import Tail
 from ipc.control import ControlError, ask
 from ipc.messages.control import AskStatus, Status
@@ -55,7 +56,7 @@ def detached(config: Path, overrides: Sequence[str], state_dir: Path) -> int:
         show_error(error)
         return USAGE
     except OSError as error:
-        err.print(f"shunter: cannot write {error.filename}: {error.strerror}", soft_wrap=True)
+        say_error(f"cannot write {error.filename}: {error.strerror}")
         return USAGE
     tails = (Tail(out.with_name(LOG)), Tail(out))
     try:
@@ -116,13 +117,13 @@ def _watch(process: subprocess.Popen[bytes], tails: Iterable[Tail], state_dir: P
             if code == USAGE:  # it has said what is wrong, and there is nothing else to look at
                 return code
             if code is not None:
-                err.print(f"shunter: the service did not start; its log is {state_dir / 'logs' / LOG}", soft_wrap=True)
+                say_error(f"the service did not start; its log is {state_dir / 'logs' / LOG}")
                 return code if code > 0 else FAILED
             time.sleep(PAUSE)
     except KeyboardInterrupt:
         with suppress(ProcessLookupError):
             os.kill(process.pid, signal.SIGTERM)
-        err.print("shunter: interrupted before it was ready; it is being stopped", soft_wrap=True)
+        say_error("interrupted before it was ready; it is being stopped")
         process.wait()
         return FAILED
 

@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ipc.control import ControlError, ask
-from ipc.messages.control import Refused, Reload, Restart, Scale, Status
+from ipc.messages.control import Refused, Reload, Restart, RestartWorker, Scale, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,6 +36,10 @@ class Helm:
     def restart(self, group: str) -> None:
         """Replace the workers of `group`, if that is confirmed."""
         self._ask_back(f"replace the workers of {group}, one after another?", Restart(group))
+
+    def drain(self, worker: str) -> None:
+        """Give the place of one worker to a successor, if that is confirmed."""
+        self._ask_back(f"drain {worker}, once a successor is up?", RestartWorker(worker))
 
     def reload(self) -> None:
         """Read the configuration again, if that is confirmed."""

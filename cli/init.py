@@ -6,6 +6,8 @@ import shlex
 import sys
 from pathlib import Path
 
+from cli.stderr import say_error
+
 TEMPLATES = Path(__file__).parent / "templates"
 SUFFIX = ".in"
 
@@ -14,7 +16,7 @@ def init(directory: Path) -> int:
     """Write the project into `directory`; if a file of it is there already, write nothing."""
     files = {_target(directory, template): template.read_bytes() for template in sorted(_templates())}
     if there := [str(path) for path in files if path.exists()]:
-        sys.stderr.write(f"shunter: not overwritten: {', '.join(there)}; nothing was written\n")
+        say_error(f"not overwritten: {', '.join(there)}; nothing was written")
         return 2
     try:
         for path, content in files.items():
@@ -22,7 +24,7 @@ def init(directory: Path) -> int:
             with path.open("xb") as file:
                 file.write(content)
     except OSError as error:
-        sys.stderr.write(f"shunter: cannot write {error.filename}: {error.strerror}\n")
+        say_error(f"cannot write {error.filename}: {error.strerror}")
         return 1
     sys.stdout.write(_next_steps(directory, list(files)))
     return 0

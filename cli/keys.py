@@ -11,6 +11,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def rotate(state_dir: Path) -> int:
+def rotate(state_dir: Path, *, as_json: bool = False) -> int:
     """Have every worker given new keys; returns when nobody has the old ones any more."""
-    return give(state_dir, RotateKeys())
+    return give(state_dir, RotateKeys(), as_json=as_json)

@@ -12,6 +12,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from cli.lines import inert, moment, pretty
+from cli.stderr import say_error
 from cli.tail import Tail
 from cli.wanted import LEVELS, OWN, Wanted, since
 from ipc.control import ControlError, ask
@@ -37,7 +38,7 @@ def logs(
     folder = state_dir / "logs"
     known = sorted({*_groups(folder), *_running(state_dir)})
     if not known:
-        sys.stderr.write(f"shunter: no logs in {folder}; nothing has run with this state directory\n")
+        say_error(f"no logs in {folder}; nothing has run with this state directory")
         return NOT_RUNNING
     for group in filter(None, (wanted.group, wanted.worker.partition("-")[0])):
         if group not in known:
@@ -53,13 +54,13 @@ def logs(
 def wanted_of(*, group: str, option: str, worker: str, level: str, text: str, request: str, ago: str) -> Wanted | int:
     """What the options say, or the exit code if that cannot be."""
     if group and option and group != option:
-        sys.stderr.write(f"shunter: '{group}' and '{option}': only one group can be asked for\n")
+        say_error(f"'{group}' and '{option}': only one group can be asked for")
         return USAGE
     if level and level not in LEVELS:
         return _wrong("there is no level", level, LEVELS)
     begin = since(ago, time.time()) if ago else 0.0
     if begin is None:
-        sys.stderr.write(f"shunter: --since {ago!r} is no time; write 90s, 10m, 2h, 1d or 2026-03-01T12:00\n")
+        say_error(f"--since {ago!r} is no time; write 90s, 10m, 2h, 1d or 2026-03-01T12:00")
         return USAGE
     return Wanted(group or option, worker, level, text, request, begin)
 
@@ -67,7 +68,7 @@ def wanted_of(*, group: str, option: str, worker: str, level: str, text: str, re
 def _wrong(what: str, given: str, known: Collection[str]) -> int:
     near = get_close_matches(given, known, n=1)
     hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known)}"
-    sys.stderr.write(f"shunter: {what} '{given}'; {hint}\n")
+    say_error(f"{what} '{given}'; {hint}")
     return USAGE
 
 

@@ -4,12 +4,13 @@ Those modules are imported only when their command runs, so that asking a runnin
 the question. Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 not running.
 """
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.exceptions import TyperException
 
+from cli.stderr import say_error
 from cli.stdout import unwritten
 
 app = typer.Typer(
@@ -58,7 +59,7 @@ def run() -> int:
     """Carry out what the arguments say; returns the exit code."""
     code = 0
     try:
-        app(prog_name="shunter")
+        code = _obeyed()
     except SystemExit as left:
         code = left.code if isinstance(left.code, int) else 1
     except OSError as error:
@@ -68,8 +69,23 @@ def run() -> int:
     return _unwritten(why) if (why := unwritten()) else code
 
 
+def _obeyed() -> int:
+    try:
+        code = app(prog_name="shunter", standalone_mode=False)
+    except TyperException as error:
+        if what := error.format_message().rstrip("."):  # else it has shown what can be said
+            command = "shunter" if (context := getattr(error, "ctx", None)) is None else context.command_path
+            hint = "" if what.endswith("?") else f"; {command} -h shows what can be said"
+            say_error(f"{what[:1].lower()}{what[1:]}{hint}")
+        return error.exit_code
+    except typer.Abort:
+        say_error("interrupted")
+        return 1
+    return code if isinstance(code, int) else 0
+
+
 def _unwritten(why: str) -> int:
-    sys.stderr.write(f"shunter: the output cannot be written: {why}\n")
+    say_error(f"the output cannot be written: {why}")
     return 1
 
 
@@ -118,23 +134,27 @@ def stop(
     config: Named = None,
     state_dir: StateDir = None,
     force: Annotated[bool, typer.Option("--force", help="Do not wait for calls under way.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Stop the service: finish what it has, take nothing new, leave."""
     from cli import stop as command  # noqa: PLC0415
 
-    raise typer.Exit(command.stop(_service(config, state_dir), force=force))
+    raise typer.Exit(command.stop(_service(config, state_dir), force=force, as_json=as_json))
 
 
 @app.command()
 def restart(
-    group: Annotated[str, typer.Argument(metavar="GROUP", help="Only the workers of this group.")] = "",
+    what: Annotated[
+        str, typer.Argument(metavar="GROUP|WORKER", help="Only the workers of this group, or this one: 'cpu-0'.")
+    ] = "",
     config: Named = None,
     state_dir: StateDir = None,
+    as_json: AsJson = False,
 ) -> None:
     """Replace the workers, each successor being ready before its predecessor drains."""
     from cli import restart as command  # noqa: PLC0415
 
-    raise typer.Exit(command.restart(_service(config, state_dir), group))
+    raise typer.Exit(command.restart(_service(config, state_dir), what, as_json=as_json))
 
 
 @app.command(context_settings={"ignore_unknown_options": True})  # -1 is a number that the supervisor refuses
@@ -143,30 +163,31 @@ def scale(
     workers: Annotated[int, typer.Argument(metavar="N", help="How many workers.", show_default=False)],
     config: Named = None,
     state_dir: StateDir = None,
+    as_json: AsJson = False,
 ) -> None:
     """Have N workers in a group: new ones serve when this is done, those that leave have finished what they had."""
     from cli import scale as command  # noqa: PLC0415
 
-    raise typer.Exit(command.scale(_service(config, state_dir), group, workers))
+    raise typer.Exit(command.scale(_service(config, state_dir), group, workers, as_json=as_json))
 
 
 @app.command()
-def reload(config: Named = None, state_dir: StateDir = None) -> None:
+def reload(config: Named = None, state_dir: StateDir = None, as_json: AsJson = False) -> None:
     """Read configuration and application again and replace what has changed; what is broken changes nothing.
 
     Groups have as many workers as the file says again, whatever `scale` made of that.
     """
     from cli import reload as command  # noqa: PLC0415
 
-    raise typer.Exit(command.reload(_service(config, state_dir)))
+    raise typer.Exit(command.reload(_service(config, state_dir), as_json=as_json))
 
 
 @keys.command()
-def rotate(config: Named = None, state_dir: StateDir = None) -> None:
+def rotate(config: Named = None, state_dir: StateDir = None, as_json: AsJson = False) -> None:
     """Give every worker new keys and forget the old ones; no call is lost."""
     from cli import keys as command  # noqa: PLC0415
 
-    raise typer.Exit(command.rotate(_service(config, state_dir)))
+    raise typer.Exit(command.rotate(_service(config, state_dir), as_json=as_json))
 
 
 @app.command()

@@ -5,48 +5,60 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from cli.stderr import say_error
 from ipc.control import ControlError, NotRunning, Unwilling, ask
-from ipc.messages.control import Refused, Status
+from ipc.messages.control import Done, Progress, Refused, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from ipc.messages.control import Order
+    from ipc.messages.control import Answer, Order
 
 DONE, FAILED, USAGE, NOT_RUNNING = 0, 1, 2, 3
 
 
-def give(state_dir: Path, order: Order) -> int:
+def give(state_dir: Path, order: Order, *, as_json: bool = False) -> int:
     """Give it, show what happens until it is carried out, and return the exit code."""
-    say = _teller()
+    say = (lambda text: _show(Progress(text))) if as_json else _teller()
     try:
         answer = ask(state_dir, order, say)
     except ControlError as error:
         return complain(error)
     except KeyboardInterrupt:
-        sys.stderr.write("shunter: no longer waiting; the order stands\n")
-        return FAILED
-    if isinstance(answer, Refused):
-        return complain(answer)
-    if not isinstance(answer, Status):
+        return complain(ControlError("no longer waiting; the order stands"))
+    if as_json:
+        _show(answer)
+    elif isinstance(answer, Done):
         say(answer.text)
-    return DONE
+    return complain(answer, told=as_json) if isinstance(answer, Refused) else DONE
 
 
-def complain(reason: ControlError | Refused) -> int:
-    """Say on standard error why an order was not carried out, and return the exit code."""
+def _show(answer: Answer) -> None:
+    """As the supervisor said it, a line of JSON."""
+    from cli.lines import inert  # noqa: PLC0415 -- programs only
+
+    text = encode(answer).decode()
+    sys.stdout.write(inert(text) if sys.stdout.isatty() else text)
+    sys.stdout.flush()
+
+
+def complain(reason: ControlError | Refused, *, told: bool = False) -> int:
+    """Say on standard error why an order was not carried out, unless it was `told`, and return the exit code."""
     match reason:
         case NotRunning():
-            sys.stderr.write(f"shunter: {reason}\n")
+            say_error(f"{shown(str(reason))}; start it with shunter start, or name another service with -c FILE")
             return NOT_RUNNING
         case Unwilling():
             return complain(reason.answer)
-        case Refused():
-            sys.stderr.write(f"{shown(reason.why)}\n" if reason.report else f"shunter: {shown(reason.why)}\n")
-            return USAGE if reason.usage else FAILED
+        case Refused(why, usage, report):
+            if report and not told:
+                sys.stderr.write(f"{shown(why)}\n")
+            elif not told:
+                say_error(shown(why))
+            return USAGE if usage else FAILED
         case _:
-            sys.stderr.write(f"shunter: {shown(str(reason))}\n")
+            say_error(shown(str(reason)))
             return FAILED
 
 

@@ -11,6 +11,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def scale(state_dir: Path, group: str, workers: int) -> int:
+def scale(state_dir: Path, group: str, workers: int, *, as_json: bool = False) -> int:
     """Have that many workers in a group; returns when new ones serve, or when those that are too many have left."""
-    return give(state_dir, Scale(group, workers))
+    return give(state_dir, Scale(group, workers), as_json=as_json)

@@ -78,6 +78,7 @@ class Screen(App[None]):
         Binding("q", "quit", "quit"),
         Binding("ctrl+c", "quit", show=False, priority=True),
         Binding("s", "sort", "sort"),
+        Binding("d", "drain", "drain"),
         Binding("r", "restart", "restart"),
         Binding("R", "reload", "reload"),
         Binding("plus", "scale(1)", "more", key_display="+"),
@@ -219,6 +220,14 @@ class Screen(App[None]):
         self._sort = (self._sort + 1) % len(SORTS)
         self.say(f"sorted by {SORTS[self._sort]}")
         self.draw()
+
+    def action_drain(self) -> None:
+        """Have the selected worker finish and leave, once a successor is up."""
+        if self._chosen() is not None and (row := self._selected()) is not None:
+            if row.worker:
+                self._helm.drain(row.worker)
+            else:
+                self.say(f"{row.group} is a group: select one of its workers, or press r for all of them", "yellow")
 
     def action_restart(self) -> None:
         """Replace the workers of the selected group."""

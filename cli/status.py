@@ -10,6 +10,7 @@ import msgspec
 
 from cli.lines import inert
 from cli.orders import DONE, FAILED, complain
+from cli.stderr import say_error
 from ipc.control import ControlError, ask
 from ipc.messages.control import AskStatus, Refused, Status
 
@@ -45,7 +46,7 @@ def status(state_dir: Path, *, as_json: bool) -> int:
         case Refused():
             return complain(answer)
         case _:
-            sys.stderr.write("shunter: the supervisor answered something else than its status\n")
+            say_error("the supervisor answered something else than its status")
             return FAILED
 
 

@@ -11,6 +11,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def stop(state_dir: Path, *, force: bool) -> int:
+def stop(state_dir: Path, *, force: bool, as_json: bool = False) -> int:
     """Have everything drained, or ended at once; returns when the supervisor is gone."""
-    return give(state_dir, Stop(force=force))
+    return give(state_dir, Stop(force=force), as_json=as_json)

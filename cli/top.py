@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from cli.orders import DONE, USAGE, complain
+from cli.stderr import say_error
 from ipc.control import ControlError, ask
 from ipc.messages.control import AskStatus, Refused
 
@@ -18,7 +19,7 @@ def top(state_dir: Path) -> int:
     """Show it until `q` is pressed; returns the exit code."""
     a_terminal = all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr))  # Textual writes to the last
     if not a_terminal or os.environ.get("TERM", "dumb") == "dumb":
-        sys.stderr.write("shunter: top needs a terminal; `shunter status --json` is for programs\n")
+        say_error("top needs a terminal; `shunter status --json` is for programs")
         return USAGE
     try:
         answer = ask(state_dir, AskStatus())

@@ -75,6 +75,11 @@ class Worker:
         return self.life.state
 
     @property
+    def seat(self) -> str:
+        """The name of its place, which its successor has as well."""
+        return WorkerName(self._seat.group, self._seat.slot, 0).seat
+
+    @property
     def pid(self) -> int | None:
         """Its process, if it has one."""
         return self._tether.process.pid if self._tether is not None else None

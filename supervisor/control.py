@@ -24,6 +24,7 @@ from ipc.messages.control import (
     Refused,
     Reload,
     Restart,
+    RestartWorker,
     RotateKeys,
     Scale,
     Status,
@@ -65,6 +66,9 @@ class Service(Protocol):
 
     async def restart(self, group: str, progress: Callable[[str], None]) -> Done | Refused:
         """Replace workers."""
+
+    async def restart_worker(self, worker: str, progress: Callable[[str], None]) -> Done | Refused:
+        """Replace one worker."""
 
     async def scale(self, group: str, workers: int, progress: Callable[[str], None]) -> Done | Refused:
         """Have more workers in a group, or fewer."""
@@ -205,6 +209,8 @@ class Control:
                     answer = Done("stopped")
                 case Restart(group):
                     answer = await self._service.restart(group, progress)
+                case RestartWorker(worker):
+                    answer = await self._service.restart_worker(worker, progress)
                 case Scale(group, workers):
                     answer = await self._service.scale(group, workers, progress)
                 case Reload():

@@ -57,7 +57,7 @@ class WorkerReady:
 
 @dataclass(frozen=True, slots=True)
 class WorkerRecycled:
-    """A worker has used up what it may, and is being replaced: its successor comes first."""
+    """A worker has used up what it may, or somebody asked: it is being replaced, and its successor comes first."""
 
     worker: str
     reason: str

@@ -300,24 +300,32 @@ class Group:
             worker.start()
         return bool(down)
 
-    async def recycle(self, worker: Worker, why: str) -> SpawnError | None:
-        """Give the seat of this one worker to a successor, if it still serves; returns why that failed, if so.
+    async def recycle(
+        self, worker: Worker, why: str, progress: Callable[[str], None] = lambda _told: None, *, anyhow: bool = False
+    ) -> SpawnError | None:
+        """Give the seat of this one worker to a successor; returns why that failed, if so.
 
-        Whoever asked can be told to leave it until it begins, and not any more then.
+        Only if it still serves, or `anyhow` while the seat is its own. Whoever asked can be told to leave it until it
+        begins, and not any more then.
         """
         life = worker.name
+        self._queue(progress)
         async with self._turn:
-            if not self.seats(worker) or worker.name != life:
+            if worker.name != life or not (self.seats(worker) or (anyhow and self.sits(worker))):
                 return None  # restarted meanwhile, or dead: whoever sits there now is fresh
             self.tell(events.WorkerRecycled(str(life), why))
-            failure = await self._replace(self._workers.index(worker), f"recycled: {why}", lambda _told: None)
+            failure = await self._replace(self._workers.index(worker), f"recycled: {why}", progress)
         with anyio.CancelScope(shield=True):
             await self._gone(self._leaving)
         return failure
 
     def seats(self, worker: Worker) -> bool:
         """Whether this worker serves in a seat of its own: it neither is on trial nor drains."""
-        return worker in self._workers and worker.state is State.UP
+        return self.sits(worker) and worker.state is State.UP
+
+    def sits(self, worker: Worker) -> bool:
+        """Whether this worker has a seat of its own, serving or not."""
+        return worker in self._workers
 
     @property
     def size(self) -> int:

@@ -25,6 +25,7 @@ from supervisor.hosted import hosted
 from supervisor.hub import Hub, in_words
 from supervisor.keys import Keys
 from supervisor.life import RUNNING
+from supervisor.one_worker import restart_worker
 from supervisor.oom import OutOfMemory
 from supervisor.origins import Origins
 from supervisor.peers import Directory
@@ -184,6 +185,14 @@ class Service:
         if why is not None:
             return Refused(str(why))
         return Done(f"restarted {group or 'all groups'}")
+
+    async def restart_worker(self, worker: str, progress: Callable[[str], None]) -> Done | Refused:
+        """Replace the worker of that name."""
+        group = worker.partition("-")[0]
+        if any(plan.name == group and plan.embedded for plan in self.plan.groups):
+            return self._no_group(group, "restart web, or one of its workers")
+        with self.hub.heard_by(in_words(progress)):
+            return await restart_worker(self.tree, worker, progress)
 
     async def scale(self, group: str, workers: int, progress: Callable[[str], None]) -> Done | Refused:
         """Have that many workers in `group`."""

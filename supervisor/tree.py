@@ -66,7 +66,7 @@ class Tree:
     async def restart(self, name: str, progress: Callable[[str], None]) -> SpawnError | None:
         """Replace the workers of one group, or of all if `name` is empty; returns why not, if so. KeyError."""
         groups = tuple(self.groups) if not name else [self.group(name)]
-        if (why := self._not_now()) is not None:
+        if (why := self.not_now()) is not None:
             return why
         for group in groups:
             if (why := await group.replace(progress)) is not None:
@@ -76,13 +76,13 @@ class Tree:
     async def scale(self, name: str, workers: int, progress: Callable[[str], None]) -> SpawnError | None:
         """Have that many workers in one group; returns why not, if so. KeyError."""
         group = self.group(name)
-        return self._not_now() or await group.resize(workers, progress, "asked for")
+        return self.not_now() or await group.resize(workers, progress, "asked for")
 
     def group(self, name: str) -> Group:
         """The group of that name. KeyError."""
         return {group.name: group for group in self.groups}[name]
 
-    def _not_now(self) -> SpawnError | None:
+    def not_now(self) -> SpawnError | None:
         """Why nothing can be changed, if so."""
         if self.stop_asked.is_set():
             return SpawnError("the service is stopping")

@@ -35,6 +35,12 @@ class Restart(Struct, frozen=True, tag="restart"):
     group: str = ""
 
 
+class RestartWorker(Struct, frozen=True, tag="restart_worker"):
+    """Replace one worker, by the name of its seat or of its life: it drains once its successor is ready."""
+
+    worker: str
+
+
 class Scale(Struct, frozen=True, tag="scale"):
     """Have that many workers in `group`: new ones are ready when this is done, and those that leave have finished."""
 
@@ -79,7 +85,7 @@ class CallNode(Struct, frozen=True, tag="call"):
     """And of a body, if it is not among the arguments."""
 
 
-Command = AskStatus | Stop | Restart | Scale | Reload | RotateKeys
+Command = AskStatus | Stop | Restart | RestartWorker | Scale | Reload | RotateKeys
 """What is carried out and then answered."""
 Order = Command | Watch | CallNode
 

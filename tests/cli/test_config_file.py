@@ -69,7 +69,7 @@ def test_a_service_of_another_file_is_left_alone(
     (tmp_path / "s3.yaml").touch()
     runs.append(str(tmp_path / "shunter.yaml"))
     assert said(monkeypatch, *command, "-c", "s3.yaml") == 2
-    assert capsys.readouterr().err == f"shunter: {tmp_path / '.shunter'} runs shunter.yaml, not s3.yaml\n"
+    assert capsys.readouterr().err == f"error: {tmp_path / '.shunter'} runs shunter.yaml, not s3.yaml\n"
 
 
 def test_its_own_file_is_known_by_any_name_and_also_when_it_is_gone(runs: list[str], tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_a_stranger_before_us_on_the_path_is_named(tmp_path: Path, name: str) ->
     theirs = package(tmp_path, name, "raise SystemExit('imported')")
     left = asked(path=tmp_path)
     assert left.returncode == 2
-    assert left.stderr.startswith(f"shunter: '{name}' would be imported from {theirs}, which is not Shunter's;")
+    assert left.stderr.startswith(f"error: '{name}' would be imported from {theirs}, which is not Shunter's;")
     assert left.stderr.count("\n") == 1
 
 

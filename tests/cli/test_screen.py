@@ -23,6 +23,7 @@ from ipc.messages.control import (
     Refused,
     Reload,
     Restart,
+    RestartWorker,
     Scale,
     Status,
     SupervisorStatus,
@@ -194,6 +195,24 @@ async def test_the_selected_group_is_meant_and_any_key_but_y_is_a_no(played: Pla
         await seen.shows("sorted by")
         await seen.press("y")
     assert len(played.orders) == 4
+
+
+async def test_the_selected_life_is_drained_and_a_group_is_not(played: Played) -> None:
+    async with view(played) as seen:
+        await seen.press("d")
+        await seen.shows("cpu_sync is a group: select one of its workers")
+        await seen.press("y", "down", "down", "d")
+        await seen.shows("[y/n] drain cpu_sync-1#1, once a successor is up?")
+        await seen.press("n")
+        await seen.shows("nothing was changed")
+        assert not played.orders
+        await seen.press("d", "y")
+        await seen.shows("well done")
+        played.tell(Gone("nothing runs for /srv"))
+        await seen.shows("gone: nothing runs for /srv")
+        await seen.press("d")
+        await seen.shows("nobody can carry that out")
+    assert played.orders == [RestartWorker("cpu_sync-1#1")]
 
 
 async def test_the_last_worker_of_a_group_is_kept(played: Played) -> None:

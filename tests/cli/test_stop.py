@@ -59,7 +59,7 @@ def test_a_terminal_obeys_nothing_that_a_worker_said(
     for answer in (Refused("no\x1b[2J"), Refused("no\x1b[2J", report=True), NoAnswer("no\x1b[2J")):
         supervisor.answer = answer
         assert restart(tmp_path, "") == 1
-        assert capsys.readouterr().err.removeprefix("shunter: ") == "no\\x1b[2J\n"
+        assert capsys.readouterr().err.removeprefix("error: ") == "no\\x1b[2J\n"
 
 
 def test_force_is_handed_on(supervisor: Supervisor, tmp_path: Path) -> None:

@@ -47,4 +47,4 @@ def test_an_output_that_is_full_is_told_in_one_line(buffered: bool) -> None:
         done = subprocess.run(
             command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=30, env=environ
         )
-    assert (done.returncode, done.stderr) == (1, "shunter: the output cannot be written: No space left on device\n")
+    assert (done.returncode, done.stderr) == (1, "error: the output cannot be written: No space left on device\n")

@@ -136,7 +136,7 @@ def test_what_is_decided_at_the_start_cannot_change(shop: Shop) -> None:
     shop.write("shunter.yaml", config)
     done = shop.reload()
     assert done.returncode == 2
-    assert done.stderr == "shunter: runtime.web.host cannot change while the service runs: stop it and start it again\n"
+    assert done.stderr == "error: runtime.web.host cannot change while the service runs: stop it and start it again\n"
     assert shop.incarnations() == {"cpu-0": 1, "other-0": 1, "web-0": 1}
 
 

@@ -47,7 +47,7 @@ def test_scaling_down_and_up_again_under_load_loses_nothing(service: Service) ->
     for group, workers, code in (("web", "0", 2), ("web", "-1", 2), ("web", "257", 2), ("wbe", "2", 2)):
         refused = shunter("scale", group, workers, *service.state)
         assert refused.returncode == code
-        assert refused.stderr.startswith("shunter: ")
+        assert refused.stderr.startswith("error: ")
         assert refused.stderr.count("\n") == 1
     shunter("stop", *service.state)
     gone = shunter("scale", "web", "2", *service.state)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
 from contextlib import asynccontextmanager
@@ -17,6 +18,7 @@ sys.path += [str(Path(__file__).parents[1] / s / "programs") for s in ("faults",
 
 from detached import Service, application, shunter
 from keeping import Keeping
+from scene import eventually
 
 if TYPE_CHECKING:
     import subprocess
@@ -132,6 +134,27 @@ async def test_no_request_is_lost_while_everything_is_replaced_also_with_one_wor
         answers = {body.strip('"').split()[0] for _, body in load.answers}
         assert answers == {str(number) for number in range(RELOADS + 1)}
         assert min(lives) > RELOADS + 1  # both have been recycled, too
+    finally:
+        shop.end()
+
+
+async def test_no_request_is_lost_while_single_workers_are_drained_by_hand(tmp_path: Path) -> None:
+    shop, rounds = Shop(tmp_path, requests=1_000_000), RELOADS if SOAK else 1
+    try:
+        async with under_load(shop, clients=2) as load:
+            for number in range(1, 1 + rounds):
+                for seat in ("cpu-0", "web-0"):
+                    asked = load.count
+                    done = await shop.order("restart", seat)
+                    assert f"{seat}#{number}: is being replaced (drained by hand)" in done.stdout
+                    assert done.stdout.endswith(f"{seat}#{number + 1} has the place of {seat}#{number}\n")
+                    await eventually(lambda asked=asked: load.count >= asked + 20)
+        wrong = await asyncio.to_thread(shunter, "restart", "cpu-l", *shop.state)
+        assert (wrong.returncode, wrong.stderr) == (2, "error: there is no worker 'cpu-l'; did you mean 'cpu-0'?\n")
+        told = (await shop.order("restart", "cpu-0", "--json")).stdout.splitlines()
+        assert {json.loads(line)["answer"] for line in told[:-1]} == {"progress"}
+        last = {"answer": "done", "text": f"cpu-0#{rounds + 2} has the place of cpu-0#{rounds + 1}"}
+        assert json.loads(told[-1]) == last
     finally:
         shop.end()
 

@@ -31,6 +31,7 @@ from ipc.messages.control import (
     Progress,
     Refused,
     Restart,
+    RestartWorker,
     Scale,
     Status,
     Stop,
@@ -75,6 +76,10 @@ class Played:
         if group == "fault":
             raise RuntimeError("a fault of ours")
         return Done(group)
+
+    async def restart_worker(self, worker: str, progress: Callable[[str], None]) -> Done | Refused:
+        progress("begun")
+        return Done(worker)
 
     async def scale(self, group: str, workers: int, progress: Callable[[str], None]) -> Done | Refused:
         progress("begun")
@@ -138,6 +143,7 @@ def test_orders_are_answered(tmp_path: Path) -> None:
         return [
             ask(tmp_path, AskStatus()),
             ask(tmp_path, Restart("cpu"), told.append),
+            ask(tmp_path, RestartWorker("cpu-1#2"), told.append),
             ask(tmp_path, Scale("cpu", 3), told.append),
             *raw(tmp_path, encode(Stop(force=True))),
         ]
@@ -145,8 +151,8 @@ def test_orders_are_answered(tmp_path: Path) -> None:
     service = Played()
     answers, _ = converse(tmp_path, service, talk)
     steps = [Progress(f"step {n}") for n in range(3)]
-    assert answers == [STATUS, Done("cpu"), Done("cpu 3"), *steps, Done("stopped")]
-    assert told == ["begun"] * 2
+    assert answers == [STATUS, Done("cpu"), Done("cpu-1#2"), Done("cpu 3"), *steps, Done("stopped")]
+    assert told == ["begun"] * 3
     assert service.stops == [True]
 
 
