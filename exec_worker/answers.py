@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ipc.link import Link
 from ipc.messages.calls import FailureMeta, Kind, NotStarted, NotStartedMeta, ReplyMeta, encode_meta, sentence
 from ipc.wire.frame import MAX_META, Refuse
 
 if TYPE_CHECKING:
     from exec_worker.asked import AskedCall
+    from exec_worker.batches import Outcome
     from exec_worker.binding import Encoded
     from exec_worker.engine import Engine, Failure
-    from ipc.link import Link
 
 # As plain numbers: looking up a member of an enumeration costs more than the comparison it is for.
 _REPLY, _FAILURE, _NOT_STARTED = int(Kind.REPLY), int(Kind.FAILURE), int(Kind.NOT_STARTED)
+_READY = int(Kind.READY)
 
 
 def reply(
@@ -50,3 +52,20 @@ def not_begun(call: AskedCall) -> NotStarted:
 def not_started(link: Link, call_id: bytes, reason: NotStarted) -> None:
     """Why it was not begun."""
     link.send(_NOT_STARTED, call_id, encode_meta(NotStartedMeta(reason)))
+
+
+def tell_others(outcome: Outcome[AskedCall], *, told: bool = False) -> None:
+    """Tell those that are too late, and who is next unless that was `told`.
+
+    Before any answer: until the next call is here its lane has nothing to do.
+    """
+    for late in outcome.expired:
+        not_started(late.client, late.id, NotStarted.EXPIRED)
+    if not told:
+        tell_ready(outcome.offer)
+
+
+def tell_ready(client: object | None) -> None:
+    """That there is room for one, if anybody is to be told."""
+    if isinstance(client, Link):
+        client.send(_READY)

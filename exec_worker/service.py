@@ -1,50 +1,42 @@
-"""Joins links, admission and lanes: takes calls in, hands them over, answers.
+"""What an exec worker does with what web workers say: takes calls in, hands them to its lanes, gives them back.
 
-The I/O thread hears, lanes run and answer. They share the admission, under one lock that is never held while anything
-is run or waited for. A lane seals and writes the reply itself: handing it back to the loop would cost as much again as
-the call.
+This is the I/O thread's; how a call ends is the lane's (`finishing`).
 """
 
 from __future__ import annotations
 
-import asyncio
 import math
 from functools import partial
-from threading import Lock
 from typing import TYPE_CHECKING
 
-from exec_worker.admission import GIVE_BACK_AFTER, KEEP_SLOT, Admission, Verdict
-from exec_worker.answering import Answering
-from exec_worker.answers import not_started
+from exec_worker.admission import GIVE_BACK_AFTER, KEEP_SLOT, Verdict
+from exec_worker.alarm import Alarm
+from exec_worker.answers import not_started, tell_others, tell_ready
 from exec_worker.asked import AskedCall
-from exec_worker.asked_batch import AskedBatch
-from exec_worker.batches import Batches, Turn
+from exec_worker.batches import Turn
+from exec_worker.finishing import Finishing
 from exec_worker.node import BatchCall
 from exec_worker.rows import Rows
 from exec_worker.staged import StagedCall
+from exec_worker.underway import Underway
 from ipc.clock import now
 from ipc.decoding.limits import UNREADABLE
-from ipc.link import Link
 from ipc.messages.calls import Flag, Kind, NotStarted, decode_request
 from ipc.wire.frame import Frame, Refusal, Refuse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from exec_worker.admission import Next
+    from exec_worker.asked_batch import AskedBatch
     from exec_worker.batches import Outcome
-    from exec_worker.binding import Encoded
-    from exec_worker.engine import Engine, Failure
-    from exec_worker.lane import Answers, Lanes
+    from exec_worker.engine import Engine
+    from exec_worker.lane import Lanes
+    from ipc.link import Link
     from ipc.scoreboard import Scoreboard
 
 # As plain numbers: looking up a member of an enumeration costs more than the comparison it is for.
 _REQUEST, _CANCEL, _DECLINE = int(Kind.REQUEST), int(Kind.CANCEL), int(Kind.DECLINE)
-_WANTED = int(Kind.WANTED)
-_READY, _LAST_RESORT, _SLOT_KEPT = int(Kind.READY), int(Flag.LAST_RESORT), int(Flag.READY)
-_AGAIN = int(Flag.AGAIN)
-TICK = 0.001
-"""The shortest wait of a loop's timer, seconds."""
+_WANTED, _LAST_RESORT, _AGAIN = int(Kind.WANTED), int(Flag.LAST_RESORT), int(Flag.AGAIN)
 _REASON = {
     Verdict.EXPIRED: NotStarted.EXPIRED,
     Verdict.DRAINING: NotStarted.DRAINING,
@@ -56,22 +48,19 @@ class Service:
 
     def __init__(self, engine: Engine, scoreboard: Scoreboard, lanes: Lanes, rows: Rows | None = None) -> None:
         self._engine = engine
-        self._scoreboard = scoreboard
         self._lanes = lanes
         self.rows = rows or Rows(engine)
         """The pipelines that lead through here."""
-        self._answer = Answering(engine, self.rows)
-        self._lock = Lock()
-        self._admission: Admission[AskedCall | Turn[AskedCall]] = Admission(lanes.slots)
-        self._batches: Batches[AskedCall] = Batches(self._admission, engine.batched)
-        self._batched = bool(engine.batched)
-        self._calls: dict[bytes, AskedCall] = {}  # those that run and those that are held
-        self._clients: set[Link] = set()
-        self._timer: asyncio.TimerHandle | None = None
-        self._look_at = math.inf  # when the timer rings
-        self._loop: asyncio.AbstractEventLoop | None = None  # the I/O thread's
-
-    # -- the I/O thread
+        self._alarm = Alarm(self._look)
+        underway = Underway(engine, scoreboard, lanes.slots)
+        self._finishing = Finishing(underway, engine, self.rows, self._look_soon)
+        self.finish = self._finishing.finish
+        """What a lane does at the end of a call."""
+        # Every call comes by here: what it needs is at hand.
+        self._lock, self._calls, self._clients = underway.lock, underway.calls, underway.clients
+        self._admission, self._scoreboard = underway.admission, underway.scoreboard
+        self._batches, self._batched, self._note = underway.batches, underway.batched, underway.note
+        self._watch = self._alarm.set
 
     def heard(self, link: Link, frame: Frame) -> None:
         """A web worker says something."""
@@ -120,7 +109,7 @@ class Service:
         for call in dropped:
             self.rows.dropped(call)
         self.rows.left(link)
-        _tell_ready(other)
+        tell_ready(other)
         for each in noted:
             self._carry_out(*each)
 
@@ -217,6 +206,11 @@ class Service:
         if due < math.inf:
             self._watch(due)
 
+    def _look_soon(self) -> None:
+        """The same, from a lane."""
+        if self._alarm.loop is not None:
+            self._alarm.loop.call_soon_threadsafe(self._look_at_batches)
+
     def _set_aside(self, call: AskedCall, verdict: Verdict) -> None:
         """A call that does not run now."""
         if verdict is Verdict.HOLD:
@@ -232,12 +226,12 @@ class Service:
         if started is not None:
             self._lanes.put(started)
             self._watch(started.deadline)
-        self._tell_others(outcome)
+        tell_others(outcome)
 
     def _declined(self, link: Link) -> None:
         with self._lock:
             other = self._admission.declined(link, now())
-        _tell_ready(other)
+        tell_ready(other)
 
     def _cancel(self, link: Link, call_id: bytes) -> None:
         with self._lock:
@@ -262,18 +256,8 @@ class Service:
         if noted is not None:
             self._carry_out(*noted)
 
-    def _watch(self, when: float) -> None:
-        """Look again then: one timer for deadlines, calls that are held, the slot that is kept and all who wait."""
-        if when >= self._look_at:
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-        self._look_at = when
-        loop = self._loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(max(TICK, when - now()), self._look)
-
     def _look(self) -> None:
-        self._timer, self._look_at = None, math.inf
+        """The clock has come to a deadline, or calls have been held, or a slot kept, for long enough."""
         time = now()
         with self._lock:
             for returned in self._admission.give_back(time):
@@ -285,7 +269,7 @@ class Service:
             expired = [call for call in self._admission.running if call.deadline <= time]  # turns that wait have none
             soon = min((call.deadline for call in self._calls.values() if call.deadline > time), default=math.inf)
         for other in others:
-            _tell_ready(other)
+            tell_ready(other)
         for run in expired:
             self._lanes.expire(_batch_of(run) if isinstance(run, Turn) else run)
         soon = min(soon, math.inf if again is None else time + again)
@@ -294,91 +278,9 @@ class Service:
         if self._batched:
             self._look_at_batches()
 
-    # -- a lane
-
-    def finish(
-        self, run: AskedCall | AskedBatch, result: Encoded | Failure | Answers | None, began: float
-    ) -> AskedCall | AskedBatch | None:
-        """Answer a call that is over, or was not begun (None), or those of a batch; returns what is next."""
-        if isinstance(run, AskedBatch):
-            return self._finish_batch(run, result, began)  # type: ignore[arg-type]
-        if isinstance(run, StagedCall):
-            if self.rows.next_here(run, result):  # type: ignore[arg-type]
-                return run
-            self.rows.over(run)
-        ended = now()
-        with self._lock:
-            self._scoreboard.end()
-            del self._calls[run.id]
-            following = self._admission.finished(run, ended)
-            outcome, started = self._follow(following, ended)
-            room = self._admission.room(len(self._clients))
-        flags = _SLOT_KEPT if outcome.offer is run.client and result is not None else 0
-        self._tell_others(outcome, told=bool(flags))
-        self._answer(run, result, room, (began, ended), flags)  # type: ignore[arg-type]
-        return started
-
-    def _finish_batch(self, batch: AskedBatch, answers: Answers, began: float) -> AskedCall | AskedBatch | None:
-        ended = now()
-        for call, _ in answers:
-            if isinstance(call, StagedCall):
-                self.rows.over(call)
-        with self._lock:
-            for call, _ in answers:
-                self._scoreboard.end()
-                del self._calls[call.id]
-            if batch.calls:
-                self._batches.ran(batch.turn.node, len(batch.calls), ended - began)
-            outcome, started = self._follow(self._admission.finished(batch.turn, ended), ended)
-            room = self._batches.room(batch.turn.node, len(self._clients))
-        self._tell_others(outcome)
-        for call, result in answers:
-            self._answer(call, result, room, (began, ended), 0)
-        return started
-
-    def _follow(
-        self, following: Next[AskedCall | Turn[AskedCall]], time: float
-    ) -> tuple[Outcome[AskedCall], AskedCall | AskedBatch | None]:
-        """What follows the end of a call; under the lock."""
-        if not self._batched:
-            return self._note(following)  # type: ignore[arg-type]  # the same, where there are no turns
-        outcome = self._batches.follow(following, time)
-        if self._loop is not None and self._batches.due(time) < math.inf:
-            self._loop.call_soon_threadsafe(self._look_at_batches)
-        return self._note(outcome)
-
-    def _note(self, outcome: Outcome[AskedCall]) -> tuple[Outcome[AskedCall], AskedCall | AskedBatch | None]:
-        """Count what begins, and forget what is too late; returns what a lane is to run, too. Under the lock."""
-        for late in outcome.expired:
-            del self._calls[late.id]
-        start = outcome.start
-        if start is None:
-            return outcome, None
-        if isinstance(start, Turn):
-            for _ in start.calls:
-                self._scoreboard.begin()
-            return outcome, AskedBatch(start)
-        self._scoreboard.begin()
-        return outcome, start
-
-    def _tell_others(self, outcome: Outcome[AskedCall], *, told: bool = False) -> None:
-        """Tell those that are too late, and who is next unless that was `told`.
-
-        Before any answer: until the next call is here its lane has nothing to do.
-        """
-        for late in outcome.expired:
-            not_started(late.client, late.id, NotStarted.EXPIRED)
-        if not told:
-            _tell_ready(outcome.offer)
-
 
 def _batch_of(turn: Turn[AskedCall]) -> AskedBatch:
     """The batch that a turn has become."""
     batch = turn.calls[0].batch
     assert batch is not None  # noqa: S101 - it was made when the turn began
     return batch
-
-
-def _tell_ready(client: object | None) -> None:
-    if isinstance(client, Link):
-        client.send(_READY)

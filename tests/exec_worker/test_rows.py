@@ -91,8 +91,8 @@ class Row:
         self.web, self.other = stage.clients(2)
         self.links = [self.web.far]
         rows = Rows(stage.nodes, ROWS)
-        stage.service.rows = rows
-        stage.service._answer = Answering(stage.nodes, rows)  # type: ignore[arg-type]
+        stage.service.rows = stage.service._finishing._rows = rows
+        stage.service._finishing._answer = Answering(stage.nodes, rows)  # type: ignore[arg-type]
         rows.open(self, self.onward)
         self.before = Neighbour(stage)
 
@@ -234,14 +234,14 @@ class Paused:
 
     def __init__(self, row: Row, monkeypatch: pytest.MonkeyPatch) -> None:
         self.there, self._on = threading.Event(), threading.Event()
-        answer = row.stage.service._answer
+        answer = row.stage.service._finishing._answer
 
         def later(*what: Any) -> None:
             self.there.set()
             assert self._on.wait(5)
             answer(*what)
 
-        monkeypatch.setattr(row.stage.service, "_answer", later)
+        monkeypatch.setattr(row.stage.service._finishing, "_answer", later)
 
     def go_on(self) -> None:
         self._on.set()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import anyio
 import pytest
 
-from exec_worker import admission, lane
+from exec_worker import admission, alarm, finishing, lane
 from exec_worker import service as module
 from exec_worker.binding import Encoded
 from exec_worker.engine import Engine, Failure
@@ -244,7 +244,7 @@ async def until(happened: Callable[[], object]) -> None:
 @pytest.fixture
 def stage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     stage = Stage()
-    for where in (module, lane):
+    for where in (module, finishing, alarm, lane):
         monkeypatch.setattr(where, "now", lambda: stage.time)
     stage.thread.start()
     yield stage
@@ -255,7 +255,7 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
 def before_it_runs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     """A worker whose main thread has not come to its calls yet."""
     stage = Stage()
-    for where in (module, lane):
+    for where in (module, finishing, alarm, lane):
         monkeypatch.setattr(where, "now", lambda: stage.time)
     yield stage
     stage.end()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exec_worker import lane
+from exec_worker import alarm, finishing, lane
 from exec_worker import service as module
 from exec_worker.asked import AskedCall
 from exec_worker.asked_batch import AskedBatch
@@ -63,7 +63,7 @@ class Together(Nodes):
 def stage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     monkeypatch.setitem(GRACES, EMBED, 0.1)
     stage = Stage(Together())
-    for where in (module, lane):
+    for where in (module, finishing, alarm, lane):
         monkeypatch.setattr(where, "now", lambda: stage.time)
     stage.thread.start()
     yield stage
@@ -252,7 +252,7 @@ async def test_who_came_first_takes_nobody_with_it(stage: Stage) -> None:
 async def test_who_leaves_before_the_lane_has_come_is_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(GRACES, EMBED, 0.1)
     stage = Stage(Together())
-    for where in (module, lane):
+    for where in (module, finishing, alarm, lane):
         monkeypatch.setattr(where, "now", lambda: stage.time)
     try:
         (web,) = stage.clients(1)

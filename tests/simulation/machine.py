@@ -205,7 +205,7 @@ class ExecWorker:
         engine = SimpleNamespace(cancel_grace=graces.get, batched={},
                                  explain_too_large=lambda _call, what: Failure(BadResult.code, what))  # fmt: skip
         self.service = Service(engine, Board(), MainThread(self))  # type: ignore[arg-type]
-        self.service._lock = Seam(process)  # type: ignore[assignment]
+        self.service._lock = self.service._finishing._lock = Seam(process)  # type: ignore[assignment]
         self.responder: Any = None
         self._opening = exec_process._open(
             parent, bootstrap, bootstrap.settings, self.service, lambda _grace: self.service.drain()
