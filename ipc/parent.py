@@ -16,18 +16,16 @@ from ipc.birth import wait_for_order
 from ipc.confinement import Confinement
 from ipc.errors import BadMessage, Misuse
 from ipc.hardening import Orphaned, Termination, Unfit, harden, note_signals, require_reach
+from ipc.messages.errand import Ask, Forget, More
 from ipc.messages.lifeline import (
     MAX_MESSAGE,
-    Ask,
     Bootstrap,
     Broken,
     Drain,
     Ended,
-    Forget,
     Fork,
     Hardened,
     Install,
-    More,
     Peers,
     Preload,
     Quarantined,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ipc.clock import now
 from ipc.messages import lifeline as said
 from ipc.messages.control import WorkerStatus
+from ipc.messages.errand import Answered
 from ipc.names import WorkerName
 from supervisor import events, life
 from supervisor.errors import SpawnError
@@ -299,7 +300,7 @@ class Worker:
                 self._happen(life.Broke(what[:MAX_WHAT], traceback[-MAX_TRACEBACK:]))
             case said.Drained():
                 self._happen(life.Drained())
-            case said.Installed() | said.Moved() | said.Abandoned() | said.Suspected() | said.Seen() | said.Answered():
+            case said.Installed() | said.Moved() | said.Abandoned() | said.Suspected() | said.Seen() | Answered():
                 self._home.heard(self, message)
 
     def wrote(self, process: Process, stream: Stream, line: Line) -> None:

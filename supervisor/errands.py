@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import anyio
+from msgspec import structs
 
 from ipc.messages.control import MAX_RESULT, Called, Refused
-from ipc.messages.lifeline import Ask, Forget, More
+from ipc.messages.errand import Ask, Forget, More
 from supervisor.decode import nearest
 from supervisor.life import State
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from ipc.messages.control import CallNode
-    from ipc.messages.lifeline import Answered, Outcome
+    from ipc.messages.errand import Answered, Outcome
     from supervisor.child import Worker
 
 MAX_CALLS = 4
@@ -78,22 +79,12 @@ class Errands:
         if errand.left or errand.outcome is None:
             code, detail = _NO_ANSWER if patience.cancelled_caught else _DIED
             return Called(0, code, detail, worker=errand.name), b""
-        outcome = errand.outcome
-        return Called(
-            len(errand.result),
-            outcome.code,
-            outcome.detail,
-            outcome.stage,
-            outcome.status,
-            outcome.media_type,
-            outcome.request_id,
-            errand.name,
-        ), bytes(errand.result)
+        return Called(**structs.asdict(errand.outcome), worker=errand.name), bytes(errand.result)
 
     def heard(self, worker: Worker, message: Answered) -> None:
         """A worker says what came of one; of others' it knows nothing."""
         errand = self._under_way.get(message.number)
-        if errand is None or errand.worker is not worker or str(worker.name) != errand.name:
+        if errand is None or str(worker.name) != errand.name:
             return
         errand.outcome = errand.outcome or message.outcome
         errand.result += message.part

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from msgspec import structs
 
 from ipc.messages.control import Done, Refused, Status, SupervisorStatus
-from ipc.messages.lifeline import Abandoned, Answered, Ended, Quarantined, Seen, Suspected
+from ipc.messages.errand import Answered
+from ipc.messages.lifeline import Abandoned, Ended, Quarantined, Seen, Suspected
 from ipc.messages.settings import CommandSettings, ExecSettings
 from supervisor import sockets, statedir
 from supervisor.decode import nearest

@@ -10,7 +10,7 @@ import msgspec
 from ipc.errors import IpcError, Misuse, TooLarge, code_of
 from ipc.messages.calls import Encoding, RequestMeta, encode_meta
 from ipc.messages.control import MAX_RESULT
-from ipc.messages.lifeline import MAX_PART, Answered, Ask, Forget, More, Outcome
+from ipc.messages.errand import MAX_PART, Answered, Ask, Forget, More, Outcome
 from ipc.names import new_call_id
 from web_worker.by_hand import packed
 from web_worker.errors import sentence_of
@@ -71,13 +71,13 @@ class Errands:
                 raise TooLarge(f"the result has {len(answer.body)} bytes; at most {MAX_RESULT} are shown")  # noqa: TRY301 - as every other refusal
             result = answer.body
             media_type = answer.meta.media_type or self._contracts[ask.node].result.media_type
-            outcome = Outcome("", "", "", answer.meta.status, media_type, request_id, len(result))
+            outcome = Outcome(len(result), "", "", "", answer.meta.status, media_type, request_id)
         except IpcError as error:
             code = code_of(type(error))
-            outcome = Outcome(code, str(error) or sentence_of(error), error.stage, request_id=request_id)
+            outcome = Outcome(0, code, str(error) or sentence_of(error), error.stage, request_id=request_id)
         except Exception as error:  # noqa: BLE001 - whatever it is, the operator is told
             self._log.error("operator_call_failed", error, node=ask.node, request_id=request_id)
-            outcome = Outcome("internal", sentence_of(Misuse()), request_id=request_id)
+            outcome = Outcome(0, "internal", sentence_of(Misuse()), request_id=request_id)
         self._log.info("operator_call", node=ask.node, request_id=request_id, code=outcome.code)
         await self._send(ask.number, outcome, bytes(result))
 

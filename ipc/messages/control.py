@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from ipc.decoding.jsontext import json_value
+from ipc.messages.errand import Outcome
 
 MAX_LINE = 64 * 1024
 """The longest order, bytes."""
@@ -198,18 +199,9 @@ class Missed(Struct, frozen=True, tag="missed", tag_field="answer"):
     count: int
 
 
-class Called(Struct, frozen=True, tag="called", tag_field="answer"):
-    """What came of `CallNode`; so many bytes follow this line."""
+class Called(Outcome, frozen=True, tag="called", tag_field="answer"):
+    """What came of `CallNode`; as many bytes as its `size` says follow this line."""
 
-    size: int = 0
-    code: str = ""
-    """Of the error, if there was one."""
-    detail: str = ""
-    stage: str = ""
-    """The node of a pipeline that failed."""
-    status: int = 0
-    media_type: str = ""
-    request_id: str = ""
     worker: str = ""
     """The web worker that called it."""
 

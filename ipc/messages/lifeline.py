@@ -7,7 +7,7 @@
     supervisor  -> guard        Run, Drain
 
 Possession of the descriptor is the authentication: nobody else can connect to it. A child says HARDENED before any
-secret is sent to it, and READY only when it can serve.
+secret is sent to it, and READY only when it can serve. What Ask, More, Forget and Answered say is in `errand`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from msgspec import Meta, Struct
 from ipc.decoding.limits import careful
 from ipc.decoding.msgpacked import inspect_msgpack
 from ipc.histogram import BUCKETS
+from ipc.messages.errand import Answered, Ask, Forget, More
 from ipc.messages.settings import (  # noqa: TC001 - msgspec reads the annotations
     CommandSettings,
     ExecSettings,
@@ -98,35 +99,6 @@ class Seen(Struct, frozen=True, tag="seen"):
     """Calls that wait now."""
     oldest: Annotated[float, Meta(ge=0)] = 0.0
     """For how long the first of them has, seconds."""
-
-
-class Outcome(Struct, frozen=True):
-    """What came of a call that an operator had made."""
-
-    code: str = ""
-    """Of the error, if there was one: see `ipc.errors`."""
-    detail: str = ""
-    stage: str = ""
-    status: int = 0
-    """An HTTP-like status the node asked for; 0 for none."""
-    media_type: str = ""
-    request_id: str = ""
-    size: int = 0
-    """Bytes of the result."""
-
-
-MAX_PART = 32 * 1024
-"""Bytes of a result in one message: with as many calls as may be under way they fit into the lifeline's buffer, so
-that no worker ever waits for its supervisor to read."""
-
-
-class Answered(Struct, frozen=True, tag="answered"):
-    """A web worker: how the call `number` ended, and the next part of its result. More comes for each `More`."""
-
-    number: int
-    part: bytes
-    outcome: Outcome | None = None
-    """With the first part only."""
 
 
 class Drained(Struct, frozen=True, tag="drained"):
@@ -248,30 +220,6 @@ class Quarantined(Struct, frozen=True, tag="quarantined"):
     node: str
     mark: bytes
     seconds: float
-
-
-class Ask(Struct, frozen=True, tag="ask"):
-    """Web workers: call `node` for an operator, over the same links as every request. Answered with Answered."""
-
-    number: int
-    node: str
-    arguments: bytes
-    """The parameters, a JSON object."""
-    body: bytes | None
-    """The bytes of the parameter that is taken from a request's body, if they are not among the arguments."""
-    timeout: float
-
-
-class More(Struct, frozen=True, tag="more"):
-    """Web workers: the next part of the result of call `number`."""
-
-    number: int
-
-
-class Forget(Struct, frozen=True, tag="forget"):
-    """Web workers: nobody waits for call `number` any more."""
-
-    number: int
 
 
 class Drain(Struct, frozen=True, tag="drain"):

@@ -20,7 +20,7 @@ from ipc.decoding.jsontext import json_object, json_value
 from ipc.decoding.limits import UNREADABLE
 from ipc.decoding.msgpacked import msgpack_value
 from ipc.errors import InvalidRequest
-from ipc.messages import calls, control, lifeline
+from ipc.messages import calls, control, errand, lifeline
 from supervisor.document import parse
 from supervisor.errors import ConfigError
 from supervisor.events import LineWritten
@@ -105,7 +105,7 @@ READERS: dict[str, Reader] = {
         (
             unframed(lifeline.Hardened(1, ("a", "b"))),
             unframed(lifeline.Broken("it", "Traceback")),
-            unframed(lifeline.Answered(1, b"x", lifeline.Outcome())),
+            unframed(errand.Answered(1, b"x", errand.Outcome())),
         ),
     ),
     "from the supervisor": Reader(
@@ -113,7 +113,7 @@ READERS: dict[str, Reader] = {
         (msgspec.DecodeError,),
         (
             unframed(lifeline.Drain(1.5)),
-            unframed(lifeline.Ask(1, "shop.buy", b"{}", None, 2.5)),
+            unframed(errand.Ask(1, "shop.buy", b"{}", None, 2.5)),
             unframed(lifeline.Peers((PEER,))),
         ),
     ),

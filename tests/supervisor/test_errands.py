@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from ipc.messages.control import MAX_RESULT, Called, CallNode, Refused
-from ipc.messages.lifeline import Answered, Ask, Forget, More, Outcome
+from ipc.messages.errand import Answered, Ask, Forget, More, Outcome
 from ipc.names import WorkerName
 from supervisor import errands
 from supervisor.errands import MAX_CALLS, Errands

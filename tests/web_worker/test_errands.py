@@ -13,7 +13,7 @@ from ipc.errors import Cancelled, NodeError
 from ipc.log import Log
 from ipc.messages.calls import ReplyMeta, decode_request
 from ipc.messages.control import MAX_RESULT
-from ipc.messages.lifeline import MAX_PART, Answered, Ask, Forget, More
+from ipc.messages.errand import MAX_PART, Answered, Ask, Forget, More
 from ipc.messages.settings import LogSettings
 from ipc.names import WorkerName
 from web_worker.errands import Errands
