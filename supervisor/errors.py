@@ -4,6 +4,7 @@ StartError
 ├── ConfigError      the configuration, or the application it names, is wrong; one fault
 │   └── ConfigFaults several of them, told together
 └── SpawnError       a process could not be started, or ended before it was ready
+    └── Stopping     none is started any more
 """
 
 from __future__ import annotations
@@ -95,3 +96,10 @@ class SpawnError(StartError):
 
     def __str__(self) -> str:
         return "\n".join([printable(self.what), *quoted(self.last_words)])
+
+
+class Stopping(SpawnError):
+    """What was to be changed comes to its end instead: all of it, unless `why` says something else."""
+
+    def __init__(self, why: str = "") -> None:
+        super().__init__(why or "the service is stopping")

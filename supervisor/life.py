@@ -24,6 +24,8 @@ class State(enum.Enum):
 
 RUNNING = frozenset({State.STARTING, State.UP, State.DRAINING, State.OVERRUN, State.KILLING})
 """The states in which there is a process."""
+UNDECIDED = frozenset({State.STARTING, State.KILLING})
+"""The states in which a worker that has just been started may yet come up, or be given up."""
 TIMED = frozenset({State.STARTING, State.DRAINING, State.OVERRUN, State.WAITING})
 """The states that a timer ends if nothing else does."""
 

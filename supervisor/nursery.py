@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from supervisor.errors import SpawnError
-from supervisor.life import State
+from supervisor.errors import Stopping
+from supervisor.life import UNDECIDED, State
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator
 
     from ipc.messages.control import WorkerStatus
     from ipc.names import WorkerName
+    from supervisor.errors import SpawnError
     from supervisor.life import Child, Spec
     from supervisor.process import Process
     from supervisor.template import Template
@@ -87,9 +88,9 @@ class Nursery:
         self._templates.append(fresh)
         if not self._stopping:
             fresh.start()
-        await self._until(lambda: self._stopping or fresh.life.state not in {State.STARTING, State.KILLING})
+        await self._until(lambda: self._stopping or fresh.life.state not in UNDECIDED)
         if self._stopping:
-            return SpawnError("the service is stopping")
+            return Stopping()
         if fresh.life.state is not State.UP:
             why = fresh.why()
             await self._drop(fresh)

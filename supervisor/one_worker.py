@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ipc.messages.control import Done, Refused
 from supervisor.decode import nearest
 from supervisor.life import State
+from supervisor.restart import recycle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,11 +32,11 @@ async def restart_worker(tree: Tree, name: str, progress: Callable[[str], None])
         return found
     group, worker = found
     life = worker.name
-    why = await group.recycle(worker, reason(worker.state), progress, anyhow=True)
+    why = await recycle(group, worker, reason(worker.state), progress, anyhow=True)
     if why is not None:
         stays = worker.name == life and worker.state is State.UP
         return Refused(f"{life} stays, for its successor did not come up: {why}" if stays else str(why))
-    now = next((each.name for each in group.everybody() if group.sits(each) and each.seat == worker.seat), None)
+    now = next((each.name for each in group.seated if each.seat == worker.seat), None)
     return Done(f"{life} is gone, and so is its place" if now is None else f"{now} has the place of {life}")
 
 
@@ -51,11 +52,11 @@ def _found(tree: Tree, name: str) -> tuple[Group, Worker] | Refused:
         for worker in group.everybody():
             if worker.seat != seat or (life and str(worker.name) != name):
                 continue
-            if group.sits(worker):
+            if worker in group.seated:
                 return group, worker
             if life:
                 return Refused(f"{name} has no place of its own: it is {worker.state.value}")
-        seats += dict.fromkeys(worker.seat for worker in group.everybody() if group.sits(worker))
+        seats += dict.fromkeys(worker.seat for worker in group.seated)
     if seat in seats:
         return Refused(f"{name} is gone; {seat} is somebody else now")
     if (group_name := seat.removesuffix("-template")) != seat and any(each.name == group_name for each in tree.groups):

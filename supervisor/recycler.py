@@ -12,6 +12,7 @@ import anyio
 from supervisor.events import Trouble
 from supervisor.life import State
 from supervisor.recycling import LOOK_EVERY, RETRY_AFTER, Used
+from supervisor.restart import recycle
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -71,7 +72,7 @@ class Recycler:
 
     async def _replace(self, worker: Worker, verdict: Verdict) -> None:
         try:
-            why = await self._group.recycle(worker, verdict.why)
+            why = await recycle(self._group, worker, verdict.why)
         finally:
             self._busy = False
         if why is not None and self._group.serves:

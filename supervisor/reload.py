@@ -13,7 +13,7 @@ from ipc.messages.control import Done, Refused
 from supervisor import events
 from supervisor.description import GIVEN_UP
 from supervisor.difference import difference
-from supervisor.errors import StartError
+from supervisor.errors import StartError, Stopping
 from supervisor.hub import in_words
 from supervisor.rollout import Rollout
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     Run = Callable[[Callable[[str], None]], Awaitable[Done | Refused]]
 
-STOPPING = Refused("the service is stopping")
+STOPPING = Refused(str(Stopping()))
 
 
 @dataclass(slots=True, eq=False)

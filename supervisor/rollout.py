@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from supervisor.errors import SpawnError
+from supervisor.changeover import Changeover
+from supervisor.errors import Stopping
+from supervisor.resizing import resize
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from supervisor.difference import Difference
     from supervisor.editions import Editions
+    from supervisor.errors import SpawnError
     from supervisor.group import Group
     from supervisor.plan import GroupPlan, Plan
     from supervisor.service import Service
@@ -34,7 +37,7 @@ class Rollout:
         self._difference = difference
         self._progress = progress
         self._added: list[Group] = []
-        self._tried: list[Group] = []
+        self._tried: list[Changeover] = []
         self.committed = False
         """Whether the plan has been taken over."""
 
@@ -48,7 +51,7 @@ class Rollout:
         try:
             why = await self._try()
             if why is None:
-                why = next((failed for group in self._tried if (failed := group.tried) is not None), None)
+                why = next((failed for tried in self._tried if (failed := tried.failure) is not None), None)
             taken = why is None
         finally:
             if not taken:
@@ -56,8 +59,8 @@ class Rollout:
                     await self._give_up(before, editions)
         if why is not None:
             return why
-        for group in self._tried:
-            group.commit()
+        for tried in self._tried:
+            tried.commit()
         service.plan, self.committed = self._plan, True
         for name in self._plans:
             service.left.pop(name, None)
@@ -77,7 +80,7 @@ class Rollout:
         """Everything that is new, beside what serves: exec groups first, for web workers serve once they are up."""
         for change in self._difference.changes:
             if self._service.tree.stop_asked.is_set():
-                return SpawnError("the service is stopping")
+                return Stopping()
             if change.kind == "added":
                 group = self._service.add(self._plans[change.group])
                 self._service.arrange(self._plan)
@@ -85,8 +88,9 @@ class Rollout:
                 why = await group.start()
             elif change.kind == "changed":
                 group = self._service.tree.group(change.group)
-                self._tried.append(group)
-                why = await group.try_out(self._service.editions.of(self._plans[change.group]), self._progress)
+                tried = Changeover(group, self._service.editions.of(self._plans[change.group]), self._progress)
+                self._tried.append(tried)
+                why = await tried.try_out()
             else:
                 continue
             if why is not None:
@@ -97,8 +101,8 @@ class Rollout:
         """Everything is as it was before."""
         self._service.editions = editions
         editions.share_pipes()
-        for group in self._tried:
-            await group.discard()
+        for tried in self._tried:
+            await tried.discard()
         for group in self._added:
             await self._service.remove(group, force=True)
         self._service.arrange(before)
@@ -108,10 +112,10 @@ class Rollout:
         """Each group in its turn; a seat that nobody can be had for keeps no other from being given."""
         failures = []
         try:
-            failures += [await group.roll(self._progress) for group in self._tried]
+            failures += [await tried.roll() for tried in self._tried]
         finally:
-            for group in self._tried:
-                await group.finish()
+            for tried in self._tried:
+                await tried.finish()
         for change in self._difference.changes:
             if change.kind in {"removed", "added"}:
                 continue
@@ -121,7 +125,7 @@ class Rollout:
             self._service.follow(group, plan)
             after = change.workers[1] if plan.scaling is None else plan.scaling.within(group.size)
             if after != group.size:
-                failures.append(await group.resize(after, self._progress))
+                failures.append(await resize(group, after, self._progress))
             if group.recover():
                 self._progress(f"{group.name}: is started again")
         return next((why for why in failures if why is not None), None)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from supervisor.events import Trouble
+from supervisor.resizing import resize
 from supervisor.scaling import DOWN_AFTER, Course, Look, decide
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class Scaler:
 
         try:
             with anyio.CancelScope(shield=True):  # half done, there would be workers in no seat
-                why = await group.resize(wanted, lambda _told: None, reason, still)
+                why = await resize(group, wanted, lambda _told: None, reason, still)
         finally:
             self._asked = None
             if wanted > size:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import anyio
 
 from supervisor import events
-from supervisor.errors import SpawnError
+from supervisor.errors import SpawnError, Stopping
+from supervisor.resizing import resize
+from supervisor.restart import restart
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -69,14 +71,14 @@ class Tree:
         if (why := self.not_now()) is not None:
             return why
         for group in groups:
-            if (why := await group.replace(progress)) is not None:
+            if (why := await restart(group, progress)) is not None:
                 return why
         return None
 
     async def scale(self, name: str, workers: int, progress: Callable[[str], None]) -> SpawnError | None:
         """Have that many workers in one group; returns why not, if so. KeyError."""
         group = self.group(name)
-        return self.not_now() or await group.resize(workers, progress, "asked for")
+        return self.not_now() or await resize(group, workers, progress, "asked for")
 
     def group(self, name: str) -> Group:
         """The group of that name. KeyError."""
@@ -85,5 +87,5 @@ class Tree:
     def not_now(self) -> SpawnError | None:
         """Why nothing can be changed, if so."""
         if self.stop_asked.is_set():
-            return SpawnError("the service is stopping")
+            return Stopping()
         return None if self.started else SpawnError("the service is still starting")

@@ -329,7 +329,7 @@ class SimulatedService:
     @property
     def complete(self) -> bool:
         """Whether every seat is taken by somebody who serves."""
-        return self.started and all(group.state == "up" and not group._others for group in self.real._groups)
+        return self.started and all(group.state == "up" and not group.beside for group in self.real._groups)
 
     def living(self, kind: type) -> list[Any]:
         """The web or the exec workers that run their own code, draining ones too."""

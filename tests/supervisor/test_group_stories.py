@@ -13,12 +13,15 @@ from hypothesis import strategies as st
 from puppets import Company, QuickLoop
 from stage import groups
 
+from supervisor.changeover import Changeover
 from supervisor.figures import Sightings
-from supervisor.group import OVERLAP
 from supervisor.life import State
 from supervisor.policy import RestartPolicy
+from supervisor.resizing import resize
+from supervisor.restart import recycle, restart
 from supervisor.scaler import Scaler
 from supervisor.scaling import Scaling
+from supervisor.succession import OVERLAP
 from supervisor.tree import Tree
 
 if TYPE_CHECKING:
@@ -62,16 +65,16 @@ async def happen(what: str, n: int, company: Company, tasks: TaskGroup) -> None:
         case _ if what in ENDS:
             end(what, worker, company)
         case "recycle":
-            tasks.start_soon(group.recycle, worker, "used up")
+            tasks.start_soon(recycle, group, worker, "used up")
         case "restart":
-            tasks.start_soon(group.replace, print_nothing)
+            tasks.start_soon(restart, group, print_nothing)
         case "reload" if group.serves:
             tasks.start_soon(reload, company)
         case "recover":
             group.recover()
         case "grow" | "shrink":
             size = max(1, min(6, group.size + (1 if what == "grow" else -1)))
-            tasks.start_soon(group.resize, size, print_nothing)
+            tasks.start_soon(resize, group, size, print_nothing)
         case "pass":
             await anyio.sleep((0.0, 0.01, 0.05, 0.1, 0.5, 2.0, 10.0, 70.0)[n])
         case "behave":
@@ -80,16 +83,16 @@ async def happen(what: str, n: int, company: Company, tasks: TaskGroup) -> None:
 
 async def reload(company: Company) -> None:
     """Go on to another edition, if one of its workers comes up."""
-    group = company.group
-    why = await group.try_out(company.edition(), print_nothing)
+    changeover = Changeover(company.group, company.edition(), print_nothing)
+    why = await changeover.try_out()
     await anyio.sleep(0.3)  # while other groups try theirs
-    if why is None and group.tried is None:
-        group.commit()
+    if why is None and changeover.failure is None:
+        changeover.commit()
         await anyio.sleep(0.3)  # while they go on to it
-        await group.roll(print_nothing)
-        await group.finish()
+        await changeover.roll()
+        await changeover.finish()
     else:
-        await group.discard()
+        await changeover.discard()
 
 
 def end(how: str, worker: Worker, company: Company) -> None:
@@ -149,7 +152,7 @@ def test_whatever_happened_a_restart_brings_everybody_back(strategy: Strategy, s
                 await happen(what, n, cpu, tasks)
             cpu.does = "well"
         await anyio.sleep(LONG)  # whoever behaved badly is given up by now, or well
-        why: SpawnError | None = await group.replace(print_nothing)
+        why: SpawnError | None = await restart(group, print_nothing)
         assert why is None
         assert group.state == "up"
         assert [worker.name.slot for worker in cpu.seated if worker.name is not None] == list(range(group.size))
@@ -202,7 +205,7 @@ def test_whoever_leaves_a_recycling_that_has_begun_leaves_no_worker_without_a_se
         assert await cpu.group.start() is None
         cpu.does = "slow"
         with anyio.move_on_after(1.0):
-            await cpu.group.recycle(cpu.seated[0], "used up")
+            await recycle(cpu.group, cpu.seated[0], "used up")
         await anyio.sleep(LONG)
         assert list(cpu.group.everybody()) == cpu.seated
         assert [str(puppet.name) for puppet in cpu.alive] == ["cpu-0#2"]
@@ -218,11 +221,12 @@ def test_whoever_leaves_a_trial_leaves_nobody_on_trial() -> None:
         cpu = company("one_for_one", 1)
         assert await cpu.group.start() is None
         cpu.does = "slow"
+        changeover = Changeover(cpu.group, cpu.edition(), print_nothing)
         with anyio.move_on_after(1.0):
-            await cpu.group.try_out(cpu.edition(), print_nothing)
+            await changeover.try_out()
         assert list(cpu.group.everybody()) == cpu.seated
         assert [str(puppet.name) for puppet in cpu.alive] == ["cpu-0#1"]
-        await cpu.group.discard()
+        await changeover.discard()
         cpu.group.stop()
         await cpu.group.gone()
         cpu.check()
@@ -240,21 +244,21 @@ def test_who_drains_for_long_keeps_no_other_change_waiting() -> None:
         assert await group.start() is None
         cpu.does = "well"
 
-        async def restart() -> None:
-            assert await group.replace(print_nothing) is None
+        async def all_anew() -> None:
+            assert await restart(group, print_nothing) is None
             over.append("restart")
 
-        async def recycle() -> None:
-            assert await group.recycle(cpu.seated[0], "used up") is None
+        async def one_anew() -> None:
+            assert await recycle(group, cpu.seated[0], "used up") is None
             over.append("recycling")
 
-        for what in (recycle, restart):
+        for what in (one_anew, all_anew):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(what)
                 await anyio.sleep(0.1)
                 cpu.does = "deaf"  # for the next time
                 with anyio.fail_after(2 * OVERLAP + 1.0):
-                    assert await group.resize(3, print_nothing) is None
+                    assert await resize(group, 3, print_nothing) is None
                 assert not over
                 await anyio.sleep(LONG)
                 assert over.pop()
@@ -271,18 +275,19 @@ def test_whoever_has_to_wait_for_another_change_is_told_so() -> None:
         cpu = company("one_for_one", 1)
         group, heard = cpu.group, list[str]()
         assert await group.start() is None
-        await group.resize(1, heard.append)
+        await resize(group, 1, heard.append)
         assert not heard
-        assert await group.try_out(cpu.edition(), heard.append) is None
+        changeover = Changeover(group, cpu.edition(), heard.append)
+        assert await changeover.try_out() is None
         assert not heard
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(group.replace, heard.append)
-            tasks.start_soon(group.resize, 1, heard.append)
-            tasks.start_soon(group.try_out, cpu.edition(), heard.append)
+            tasks.start_soon(restart, group, heard.append)
+            tasks.start_soon(resize, group, 1, heard.append)
+            tasks.start_soon(Changeover(group, cpu.edition(), heard.append).try_out)
             await anyio.sleep(1.0)
             tasks.cancel_scope.cancel()
         assert heard == ["cpu: waits for another change of it to end"] * 3
-        await group.discard()
+        await changeover.discard()
         group.stop()
         await group.gone()
         cpu.check()
@@ -298,14 +303,15 @@ def test_what_its_load_asks_for_is_not_done_once_somebody_else_has_decided(meanw
         scaler = Scaler(group, Scaling(2, 4, 0.05), 1, Sightings())
         assert await group.start() is None
         async with anyio.create_task_group() as tasks:
-            assert await group.try_out(cpu.edition(), print_nothing) is None
+            changeover = Changeover(group, cpu.edition(), print_nothing)
+            assert await changeover.try_out() is None
             tasks.start_soon(scaler.watch)
             await anyio.sleep(2.0)  # it has decided, and waits for its turn
             if meanwhile == "somebody scales it":
                 scaler.hold()
             elif meanwhile == "it is reloaded":
                 scaler.end()
-            await group.discard()
+            await changeover.discard()
             await anyio.sleep(10.0)
             assert (group.size, len(cpu.seated)) == (size, size)
             scaler.end()
@@ -344,8 +350,8 @@ def test_whoever_wants_a_change_of_a_group_that_ends_is_told_why_it_does() -> No
             answers.append(await change)
 
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(one, cpu.group.replace(print_nothing))
-            tasks.start_soon(one, cpu.group.resize(5, print_nothing))
+            tasks.start_soon(one, restart(cpu.group, print_nothing))
+            tasks.start_soon(one, resize(cpu.group, 5, print_nothing))
             await anyio.sleep(1.0)
             cpu.group.stop(why="cpu is gone from the configuration")
         assert list(map(str, answers)) == ["cpu is gone from the configuration"] * 2

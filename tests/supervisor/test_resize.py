@@ -14,8 +14,7 @@ from stage import Live, Stage, groups
 from ipc.control import ask
 from ipc.messages.control import Answer, AskStatus, Done, GroupStatus, Order, Refused, Reload, Restart, Scale, Status
 from ipc.messages.settings import ExecSettings
-from supervisor import events
-from supervisor import group as module
+from supervisor import events, resizing
 from supervisor.plan import GroupPlan
 from supervisor.scaling import Scaling
 
@@ -117,7 +116,7 @@ def test_who_leaves_is_shown_until_it_has_finished_and_keeps_nobody_from_coming(
 
 @pytest.mark.fault
 def test_who_comes_waits_while_too_many_have_not_left(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_BESIDE", 2)
+    monkeypatch.setattr(resizing, "MAX_BESIDE", 2)
     stage.behave("cpu", "deaf")
 
     async def story() -> Live:

@@ -167,7 +167,7 @@ class Company:
 
     @property
     def seated(self) -> list[Worker]:
-        return self.group._workers
+        return self.group.seated
 
     def puppet(self, worker: Worker) -> Puppet | None:
         """The process that a worker has now."""
