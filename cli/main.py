@@ -10,6 +10,16 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
+from cli.options import (
+    DEFAULT,
+    AsJson,
+    ConfigFile,
+    Named,
+    Overrides,
+    StateDir,
+    service_of,
+    state_of,
+)
 from cli.stderr import say_error
 from cli.stdout import unwritten
 
@@ -23,36 +33,6 @@ app = typer.Typer(
 
 keys = typer.Typer(help="The keys with which workers know each other.", no_args_is_help=True)
 app.add_typer(keys, name="keys")
-
-ConfigFile = Annotated[
-    Path, typer.Option("--config", "-c", metavar="FILE", help="The configuration file.", show_default=True)
-]
-Named = Annotated[
-    Path | None,
-    typer.Option(
-        "--config",
-        "-c",
-        metavar="FILE",
-        help="The configuration file of the service. [default: shunter.yaml]",
-        show_default=False,
-    ),
-]
-StateDir = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="DIR",
-        envvar="SHUNTER_STATE_DIR",
-        help="Where the running service keeps its socket and its logs. [default: .shunter beside FILE]",
-        show_default=False,
-    ),
-]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Set one key of the configuration; may be repeated."),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="For programs: JSON on standard output.")]
-
-DEFAULT = Path("shunter.yaml")
 
 
 def run() -> int:
@@ -115,10 +95,10 @@ def start(
     if detach:
         from cli.detach import detached  # noqa: PLC0415 -- see above; so in every command
 
-        raise typer.Exit(detached(config, overrides or [], _state(config, state_dir)))
+        raise typer.Exit(detached(config, overrides or [], state_of(config, state_dir)))
     from cli import start as command  # noqa: PLC0415
 
-    raise typer.Exit(command.start(config, overrides or [], _state(config, state_dir), background=background))
+    raise typer.Exit(command.start(config, overrides or [], state_of(config, state_dir), background=background))
 
 
 @app.command()
@@ -126,7 +106,7 @@ def dev(config: ConfigFile = DEFAULT, overrides: Overrides = None, state_dir: St
     """Start the service and reload it whenever its code or configuration is edited; Ctrl-C ends it."""
     from cli import dev as command  # noqa: PLC0415
 
-    raise typer.Exit(command.dev(config, overrides or [], _state(config, state_dir)))
+    raise typer.Exit(command.dev(config, overrides or [], state_of(config, state_dir)))
 
 
 @app.command()
@@ -139,7 +119,7 @@ def stop(
     """Stop the service: finish what it has, take nothing new, leave."""
     from cli import stop as command  # noqa: PLC0415
 
-    raise typer.Exit(command.stop(_service(config, state_dir), force=force, as_json=as_json))
+    raise typer.Exit(command.stop(service_of(config, state_dir), force=force, as_json=as_json))
 
 
 @app.command()
@@ -154,7 +134,7 @@ def restart(
     """Replace the workers, each successor being ready before its predecessor drains."""
     from cli import restart as command  # noqa: PLC0415
 
-    raise typer.Exit(command.restart(_service(config, state_dir), what, as_json=as_json))
+    raise typer.Exit(command.restart(service_of(config, state_dir), what, as_json=as_json))
 
 
 @app.command(context_settings={"ignore_unknown_options": True})  # -1 is a number that the supervisor refuses
@@ -168,7 +148,7 @@ def scale(
     """Have N workers in a group: new ones serve when this is done, those that leave have finished what they had."""
     from cli import scale as command  # noqa: PLC0415
 
-    raise typer.Exit(command.scale(_service(config, state_dir), group, workers, as_json=as_json))
+    raise typer.Exit(command.scale(service_of(config, state_dir), group, workers, as_json=as_json))
 
 
 @app.command()
@@ -179,7 +159,7 @@ def reload(config: Named = None, state_dir: StateDir = None, as_json: AsJson = F
     """
     from cli import reload as command  # noqa: PLC0415
 
-    raise typer.Exit(command.reload(_service(config, state_dir), as_json=as_json))
+    raise typer.Exit(command.reload(service_of(config, state_dir), as_json=as_json))
 
 
 @keys.command()
@@ -187,7 +167,7 @@ def rotate(config: Named = None, state_dir: StateDir = None, as_json: AsJson = F
     """Give every worker new keys and forget the old ones; no call is lost."""
     from cli import keys as command  # noqa: PLC0415
 
-    raise typer.Exit(command.rotate(_service(config, state_dir), as_json=as_json))
+    raise typer.Exit(command.rotate(service_of(config, state_dir), as_json=as_json))
 
 
 @app.command()
@@ -195,7 +175,7 @@ def status(config: Named = None, state_dir: StateDir = None, as_json: AsJson = F
     """Show what runs."""
     from cli import status as command  # noqa: PLC0415
 
-    raise typer.Exit(command.status(_service(config, state_dir), as_json=as_json))
+    raise typer.Exit(command.status(service_of(config, state_dir), as_json=as_json))
 
 
 @app.command()
@@ -203,7 +183,7 @@ def top(config: Named = None, state_dir: StateDir = None) -> None:
     """Watch groups and workers live, and restart or scale them by a key."""
     from cli import top as command  # noqa: PLC0415
 
-    raise typer.Exit(command.top(_service(config, state_dir)))
+    raise typer.Exit(command.top(service_of(config, state_dir)))
 
 
 @app.command()
@@ -265,7 +245,7 @@ def logs(
     if isinstance(wanted, int):
         raise typer.Exit(wanted)
     count = lines if lines is not None or request or since else command.LINES
-    raise typer.Exit(command.logs(_service(config, state_dir), wanted, lines=count, follow=follow, as_json=as_json))
+    raise typer.Exit(command.logs(service_of(config, state_dir), wanted, lines=count, follow=follow, as_json=as_json))
 
 
 @app.command()
@@ -279,7 +259,7 @@ def events(
     """Show what happened to the service: starts, ends, restarts, reloads, trouble."""
     from cli import events as command  # noqa: PLC0415
 
-    raise typer.Exit(command.events(_service(config, state_dir), last=last, follow=follow, as_json=as_json))
+    raise typer.Exit(command.events(service_of(config, state_dir), last=last, follow=follow, as_json=as_json))
 
 
 @app.command()
@@ -299,7 +279,7 @@ def call(
     """Call a node through the links of the running service, and print what it returns."""
     from cli import call as command  # noqa: PLC0415
 
-    state = _service(config, state_dir)
+    state = service_of(config, state_dir)
     raise typer.Exit(command.call(state, node, arguments, body=body, output=output, timeout=timeout))
 
 
@@ -319,19 +299,3 @@ def version() -> None:
     from cli import version as command  # noqa: PLC0415
 
     raise typer.Exit(command.version())
-
-
-def _state(config: Path, given: Path | None) -> Path:
-    """The state directory, which a command can find without reading the configuration."""
-    return (given or config.absolute().parent / ".shunter").absolute()
-
-
-def _service(config: Path | None, given: Path | None) -> Path:
-    """The state directory of a service that runs; if its file was named, it is to be that."""
-    state_dir = _state(config or DEFAULT, given)
-    if config is not None:
-        from cli.config_file import refusal  # noqa: PLC0415 -- as above
-
-        if (code := refusal(config, state_dir)) is not None:
-            raise typer.Exit(code)
-    return state_dir
