@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import random
+import re
 import socket
 import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,22 +30,24 @@ def shunter(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def free_port() -> int:
-    """A port nobody uses right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Below those that the kernel gives to whoever connects: nobody else takes it by chance."""
+    while True:
+        port = random.SystemRandom().randrange(12_000, 32_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class Besieged:
     """The service: one web worker, one exec worker, real processes all."""
 
     def __init__(self, state_dir: Path, *settings: str) -> None:
-        self.port, http = free_port(), free_port()
+        self.port = free_port()
         self._state = ["--state-dir", str(state_dir)]
-        given = (f"runtime.web.port={http}", f"runtime.platform.execution_ipc.bind_port={self.port}", *settings)
+        given = ("runtime.web.port=0", f"runtime.platform.execution_ipc.bind_port={self.port}", *settings)
         sets = [word for setting in given for word in ("--set", setting)]
-        shunter("start", "--detach", "-c", str(CONFIG), *self._state, *sets)
-        self.url = f"http://127.0.0.1:{http}/declared"
+        started = shunter("start", "--detach", "-c", str(CONFIG), *self._state, *sets).stdout
+        self.url = re.search(r"http://[\d.]+:\d+", started)[0] + "/declared"
 
     def end(self) -> None:
         shunter("stop", "--force", *self._state)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
-from detached import Service, application, shunter
+from detached import Service, application, shunter, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,6 +17,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 THREADS, LOOP = '@node(stage="threads")', '@node(stage="loop")'
 SHOP = """
 import asyncio, os, threading, time
+from pathlib import Path
 from exec_worker import current, node, on_worker_start, on_worker_stop
 
 here = 0
@@ -48,6 +48,7 @@ async def sleep(seconds: float) -> int:
 
 @node(stage="loop")
 async def block() -> int:
+    Path(__file__).with_name("blocks").touch()
     time.sleep(60)
 """
 HOOKS = """
@@ -78,7 +79,7 @@ runtime:
           - {path: /gather, node: shop.gather}
           - {path: /sleep, node: shop.sleep}
           - {path: /short, node: shop.sleep, timeout_seconds: 0.2}
-          - {path: /block, node: shop.block, timeout_seconds: 0.5}
+          - {path: /block, node: shop.block, timeout_seconds: 1.5}
           - {path: /same, node: shop.same}
 """
 
@@ -110,9 +111,8 @@ def test_a_call_is_ended_at_its_deadline_and_its_worker_lives(service: Service, 
     (before,) = service.workers(group)
     with ThreadPoolExecutor(2) as threads:
         assert [answer.status_code for answer in threads.map(service.http.get, [path, path])] == [504, 504]
-    time.sleep(1)
-    (after,) = service.workers(group)
-    assert (after["pid"], after["running"]) == (before["pid"], 0)
+    until(lambda: service.workers(group)[0]["running"] == 0)
+    assert service.workers(group)[0]["pid"] == before["pid"]
 
 
 def test_a_coroutine_that_blocks_ends_with_its_worker_and_with_what_had_begun_there(service: Service) -> None:
@@ -120,9 +120,9 @@ def test_a_coroutine_that_blocks_ends_with_its_worker_and_with_what_had_begun_th
     (before,) = service.workers("loop")
     with ThreadPoolExecutor(3) as threads:
         begun = threads.submit(service.http.get, "/sleep?seconds=25")
-        time.sleep(0.3)
+        until(lambda: service.workers("loop")[0]["running"] == 1)
         blocks = threads.submit(service.http.get, "/block")
-        time.sleep(0.1)
+        until((service.state_dir.parent / "blocks").exists)
         not_begun = threads.submit(service.http.get, "/sleep?seconds=0")
         assert blocks.result().status_code == 504
         assert (begun.result().status_code, begun.result().json()["code"]) == (502, "worker_died")
@@ -144,8 +144,8 @@ def test_hooks_and_nodes_share_a_loop_and_stopping_waits_for_calls(tmp_path: Pat
     try:
         assert service.http.get("/same").json() is True
         with ThreadPoolExecutor(1) as threads:
-            answer = threads.submit(service.http.get, "/sleep", params={"seconds": 1.0})
-            time.sleep(0.3)
+            answer = threads.submit(service.http.get, "/sleep", params={"seconds": 2.0})
+            until(lambda: service.workers("loop")[0]["running"] == 1)
             assert shunter("stop", *service.state).returncode == 0
             assert answer.result().status_code == 200
     finally:

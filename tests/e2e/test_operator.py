@@ -196,4 +196,4 @@ def test_a_node_is_called_through_the_links_and_told_apart_from_one_that_cannot_
         assert refused.returncode == code, refused
         assert said in refused.stderr
         assert not refused.stdout
-    until(lambda: service.workers("cpu")[0]["incarnation"] > before and service.workers("cpu")[0]["state"] == "up", 30)
+    until(lambda: service.workers("cpu")[0]["incarnation"] > before and service.workers("cpu")[0]["state"] == "up")

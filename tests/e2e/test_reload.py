@@ -162,11 +162,11 @@ def test_groups_come_and_go_and_grow_and_variables_reach_new_workers(shop: Shop)
 def test_a_hangup_reloads_a_service_that_has_no_terminal(shop: Shop) -> None:
     shop.write("shop.py", SHOP.replace("VERSION", "the second"))
     os.kill(shop.service.pid, signal.SIGHUP)
-    until(lambda: shop.get("/ask") == "the second", 30.0)
+    until(lambda: shop.get("/ask") == "the second")
     shop.write("shunter.yaml", CONFIG.replace("workers: 1", "workrs: 1"))
     os.kill(shop.service.pid, signal.SIGHUP)
     log = shop.directory / "state" / "logs" / "supervisor.log"
-    until(lambda: "did you mean 'workers'" in log.read_text(), 30.0)
+    until(lambda: "did you mean 'workers'" in log.read_text())
     assert shop.get("/ask") == "the second"
 
 

@@ -56,7 +56,7 @@ def test_a_server_beside_the_service_starts_before_it_comes_back_follows_a_reloa
         assert (visit("home"), life()) == (3, 1)  # it has not changed
 
         server().kill()
-        until(lambda: life() == 2, patience=30)
+        until(lambda: life() == 2)
         assert visit("home") == 1
 
         config.write_text(config.read_text().replace("counters.py", "countess.py"))

@@ -170,7 +170,7 @@ def test_recycling_under_load_loses_no_request_also_with_one_worker(tmp_path: Pa
     service = Service(config, tmp_path / "state", *(word for bound in bounds for word in ("--set", bound)))
     try:
         with under_load(service, 4, asks):
-            until(lambda: all(service.workers(name)[0]["incarnation"] >= 3 for name in ("cpu", "web")), 60)
+            until(lambda: all(service.workers(name)[0]["incarnation"] >= 3 for name in ("cpu", "web")))
         for name in ("cpu", "web"):
             worker = service.workers(name)[0]
             assert worker["reason"].startswith("recycled: ")
@@ -228,7 +228,7 @@ def test_a_worker_that_takes_far_too_much_memory_is_killed_and_another_serves(tm
     )
     try:
         assert service.http.get("/leak", params={"mebibytes": 200}).status_code in {200, 502}
-        until(lambda: service.workers("cpu")[0]["incarnation"] == 2 and service.workers("cpu")[0]["state"] == "up", 20)
+        until(lambda: service.workers("cpu")[0]["incarnation"] == 2 and service.workers("cpu")[0]["state"] == "up")
         assert service.workers("cpu")[0]["reason"].endswith("MiB of memory, max_memory_kill is 125.0 MiB")
         assert service.http.get("/ask").json() == service.workers("cpu")[0]["pid"]
     finally:

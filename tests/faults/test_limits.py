@@ -82,7 +82,7 @@ runtime:
       - {name: cpu, stages: [core], GROUP}
       - {name: web, workers: 1}
   web:
-    default_timeout_seconds: 2
+    default_timeout_seconds: 30
     interfaces:
       - kind: http
         endpoints: [ENDPOINTS]
@@ -156,7 +156,7 @@ class Bombed:
         self.path = Path(tempfile.mkdtemp(prefix="shunter-bombed-"))
         limit = BOMB + sum(each.num_threads() for each in psutil.process_iter() if owner(each) == USER)
         keys = f"limits: {{processes: {limit}}}, start_timeout_seconds: 30, drain_timeout_seconds: 2"
-        endpoints = "{path: /pid, node: shop.pid}, {path: /bomb, node: shop.bomb}"
+        endpoints = "{path: /pid, node: shop.pid}, {path: /bomb, node: shop.bomb, timeout_seconds: 2}"
         config = application(self.path, SHOP, CONFIG.replace("GROUP", keys).replace("ENDPOINTS", endpoints))
         for path in (self.path, *self.path.iterdir()):
             os.chown(path, USER, USER if USER == STRANGER else -1)
@@ -211,22 +211,24 @@ def test_of_a_fork_bomb_nothing_is_left(escape: bool) -> None:
     """With its worker ends all that it forked; what went off into sessions of its own ends with the service."""
     bombed = Bombed(escape)
     try:
-        worker = httpx.get(f"{bombed.url}/pid").json()
+        worker = httpx.get(f"{bombed.url}/pid", timeout=30).json()
         with ThreadPoolExecutor() as threads:
             call = threads.submit(httpx.get, f"{bombed.url}/bomb{bombed.escape}", timeout=30)
-            until(lambda: len(bombed.family()) > bombed.usual + BOMB // 2, 20)
-            assert httpx.get(f"{bombed.url}/healthz").status_code == 200
+            until(lambda: len(bombed.family()) > bombed.usual + BOMB // 2)
+            assert httpx.get(f"{bombed.url}/healthz", timeout=30).status_code == 200
             family = bombed.family()
             with suppress(ProcessLookupError):
                 os.kill(worker, signal.SIGKILL)
             assert call.result().status_code >= 500
         if escape:
             bombed.process.terminate()
-            assert bombed.process.wait(30) == 0
+            assert bombed.process.wait(60) == 0
             assert not living(family)
             assert not living([one for one in psutil.process_iter() if USER == STRANGER == owner(one)])
         else:
             until(lambda: not [one for one in bombed.family() if session(one) == worker])
-            until(lambda: httpx.get(f"{bombed.url}/pid").status_code == 200, 60)  # its successor needs threads, too
+            until(
+                lambda: httpx.get(f"{bombed.url}/pid", timeout=30).status_code == 200
+            )  # its successor needs threads, too
     finally:
         bombed.end()

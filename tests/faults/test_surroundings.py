@@ -208,7 +208,7 @@ def test_a_service_lives_in_a_container_where_only_its_state_directory_can_be_wr
         (worker,) = service.workers("cpu")
         assert (worker["state"], worker["rss_bytes"]) == ("up", 0)  # it cannot be told, and says so as 0
         os.kill(worker["pid"], signal.SIGKILL)
-        until(lambda: [each["restarts"] for each in service.workers("cpu") if each["state"] == "up"] == [1], 60)
+        until(lambda: [each["restarts"] for each in service.workers("cpu") if each["state"] == "up"] == [1])
         assert service.http.get("/double", params={"n": 5}).json() == 10
         assert shunter("logs", *service.state).returncode == 0
         assert shunter("stop", *service.state).returncode == 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import sys
@@ -14,6 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import httpx2 as httpx
 import psutil
+
+from cli.status import as_data
+from ipc.control import ask
+from ipc.messages.control import AskStatus, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,16 +43,20 @@ class Service:
         self.http = httpx.Client(base_url=self.url, timeout=30)
 
     def status(self) -> dict[str, Any]:
-        asked = shunter("status", "--json", *self.state)
-        assert asked.returncode == 0, asked
-        return json.loads(asked.stdout)
+        """What `status --json` prints, without a process of its own for each question."""
+        answer = ask(self.state_dir, AskStatus())
+        assert isinstance(answer, Status), answer
+        return as_data(answer)
 
     @property
     def pid(self) -> int:
         return self.status()["supervisor"]["pid"]
 
     def workers(self, group: str) -> list[dict[str, Any]]:
-        return next(found for found in self.status()["groups"] if found["name"] == group)["workers"]
+        return self.group(group)["workers"]
+
+    def group(self, name: str) -> dict[str, Any]:
+        return next(found for found in self.status()["groups"] if found["name"] == name)
 
     def processes(self) -> list[psutil.Process]:
         supervisor = psutil.Process(self.pid)
@@ -60,7 +67,11 @@ class Service:
         shunter("stop", "--force", *self.state)
 
 
-def until(true: Callable[[], object], patience: float = 10.0) -> None:
+PATIENCE = 60.0
+"""Far more than anything takes; a test that waits so long has failed."""
+
+
+def until(true: Callable[[], object], patience: float = PATIENCE) -> None:
     """Wait until it is; the assertion that fails otherwise is the caller's own condition."""
     deadline = time.monotonic() + patience
     while not true() and time.monotonic() < deadline:
