@@ -40,8 +40,8 @@ def note(*said: object) -> None:
 
 def run(jobs: list[Job]) -> list[str | Exception]:
     assert len(current().items) == len(jobs)
-    note(*(job.name for job in jobs))
     try:
+        note(*(job.name for job in jobs))
         time.sleep(max(job.seconds for job in jobs))
     except DeadlineExceeded:
         note("interrupted")
@@ -108,7 +108,7 @@ CONFIG = f"""{GROUPS}
           - {{path: /raising, node: shop.raising}}
           - {{path: /mixed, node: shop.mixed}}
           - {{path: /timed, node: shop.timed}}
-          - {{path: /hasty, node: shop.timed, timeout_seconds: 1}}
+          - {{path: /hasty, node: shop.timed, timeout_seconds: 2}}
           - {{path: /again, node: shop.again}}
           - {{path: /short, node: shop.short}}
           - {{path: /reverse, node: shop.reverse}}
@@ -225,7 +225,7 @@ def test_a_batch_of_bytes(service: Service) -> None:
 
 def test_the_time_of_one_is_not_that_of_the_others(service: Service, batches: Notes) -> None:
     (worker,) = service.workers("cpu")
-    answers = together(service, ("/timed", "patient"), ("/hasty", "hasty"), seconds=1.5)
+    answers = together(service, ("/timed", "patient"), ("/hasty", "hasty"), seconds=2.5)
     assert told(answers) == [(200, "PATIENT"), (504, "timeout")]
     assert [sorted(batch) for batch in batches.read()[2:]] == [["hasty", "patient"]]
     answers = together(service, ("/hasty", "one"), ("/hasty", "two"), seconds=20)
