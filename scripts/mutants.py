@@ -26,14 +26,25 @@ sys.path[:0] = [str(ROOT / "tests" / "attacks"), str(ROOT)]
 from guards import GUARDS as LINK_GUARDS  # noqa: E402 - tests' modules, reached by the line above
 from guards import WITHOUT, edited_files  # noqa: E402 - as above
 from process_guards import PROCESS_GUARDS  # noqa: E402 - as above
+from supervision_guards import SUPERVISION_GUARDS  # noqa: E402 - as above
 
-GUARDS = LINK_GUARDS | PROCESS_GUARDS
+GUARDS = LINK_GUARDS | PROCESS_GUARDS | SUPERVISION_GUARDS
 DOCUMENT = ROOT / "docs" / "mutants.md"
 _LEFT_BEHIND = shutil.ignore_patterns(".git", ".venv", ".*_cache", ".hypothesis", "__pycache__", ".shunter")
 # The quickest tests first. A loop full of what a failed test left open may not close: then the process is ended.
 _QUIETLY = ("-p", "no:cacheprovider", "-p", "no:randomly", "--timeout", "120", "--timeout-method", "thread")
 _TIME = 900.0
 """How long the tests may take to notice, seconds."""
+
+
+def _of(*supervisor: str, faults: str = "") -> tuple[str, ...]:
+    """Files of tests for one thing the supervisor does."""
+    return (
+        *(f"tests/supervisor/test_{name}.py" for name in supervisor),
+        *([f"tests/faults/test_{faults}.py"] * bool(faults)),
+    )
+
+
 TESTS = {
     "ipc.wire": ("tests/golden", "tests/ipc/wire", "tests/attacks/test_link_*.py", "tests/ipc", "tests/simulation"),
     "ipc.decoding": (
@@ -63,6 +74,30 @@ TESTS = {
     "web_worker": ("tests/web_worker", "tests/attacks"),
     "supervisor.lifeline": ("tests/supervisor/test_child.py", "tests/supervisor", "tests/attacks"),
     "supervisor.spawn": ("tests/supervisor/test_template.py", "tests/supervisor", "tests/attacks"),
+    "supervisor.policy": _of("policy", "strategy", "lifecycle"),
+    "supervisor.demise": _of("lifecycle", "strategy"),
+    "supervisor.lifecycle": _of("lifecycle", "group_stories", "strategy", "watchdog"),
+    "supervisor.group": _of("group_stories", "group", "resize", "reload", "recycling", faults="commands"),
+    "supervisor.rollout": _of("reload", "reach", "difference"),
+    "supervisor.reload": _of("reload"),
+    "supervisor.scaling": _of("scaling", "scaler"),
+    "supervisor.scaler": _of("group_stories", "scaler"),
+    "supervisor.pulse": _of("pulse", faults="liveness"),
+    "supervisor.orphans": (*_of("orphans", faults="aftermath"), "tests/faults/test_commands.py"),
+    "supervisor.aftermath": _of("aftermath", "warden", faults="aftermath"),
+    "supervisor.warden": _of("warden", faults="aftermath"),
+    "supervisor.hold": ("tests/faults/test_commands.py",),
+    "supervisor.probe": _of("probe", faults="commands"),
+    "supervisor.logbook": _of("logbook", faults="logs"),
+    "supervisor.outlet": ("tests/cli/test_start.py", *_of(faults="logs")),
+    "supervisor.output": _of("output", faults="logs"),
+    "supervisor.recent": _of("audience"),
+    "supervisor.control": _of("control", "audience"),
+    "supervisor.audience": _of("audience"),
+    "supervisor.callers": _of("control"),
+    "supervisor.statedir": _of("control", faults="surroundings"),
+    "supervisor.systemd": _of("systemd", faults="systemd"),
+    "supervisor.signals": _of("signals", faults="supervision"),
     "supervisor": ("tests/supervisor", "tests/attacks", "tests/faults"),
 }
 """Which tests are there for a module's guards, the quickest first."""
@@ -131,7 +166,7 @@ def _first_failure(guard: str, tree: Path, python: str, arguments: list[str]) ->
     )
     failed = re.search(r"^(?:FAILED|ERROR) (\S+\.py(?:::.*?)?)(?: - |$)", ran.stdout, re.MULTILINE)
     if failed is None and ran.returncode != 0 and "+++ Timeout +++" in ran.stdout + ran.stderr:
-        begun = re.findall(r"^(tests/\S+\.py::.*?) *(?:PASSED|$)", ran.stdout, re.MULTILINE)
+        begun = re.findall(r"^(tests/\S+\.py::.*?) *(?:PASSED|[+]{3}|$)", ran.stdout, re.MULTILINE)
         return begun[-1] if begun else arguments[0]
     if failed is None and ran.returncode != 0:
         raise RuntimeError(f"{guard}: the tests could not run\n{ran.stdout[-2000:]}{ran.stderr[-2000:]}")

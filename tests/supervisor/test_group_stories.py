@@ -10,7 +10,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from puppets import Company, QuickLoop
+from puppets import NEVER, Company, QuickLoop
 from stage import groups
 
 from supervisor.changeover import Changeover
@@ -39,14 +39,16 @@ LONG = 100_000.0
 STRATEGIES = st.sampled_from(["one_for_one", "one_for_all", "rest_for_one"])
 BEHAVIOURS = ("well", "slow", "dies", "hangs", "breaks", "deaf", "crashes", "is not made")
 ENDS = ("crash", "leave", "overrun", "recovers", "condemn", "lose")
-EVENTS = (*ENDS, "recycle", "restart", "reload", "recover", "grow", "shrink", "pass", "behave")
+FORKS = (0.01, 0.01, 0.01, 0.5, 5.0, 15.0, NEVER, None)
+CHANGES = ("recycle", "restart", "reload", "recover", "grow", "shrink")
+EVENTS = (*ENDS, *CHANGES, "pass", "behave", "fork", "template ends")
 STORIES = st.lists(st.tuples(st.sampled_from(EVENTS), st.integers(0, 7)), max_size=25)
 
 
-def company(strategy: Strategy, workers: int = 3) -> Company:
+def company(strategy: Strategy, workers: int = 3, *, preload: bool = False) -> Company:
     policy = RestartPolicy(limit=3, base=0.1, cap=2.0, strategy=strategy)
     (plan,) = groups(cpu=workers, web=0, start_timeout=20.0, drain_timeout=8.0, policy=policy)
-    return Company(plan)
+    return Company(plan, preload=preload)
 
 
 def run(story: Coroutine[Any, Any, None]) -> None:
@@ -77,8 +79,20 @@ async def happen(what: str, n: int, company: Company, tasks: TaskGroup) -> None:
             tasks.start_soon(resize, group, size, print_nothing)
         case "pass":
             await anyio.sleep((0.0, 0.01, 0.05, 0.1, 0.5, 2.0, 10.0, 70.0)[n])
+        case _:
+            play(what, n, company)
+
+
+def play(what: str, n: int, company: Company) -> None:
+    """How processes do from now on, or the end of those that are forked from."""
+    match what:
         case "behave":
             company.does = BEHAVIOURS[n]
+        case "fork":
+            company.forks = FORKS[n]
+        case "template ends":
+            for puppet in company.warm[n % 2 :]:
+                puppet.die("killed by SIGKILL")
 
 
 async def reload(company: Company) -> None:
@@ -115,13 +129,13 @@ def print_nothing(_text: str) -> None:
     pass
 
 
-@settings(max_examples=80, deadline=None)
-@given(STRATEGIES, STORIES, st.booleans(), st.integers(0, 7))
+@settings(max_examples=100, deadline=None)
+@given(STRATEGIES, STORIES, st.booleans(), st.integers(0, 7), st.booleans())
 def test_whatever_happened_stop_ends_a_group(
-    strategy: Strategy, story: list[tuple[str, int]], force: bool, does: int
+    strategy: Strategy, story: list[tuple[str, int]], force: bool, does: int, preload: bool
 ) -> None:
     async def told() -> None:
-        cpu = company(strategy)
+        cpu = company(strategy, preload=preload)
         cpu.does = BEHAVIOURS[does]
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(cpu.group.start)
@@ -131,33 +145,36 @@ def test_whatever_happened_stop_ends_a_group(
             cpu.group.stop(force=force)
             await cpu.group.gone()
             assert not cpu.alive
+            assert not cpu.warm
         cpu.check()
         assert all(worker.state is State.DOWN for worker in cpu.group.everybody())
 
     run(told())
 
 
-@settings(max_examples=80, deadline=None)
-@given(STRATEGIES, STORIES)
-@example("one_for_one", [("behave", 6), ("reload", 0), ("pass", 5)])
-def test_whatever_happened_a_restart_brings_everybody_back(strategy: Strategy, story: list[tuple[str, int]]) -> None:
+@settings(max_examples=100, deadline=None)
+@given(STRATEGIES, STORIES, st.booleans())
+@example("one_for_one", [("behave", 6), ("reload", 0), ("pass", 5)], False)
+def test_whatever_happened_a_restart_brings_everybody_back(
+    strategy: Strategy, story: list[tuple[str, int]], preload: bool
+) -> None:
     """No seat is lost, and none is there twice."""
 
     async def told() -> None:
-        cpu = company(strategy)
+        cpu = company(strategy, preload=preload)
         group = cpu.group
         assert await group.start() is None
         async with anyio.create_task_group() as tasks:
             for what, n in story:
                 await happen(what, n, cpu, tasks)
-            cpu.does = "well"
+            cpu.does, cpu.forks = "well", FORKS[0]
         await anyio.sleep(LONG)  # whoever behaved badly is given up by now, or well
         why: SpawnError | None = await restart(group, print_nothing)
         assert why is None
         assert group.state == "up"
         assert [worker.name.slot for worker in cpu.seated if worker.name is not None] == list(range(group.size))
         assert list(group.everybody()) == cpu.seated, "nobody is left beside"
-        assert len(cpu.alive) == group.size
+        assert (len(cpu.alive), len(cpu.warm)) == (group.size, preload)
         group.stop()
         await group.gone()
         cpu.check()
@@ -166,12 +183,12 @@ def test_whatever_happened_a_restart_brings_everybody_back(strategy: Strategy, s
 
 
 @settings(max_examples=50, deadline=None)
-@given(STRATEGIES, STORIES, st.lists(st.floats(0, 30), max_size=3), st.integers(0, 7))
+@given(STRATEGIES, STORIES, st.lists(st.floats(0, 30), max_size=3), st.integers(0, 7), st.booleans())
 def test_whenever_a_stop_comes_it_ends_the_tree_in_order(
-    strategy: Strategy, story: list[tuple[str, int]], forces: list[float], does: int
+    strategy: Strategy, story: list[tuple[str, int]], forces: list[float], does: int, preload: bool
 ) -> None:
     async def told() -> None:
-        first, last = company(strategy), company("one_for_one", 1)
+        first, last = company(strategy, preload=preload), company("one_for_one", 1)
         last.does = BEHAVIOURS[does]
         tree = Tree((first.group, last.group), lambda _event: None)
 
@@ -195,6 +212,33 @@ def test_whenever_a_stop_comes_it_ends_the_tree_in_order(
                 await tree.stopped.wait()
         first.check()
         last.check()
+
+    run(told())
+
+
+@pytest.mark.parametrize("forks", [NEVER, None, FORKS[0]])
+@pytest.mark.parametrize("ends", [True, False])
+def test_whom_its_template_does_not_fork_is_started_without_it(forks: float | None, ends: bool) -> None:
+    """Also where it took the order, and nobody ever came."""
+
+    async def told() -> None:
+        cpu = company("one_for_one", 2, preload=True)
+        cpu.forks = forks
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(cpu.group.start)
+            await anyio.sleep(0.05)  # the template is warm by now, and has its orders
+            if ends:
+                play("template ends", 0, cpu)
+        assert cpu.group.state == "up"
+        assert [str(puppet.name) for puppet in cpu.alive] == ["cpu-0#1", "cpu-1#1"]
+        cpu.forks = FORKS[0]
+        await anyio.sleep(LONG)  # there is another by then
+        assert len(cpu.warm) == 1
+        assert await cpu.group.replace(print_nothing) is None
+        assert cpu.group.state == "up"
+        cpu.group.stop()
+        await cpu.group.gone()
+        cpu.check()
 
     run(told())
 

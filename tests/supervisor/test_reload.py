@@ -185,6 +185,32 @@ def test_no_group_changes_before_each_has_a_worker_of_the_new_version_up(stage: 
     assert set(stage.notes(name="web-0#3", said="peers")[-1]["workers"]) == {"cpu-0#3", "cpu-1#2"}
 
 
+def test_who_was_tried_out_and_ends_before_the_others_are_up_replaces_nobody(stage: Stage) -> None:
+    file = File(stage.plan(groups(cpu=1, web=1)))
+    answers: list[Answer] = []
+
+    async def story() -> None:
+        async with stage.running(file.plan, load=file.read) as live:
+            await live.sees(events.Serving)
+            stage.behave("web", "slow 2")
+            file.set(stage, "new")
+
+            async def reload() -> None:
+                answers.append(await order(stage))
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(reload)
+                await live.sees(events.WorkerSpawned, worker="web-0#2")
+                os.kill(live.seen(events.WorkerSpawned, worker="cpu-0#2")[0].pid, signal.SIGKILL)
+            assert await names(stage) == {"cpu": ["cpu-0#1 up"], "web": ["web-0#1 up"]}
+            assert not live.seen(events.WorkerDraining)
+
+    anyio.run(story)
+    (answer,) = answers
+    assert isinstance(answer, Refused)
+    assert "nothing was changed: cpu-0#2 killed by SIGKILL" in answer.why
+
+
 def test_a_group_in_a_crash_loop_recovers_at_once(stage: Stage) -> None:
     file = File(stage.plan(groups(cpu=1, web=1)))
     policy = RestartPolicy(limit=4, base=0.02, cap=0.02)

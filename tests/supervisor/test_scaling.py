@@ -181,3 +181,36 @@ def test_waits_of_workers_that_are_hardly_busy_are_no_reason_to_grow() -> None:
     for now in range(100):
         size, course = decide(Scaling(1, 8, 0.05), course, Look(1, 5.0, 0.1, 0.1), float(now))
         assert size == 1
+
+
+def followed(scaling: Scaling, size: int, look: Callable[[int], Look], seconds: float) -> list[tuple[float, int]]:
+    """When it goes to which size, if that is what is seen of each."""
+    course, changes = Course(), []
+    for n in range(int(seconds / LOOK)):
+        wanted, course = decide(scaling, course, look(size), n * LOOK)
+        if wanted != size:
+            changes.append((n * LOOK, wanted))
+        size = wanted
+    return changes
+
+
+def test_after_each_step_up_it_waits_for_what_that_brings() -> None:
+    changes = followed(Scaling(1, 64, 0.05), 1, lambda size: Look(size, 5.0, 1.0, 1.0), 60.0)
+    assert [size for _, size in changes] == [2, 4, 8, 16, 32, 64]
+    assert all(later - earlier >= UP_COOLDOWN for (earlier, _), (later, _) in pairwise(changes))
+
+
+def test_nobody_leaves_whose_work_would_leave_the_others_no_room() -> None:
+    load = 3.0
+    changes = followed(Scaling(1, 8, 0.05), 8, lambda size: Look(size, 0.0, load / size, load / size), 600.0)
+    assert [size for _, size in changes] == [7, 6, 5], "four would be busy for three quarters of their time"
+
+
+def test_a_step_down_that_had_to_be_taken_back_is_tried_after_twice_as_long() -> None:
+    """Two have room to spare, and one makes calls wait."""
+    load = 0.55
+    changes = followed(
+        Scaling(1, 2, 0.05), 2, lambda size: Look(size, 5.0 if size == 1 else 0.0, load / size, load / size), 500.0
+    )
+    downs = [later - earlier for (earlier, size), (later, _) in pairwise(changes) if size == 2]
+    assert downs[:3] == pytest.approx([2 * DOWN_AFTER, 4 * DOWN_AFTER, 8 * DOWN_AFTER], abs=2 * LOOK)
