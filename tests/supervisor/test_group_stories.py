@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import anyio
@@ -13,25 +14,27 @@ from hypothesis import strategies as st
 from puppets import NEVER, Company, QuickLoop
 from stage import groups
 
+from supervisor import scaler
 from supervisor.changeover import Changeover
 from supervisor.figures import Sightings
 from supervisor.life import State
 from supervisor.policy import RestartPolicy
 from supervisor.resizing import resize
 from supervisor.restart import recycle, restart
-from supervisor.scaler import Scaler
+from supervisor.scaler import RETRY_AFTER, Scaler
 from supervisor.scaling import Scaling
 from supervisor.succession import OVERLAP
 from supervisor.tree import Tree
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
     from typing import Any
 
     from anyio.abc import TaskGroup
 
     from supervisor.child import Worker
     from supervisor.errors import SpawnError
+    from supervisor.events import Event
     from supervisor.policy import Strategy
 
 LONG = 100_000.0
@@ -45,10 +48,16 @@ EVENTS = (*ENDS, *CHANGES, "pass", "behave", "fork", "template ends")
 STORIES = st.lists(st.tuples(st.sampled_from(EVENTS), st.integers(0, 7)), max_size=25)
 
 
-def company(strategy: Strategy, workers: int = 3, *, preload: bool = False) -> Company:
+def company(
+    strategy: Strategy,
+    workers: int = 3,
+    *,
+    preload: bool = False,
+    tell: Callable[[Event], None] = lambda _event: None,
+) -> Company:
     policy = RestartPolicy(limit=3, base=0.1, cap=2.0, strategy=strategy)
     (plan,) = groups(cpu=workers, web=0, start_timeout=20.0, drain_timeout=8.0, policy=policy)
-    return Company(plan, preload=preload)
+    return Company(plan, tell, preload=preload)
 
 
 def run(story: Coroutine[Any, Any, None]) -> None:
@@ -234,7 +243,7 @@ def test_whom_its_template_does_not_fork_is_started_without_it(forks: float | No
         cpu.forks = FORKS[0]
         await anyio.sleep(LONG)  # there is another by then
         assert len(cpu.warm) == 1
-        assert await cpu.group.replace(print_nothing) is None
+        assert await restart(cpu.group, print_nothing) is None
         assert cpu.group.state == "up"
         cpu.group.stop()
         await cpu.group.gone()
@@ -361,6 +370,54 @@ def test_what_its_load_asks_for_is_not_done_once_somebody_else_has_decided(meanw
             scaler.end()
         group.stop()
         await group.gone()
+        cpu.check()
+
+    run(told())
+
+
+def test_a_newcomer_that_does_not_come_up_is_told_of_and_tried_again_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def told() -> None:
+        monkeypatch.setattr(scaler, "time", SimpleNamespace(monotonic=anyio.current_time))
+        heard = list[str]()
+        cpu = company("one_for_one", 1, tell=lambda event: heard.append(str(event)))
+        looks = Scaler(cpu.group, Scaling(2, 4, 0.05), 1, Sightings())
+        assert await cpu.group.start() is None
+        cpu.does = "breaks"
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(looks.watch)
+            await anyio.sleep(RETRY_AFTER)
+            (why,) = [line for line in heard if "stays at 1 workers" in line]
+            assert "no module named 'shop'" in why
+            assert "again in 30 s" in why
+            assert [str(puppet.name) for puppet in cpu.alive] == ["cpu-0#1"]
+            cpu.does = "well"
+            await anyio.sleep(5.0)
+            assert [str(puppet.name) for puppet in cpu.alive] == ["cpu-0#1", "cpu-1#2"]
+            looks.end()
+        cpu.group.stop()
+        await cpu.group.gone()
+        cpu.check()
+
+    run(told())
+
+
+def test_nobody_is_taken_along_while_all_are_replaced_by_hand() -> None:
+    """The successors are not to end for what a predecessor does."""
+
+    async def told() -> None:
+        cpu = company("one_for_all", 2)
+        assert await cpu.group.start() is None
+        cpu.does = "slow"
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(restart, cpu.group, print_nothing)
+            await anyio.sleep(1.0)
+            end("crash", cpu.seated[1], cpu)
+        assert [str(puppet.name) for puppet in cpu.alive] == ["cpu-0#2", "cpu-1#3"]
+        end("crash", cpu.seated[1], cpu)
+        await anyio.sleep(20.0)
+        assert [str(puppet.name) for puppet in cpu.alive] == ["cpu-0#3", "cpu-1#4"]
+        cpu.group.stop()
+        await cpu.group.gone()
         cpu.check()
 
     run(told())

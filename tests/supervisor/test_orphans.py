@@ -103,6 +103,33 @@ def test_who_does_not_end_is_not_waited_for_for_ever(
     assert living(family) == 1
 
 
+@pytest.mark.parametrize("first", [False, True])
+def test_strangers_are_reaped_and_who_is_looked_after_keeps_its_exit_code(
+    monkeypatch: pytest.MonkeyPatch, first: bool
+) -> None:
+    looked_after: list[int] = []
+    left = Orphans(lambda: looked_after)
+    ours, stranger = (os.posix_spawn("/bin/sh", ["sh", "-c", f"exit {code}"], {}) for code in (3, 4))
+    looked_after.append(ours)
+    for pid in (ours, stranger):
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    if first:
+        monkeypatch.setattr(orphans, "_children", lambda _parent: [ours, stranger])
+        monkeypatch.setattr(os, "getpid", lambda: 1)
+    left.reap()
+    assert os.waitstatus_to_exitcode(os.waitpid(ours, 0)[1]) == 3
+    with pytest.raises(ChildProcessError):
+        os.waitpid(stranger, 0)
+
+
+def test_who_has_the_number_of_one_that_has_ended_is_left_alone() -> None:
+    """F44. It was seen as somebody's child, and is somebody else's by now."""
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as somebody:
+        assert not orphans._send(orphans._Found(somebody.pid, 1), signal.SIGKILL)
+        assert somebody.poll() is None
+        somebody.kill()
+
+
 def _all_of(family: list[psutil.Process]) -> Orphans:
     """Those of somebody who was there before them."""
     theirs = Orphans(set)

@@ -23,6 +23,7 @@ from supervisor.editions import Common, Editions
 from supervisor.errors import ConfigError
 from supervisor.life import Spec
 from supervisor.policy import RestartPolicy
+from supervisor.scaling import Scaling
 
 if TYPE_CHECKING:
     from ipc.messages.control import Order
@@ -209,6 +210,28 @@ def test_who_was_tried_out_and_ends_before_the_others_are_up_replaces_nobody(sta
     (answer,) = answers
     assert isinstance(answer, Refused)
     assert "nothing was changed: cpu-0#2 killed by SIGKILL" in answer.why
+
+
+def test_new_bounds_of_a_group_that_follows_its_load_are_kept_to_from_the_size_it_has(stage: Stage) -> None:
+    def between(least: int, most: int) -> Plan:
+        cpu, web = groups(cpu=least, web=1)
+        return stage.plan((replace(cpu, scaling=Scaling(least, most, 0.05)), web))
+
+    file = File(between(1, 4))
+
+    async def story() -> None:
+        async with stage.running(file.plan, load=file.read) as live:
+            await live.sees(events.Serving)
+            assert await order(stage, Scale("cpu", 3)) == Done("cpu has 3 workers now, not 1")
+            for bounds, size in (((1, 8), 3), ((1, 2), 2), ((4, 8), 4)):
+                file.plan = between(*bounds)
+                assert await order(stage) == Done("reloaded")
+                assert len((await names(stage))["cpu"]) == size
+            assert await order(stage, Scale("cpu", 3)) == Refused(
+                "cpu follows its load between 4 and 8 workers, and 3 is not in between", usage=True
+            )
+
+    anyio.run(story)
 
 
 def test_a_group_in_a_crash_loop_recovers_at_once(stage: Stage) -> None:
