@@ -2,7 +2,7 @@
 
 Every guard in `tests/attacks/*guards.py` is removed from a copy of the repository, so that processes which tests start
 lack it too, and the tests that are there for it run until the first that fails. A guard that nobody misses is a
-failure of this program, and of the tests. The list goes to docs/mutants.md.
+failure of this program, and of the tests. What was found goes to docs/mutants.md.
 """
 
 from __future__ import annotations
@@ -73,6 +73,7 @@ TESTS = {
     "exec_worker": ("tests/exec_worker", "tests/attacks/test_decoding_guards.py", "tests/simulation", "tests/attacks"),
     "web_worker": ("tests/web_worker", "tests/attacks"),
     "supervisor.lifeline": ("tests/supervisor/test_child.py", "tests/supervisor", "tests/attacks"),
+    "supervisor.process": ("tests/supervisor/test_template.py", "tests/supervisor", "tests/attacks"),
     "supervisor.spawn": ("tests/supervisor/test_template.py", "tests/supervisor", "tests/attacks"),
     "supervisor.policy": _of("policy", "strategy", "lifecycle"),
     "supervisor.demise": _of("lifecycle", "strategy"),
@@ -80,6 +81,7 @@ TESTS = {
     "supervisor.group": _of("group_stories", "group", "resize", "reload", "recycling", faults="commands"),
     "supervisor.rollout": _of("reload", "reach", "difference"),
     "supervisor.reload": _of("reload"),
+    "supervisor.origins": _of("reload", "difference"),
     "supervisor.scaling": _of("scaling", "scaler"),
     "supervisor.scaler": _of("group_stories", "scaler"),
     "supervisor.pulse": _of("pulse", faults="liveness"),
@@ -130,8 +132,7 @@ def main() -> int:
             sys.stdout.flush()
     survivors = [guard for guard, fate in fates.items() if not fate.caught]
     sys.stdout.write(f"{len(fates) - len(survivors)} of {len(fates)} guards are missed when they are gone\n")
-    if not given:
-        DOCUMENT.write_text(_document([fates[guard] for guard in GUARDS]))
+    DOCUMENT.write_text(_document(fates))
     return 1 if survivors else 0
 
 
@@ -189,17 +190,12 @@ def _python(tree: Path) -> str:
     return str(venv / "bin" / "python")
 
 
-def _document(fates: list[Fate]) -> str:
-    lines = [
-        "# Guards, and the tests that miss them",
-        "",
-        "Written by `make mutants`: each guard is taken out of a copy of the sources, and tests run until one fails.",
-        "",
-        "| without | first test to fail |",
-        "|---|---|",
-        *(f"| {fate.guard} | `{fate.caught}` |" for fate in fates),
-    ]
-    return "\n".join(lines) + "\n"
+def _document(fates: dict[str, Fate]) -> str:
+    """The document with what was found now; guards that had no turn keep the witness of an earlier run."""
+    head, table, rows = DOCUMENT.read_text().partition("|---|---|\n")
+    witnesses = dict(re.findall(r"^\| (.+?) \| (.+) \|$", rows, re.MULTILINE))
+    witnesses |= {guard: f"`{fate.caught}`" for guard, fate in fates.items() if fate.caught}
+    return head + table + "".join(f"| {guard} | {witnesses[guard]} |\n" for guard in GUARDS if guard in witnesses)
 
 
 if __name__ == "__main__":

@@ -34,15 +34,15 @@ PROCESS_GUARDS: dict[str, tuple[Edit, ...]] = {
         Edit(
             "supervisor.environment",
             "scrub",
-            "if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)",
-            "if patterns",
+            "any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)",
+            "patterns",
         ),
     ),
     # Workers that are forked from a template.
     "adopted first": (Edit("ipc.birth", "wait_for_adoption", "while os.getppid() == between:", "while False:"),),
     "first to speak": (
         Edit(
-            "supervisor.spawn",
+            "supervisor.process",
             "Process.is_born_as",
             "os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT)",
             "pass",

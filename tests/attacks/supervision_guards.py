@@ -75,7 +75,9 @@ SUPERVISION_GUARDS: dict[str, tuple[Edit, ...]] = {
             "finally:\n                self._asked = anyio.Event()\n",
         ),
     ),
-    "what changed while it was refused": _gone("supervisor.reload", "reload", "group.doubt()", "pass"),
+    "what changed while it was refused": _gone(
+        "supervisor.origins", "Origins.strayed", "elif not lives <= self._certain:", "elif False:"
+    ),
     # Workers that follow their load.
     "bounds of a scale": _gone(_SCALING, "Scaling.within", "min(max(workers, self.least), self.most)", "workers"),
     "bounds of growth": _gone(_SCALING, "decide", "min(scaling.most, max(size + 1, wanted))", "max(size + 1, wanted)"),
