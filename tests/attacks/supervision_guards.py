@@ -38,23 +38,24 @@ SUPERVISION_GUARDS: dict[str, tuple[Edit, ...]] = {
     ),
     # Changes of a group that serves.
     "successor first": _gone(
-        _GROUP,
-        "Group._succeed",
+        "supervisor.succession",
+        "Succession.of",
         "if tried is None and (why := ",
         "predecessor.retire()\n        if tried is None and (why := ",
     ),
-    "one at a port": _gone(_GROUP, "Group._succeed", "if self._in_place:", "if False:"),
-    "newcomers together or not at all": _gone(_GROUP, "Group.resize", "self._size = before", "pass"),
+    "one at a port": _gone("supervisor.succession", "Succession.of", "if group.in_place:", "if False:"),
+    "newcomers together or not at all": _gone("supervisor.resizing", "resize", "group.size = before", "pass"),
     "who leaves is bounded": _gone(
-        _GROUP, "Group.resize", "len(self._others) + workers - self.size <= MAX_BESIDE", "True"
+        "supervisor.resizing", "resize", "len(group.beside) + workers - group.size <= MAX_BESIDE", "True"
     ),
     "what was tried out is given up": _gone(
-        "supervisor.rollout", "Rollout._give_up", "await group.discard()", "group._turn.release()"
+        "supervisor.rollout", "Rollout._give_up", "await tried.discard()", "tried._end()"
     ),
+    "nobody is taken along by hand": _gone("supervisor.group", "Group.take_along", " or self.all_anew", ""),
     "who was up is looked at again": _gone(
         "supervisor.rollout",
         "Rollout.go",
-        "why = next((failed for group in self._tried if (failed := group.tried) is not None), None)",
+        "why = next((failed for tried in self._tried if (failed := tried.failure) is not None), None)",
         "pass",
     ),
     "one reload for all who asked": (

@@ -43,7 +43,7 @@ STRATEGIES = st.sampled_from(["one_for_one", "one_for_all", "rest_for_one"])
 BEHAVIOURS = ("well", "slow", "dies", "hangs", "breaks", "deaf", "crashes", "is not made")
 ENDS = ("crash", "leave", "overrun", "recovers", "condemn", "lose")
 FORKS = (0.01, 0.01, 0.01, 0.5, 5.0, 15.0, NEVER, None)
-CHANGES = ("recycle", "restart", "reload", "recover", "grow", "shrink")
+CHANGES = ("recycle", "drain", "restart", "reload", "recover", "grow", "shrink")
 EVENTS = (*ENDS, *CHANGES, "pass", "behave", "fork", "template ends")
 STORIES = st.lists(st.tuples(st.sampled_from(EVENTS), st.integers(0, 7)), max_size=25)
 
@@ -77,6 +77,8 @@ async def happen(what: str, n: int, company: Company, tasks: TaskGroup) -> None:
             end(what, worker, company)
         case "recycle":
             tasks.start_soon(recycle, group, worker, "used up")
+        case "drain":
+            tasks.start_soon(partial(recycle, group, worker, "asked for", anyhow=True))
         case "restart":
             tasks.start_soon(restart, group, print_nothing)
         case "reload" if group.serves:
