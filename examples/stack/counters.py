@@ -1,4 +1,4 @@
-"""A server of counters, which knows nothing of Shunter: a line with a name in, a line with its next number out."""
+"""A server of counters, which knows nothing of Shunter: the one command of Redis that `visits.py` needs."""
 
 import argparse
 import itertools
@@ -16,8 +16,13 @@ def main() -> None:
 
     class Client(socketserver.StreamRequestHandler):
         def handle(self) -> None:
-            for name in self.rfile:
-                self.wfile.write(b"%d\n" % next(counters[name]))
+            while self.rfile.readline() == b"*2\r\n" and self.word() == b"INCR":
+                self.wfile.write(b":%d\r\n" % next(counters[self.word()]))
+
+        def word(self) -> bytes:
+            """The next part of a command: how long it is, then what it is."""
+            size = int(self.rfile.readline()[1:])
+            return self.rfile.read(size + 2)[:-2]
 
     socketserver.ThreadingTCPServer.allow_reuse_address = True
     with socketserver.ThreadingTCPServer(("127.0.0.1", options.port), Client) as server:
