@@ -19,6 +19,7 @@ from supervisor.lastwords import LastWords
 from supervisor.life import RUNNING, Child, Spec, State
 from supervisor.lifecycle import step
 from supervisor.scoreboard import cpu_seconds, is_stopped, own_bytes, rss_bytes
+from supervisor.standing import is_hopeless
 from supervisor.telling import told
 from supervisor.tether import Tether
 from supervisor.timer import Timer
@@ -231,9 +232,21 @@ class Worker:
             self.start_took = self._loop.time() - self._spawned
         after = self._timer.left if self._timer is not None else 0.0
         for said_of_it in told(
-            str(self.name), before, self.life, event, took=self.start_took, after=after, words=words
+            str(self.name),
+            before,
+            self.life,
+            event,
+            took=self.start_took,
+            after=after,
+            words=words,
+            begins=self._home.begins(),
         ):
             self._home.tell(said_of_it)
+
+    def tell_of_wait(self) -> None:
+        """Its group has begun without it: it is started again after all, and that was not said yet."""
+        if self.state is State.WAITING and self._timer is not None and is_hopeless(self.life):
+            self._home.tell(events.WorkerRestarting(str(self.name), self._timer.left))
 
     def _dump(self, process: Process) -> None:
         if process.pid is not None and is_stopped(process.pid):

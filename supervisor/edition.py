@@ -84,6 +84,10 @@ class Trial:
         """It waits for nobody."""
         return False
 
+    def begins(self) -> bool:
+        """The group it is to join has begun."""
+        return False
+
     def heard(self, worker: Worker, message: FromChild) -> None:
         """It said something that is not about its own life."""
         self._group.heard(worker, message)

@@ -95,15 +95,16 @@ class WorkerExited:
 
 @dataclass(frozen=True, slots=True)
 class WorkerRestarting:
-    """A worker that ended is started again in `after` seconds; `reason` says for what it may have to wait longer."""
+    """A worker that ended is started again in `after` seconds; `reason` says what has to be so first, if anything."""
 
     worker: str
     after: float
     reason: str = ""
 
     def __str__(self) -> str:
-        later = f", {self.reason}" if self.reason else ""
-        return f"{self.worker}: starts again in {self.after:.1f} s{later}"
+        if self.reason:
+            return f"{self.worker}: starts again once {self.reason}, and not before {self.after:.1f} s are over"
+        return f"{self.worker}: starts again in {self.after:.1f} s"
 
 
 @dataclass(frozen=True, slots=True)

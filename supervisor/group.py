@@ -145,6 +145,8 @@ class Group:
         over = await self.unless_over(lambda: is_settled(worker.life for worker in self.seated))
         self._started = True
         if over is not None or self.spec.policy.suffices([worker.state is State.UP for worker in self.seated]):
+            for worker in self.seated if over is None else ():
+                worker.tell_of_wait()
             self._announce()
             return None
         worst = next(worker for worker in self.seated if is_hopeless(worker.life))
@@ -239,6 +241,10 @@ class Group:
     def holds(self) -> bool:
         """Whether nobody is to start for now: somebody who was taken along has not ended yet."""
         return any(worker.life.along and worker.state in RUNNING for worker in self.seated)
+
+    def begins(self) -> bool:
+        """Whether its first start is not over."""
+        return not self._started
 
     def fork(self, name: WorkerName) -> Process | None:
         """A process from the template, if there is one that is warm."""

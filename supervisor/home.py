@@ -36,6 +36,9 @@ class Home(Protocol):
     def holds(self) -> bool:
         """Whether nobody is to start for now: somebody who was taken along has not ended yet."""
 
+    def begins(self) -> bool:
+        """Whether this is a first start: if it fails, nobody is started again."""
+
     def heard(self, worker: Worker, message: FromChild) -> None:
         """Take note of something it said that is not about its own life."""
 

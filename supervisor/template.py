@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ipc.messages.lifeline import Preload
 from ipc.messages.settings import ExecSettings
 from supervisor.child import Worker
-from supervisor.life import RUNNING
+from supervisor.life import RUNNING, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -54,6 +54,7 @@ class Template:
         self._log = log
         self._changed = changed
         self._loop = asyncio.get_running_loop()
+        self._was_up = False
         self._worker = Worker(seat, spec, self)
 
     @property
@@ -126,7 +127,7 @@ class Template:
 
     def changed(self, worker: Worker) -> None:
         """Its state is new."""
-        del worker
+        self._was_up = self._was_up or worker.state is State.UP
         self._changed()
 
     def take_along(self, worker: Worker, until: float | None, row: int) -> None:
@@ -135,6 +136,10 @@ class Template:
     def holds(self) -> bool:
         """Nor does it wait for any."""
         return False
+
+    def begins(self) -> bool:
+        """Whether there was none of it yet: without a first one its group does not start."""
+        return not self._was_up
 
     def heard(self, worker: Worker, message: FromChild) -> None:
         """It says nothing but how its own life stands."""

@@ -111,5 +111,8 @@ def test_a_first_start_without_one_is_none_if_all_depend_on_it(stage: Stage) -> 
         async with stage.running(stage.plan(groups(cpu=2, web=1)), policy=patient("one_for_all")) as live:
             await live.over.wait()
         assert "cpu-1#3 exited with code 7" in str(live.failure)
+        again = live.seen(events.WorkerRestarting)
+        assert [event.worker for event in again] == ["cpu-1#1", "cpu-1#2"]  # the third is the last
+        assert [event.reason for event in again] == ["", ""]  # nobody ended with it
 
     anyio.run(story)

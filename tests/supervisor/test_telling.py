@@ -10,6 +10,7 @@ import pytest
 from supervisor import events, life
 from supervisor.life import Child, Spec, State
 from supervisor.policy import RestartPolicy
+from supervisor.standing import HOPELESS
 from supervisor.telling import told
 
 if TYPE_CHECKING:
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 UP = Child(Spec(), state=State.UP, wanted=True)
 
 
-def kinds(before: Child, now: Child, event: life.Event) -> list[events.Event]:
-    return list(told("cpu-0#1", before, now, event, took=1.5, after=0.2, words=("last",)))
+def kinds(before: Child, now: Child, event: life.Event, *, begins: bool = False) -> list[events.Event]:
+    return list(told("cpu-0#1", before, now, event, took=1.5, after=0.2, words=("last",), begins=begins))
 
 
 @pytest.mark.parametrize(
@@ -44,8 +45,8 @@ def test_an_end_is_expected_of_who_was_told_or_said_so(before: Child, expected: 
     [
         ("one_for_one", 1, "", ""),
         ("one_for_all", 0, "", ""),  # that was no crash
-        ("one_for_all", 1, "", "once all that end with it have ended"),
-        ("rest_for_one", 1, "ended with cpu-1#1: x", "once all that end with it have ended"),
+        ("one_for_all", 1, "", "all that end with it have ended"),
+        ("rest_for_one", 1, "ended with cpu-1#1: x", "all that end with it have ended"),
     ],
 )
 def test_who_starts_with_others_says_that_it_waits_for_them(
@@ -54,6 +55,23 @@ def test_who_starts_with_others_says_that_it_waits_for_them(
     before = replace(UP, spec=Spec(policy=RestartPolicy(strategy=strategy)), along=along)
     *_, restarting = kinds(before, replace(before, state=State.WAITING, row=row), life.Exited("x"))
     assert restarting == events.WorkerRestarting("cpu-0#1", 0.2, reason)
+
+
+def test_a_wait_for_others_is_no_number_of_seconds() -> None:
+    alone = events.WorkerRestarting("cpu-0#1", 0.2)
+    with_others = events.WorkerRestarting("cpu-0#1", 0.2, "all that end with it have ended")
+    assert str(alone) == "cpu-0#1: starts again in 0.2 s"
+    told_of = "cpu-0#1: starts again once all that end with it have ended, and not before 0.2 s are over"
+    assert str(with_others) == told_of
+
+
+@pytest.mark.parametrize(("row", "incurable", "again"), [(1, False, True), (1, True, False), (HOPELESS, False, False)])
+def test_who_may_never_start_again_does_not_say_that_it_will(row: int, incurable: bool, again: bool) -> None:
+    """The first start goes on without it, or is over: nobody knows yet. Nor does anybody end with it there."""
+    before = replace(UP, state=State.STARTING, spec=Spec(policy=RestartPolicy(strategy="one_for_all")))
+    now = replace(before, state=State.WAITING, row=row, incurable=incurable)
+    _, *restarting = kinds(before, now, life.Exited("x"), begins=True)
+    assert restarting == [events.WorkerRestarting("cpu-0#1", 0.2)] * again
 
 
 def test_each_state_is_told_once() -> None:

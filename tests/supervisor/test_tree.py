@@ -76,6 +76,7 @@ def test_a_group_that_cannot_start_at_all_fails_the_start_with_its_reason(stage:
         assert "Traceback: no shop" in str(live.failure)
         assert not live.seen(events.Serving)
         assert live.seen(events.WorkerExited, worker="cpu-0#1", expected=True)
+        assert not live.seen(events.WorkerRestarting)  # nobody is started again
 
     anyio.run(story)
 
@@ -91,6 +92,7 @@ def test_a_group_that_only_crashes_fails_the_start_soon(stage: Stage, how: str) 
         assert ("code 7" if how == "exit 7" else "SIGSEGV") in str(live.failure)
         assert ("last words" if how == "exit 7" else "string_at") in live.failure.last_words
         assert len(live.seen(events.WorkerSpawned)) == 3
+        assert len(live.seen(events.WorkerRestarting)) == 2
         assert not live.seen(events.GroupStarting, group="web")
 
     anyio.run(story)
@@ -105,6 +107,23 @@ def test_a_group_of_which_some_start_is_enough(stage: Stage) -> None:
             stage.behave("cpu-1", "good")
             await live.sees(events.GroupUp, count=2, group="cpu")
         assert live.failure is None
+
+    anyio.run(story)
+
+
+def test_whether_somebody_starts_again_is_said_once_the_first_start_was_one(stage: Stage) -> None:
+    stage.behave("cpu-1", "broken")
+
+    async def story() -> None:
+        policy = RestartPolicy(base=500.0, cap=500.0)
+        async with stage.running(stage.plan(groups(cpu=2, web=0)), policy=policy) as live:
+            again = await live.sees(events.WorkerRestarting)
+            assert (again.worker, again.reason) == ("cpu-1#1", "")
+            assert 300 < again.after <= 600
+            (up,) = live.seen(events.WorkerReady, worker="cpu-0#1")
+            assert live.events.index(up) < live.events.index(again)
+            await live.sees(events.Serving)
+            assert len(live.seen(events.WorkerRestarting)) == 1
 
     anyio.run(story)
 
