@@ -7,7 +7,6 @@ import select
 import sys
 import time
 from contextlib import ExitStack, suppress
-from difflib import get_close_matches
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from cli.tail import Tail
 from cli.wanted import LEVELS, OWN, Wanted, since
 from ipc.control import ControlError, ask
 from ipc.decoding.jsontext import json_object
+from ipc.hints import suggest
 from ipc.log import LAG
 from ipc.messages.control import AskStatus, Status
 
@@ -66,9 +66,7 @@ def wanted_of(*, group: str, option: str, worker: str, level: str, text: str, re
 
 
 def _wrong(what: str, given: str, known: Collection[str]) -> int:
-    near = get_close_matches(given, known, n=1)
-    hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known)}"
-    say_error(f"{what} '{given}'; {hint}")
+    say_error(f"{what} '{given}'; {suggest(given, known, 'there are')}")
     return USAGE
 
 

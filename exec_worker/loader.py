@@ -1,6 +1,5 @@
 """Finds nodes by name or by looking through packages, and binds those a worker is to run."""
 
-import difflib
 import importlib
 import inspect
 import os
@@ -18,6 +17,7 @@ from exec_worker.node import AnyFunction, info_of
 from exec_worker.reader import ContractError, Signature, read, source_of
 from exec_worker.signature import contract_of, disagreement
 from ipc.contract import NodeContract
+from ipc.hints import nearest
 
 _MACHINERY = (
     "<frozen importlib",
@@ -103,8 +103,8 @@ def find(dotted: str) -> Found:
         try:
             value = getattr(value, attribute)
         except AttributeError:
-            near = difflib.get_close_matches(attribute, vars(value) if hasattr(value, "__dict__") else (), 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            near = nearest(attribute, vars(value) if hasattr(value, "__dict__") else ())
+            hint = f"; did you mean {near!r}?" if near else ""
             raise LoadError(f"{dotted}: {module.__name__} has no {attribute!r}{hint}") from None
     if not is_function(value):
         raise LoadError(f"{dotted} is {type(value).__name__} {value!r:.80}, not a function")

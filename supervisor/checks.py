@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from msgspec import UNSET
 
+from ipc.hints import suggest
 from ipc.ledger import MAX_ROWS
 from ipc.scoreboard import SLOTS
 from supervisor.bounds import most_of
-from supervisor.decode import suggest
 from supervisor.errors import ConfigError
 from supervisor.headers import has_meaning
 from supervisor.process_group import WEB, ProcessGroup
@@ -116,7 +116,7 @@ def _check_stages(runs: Mapping[str, str], described: Described) -> Iterator[Con
         yield ConfigError(
             f"no group runs the stage '{stage}' of the node {nodes[0]}{more}",
             key=_GROUPS,
-            hint=f"{suggest(stage, list(runs), 'stages that are run')} or {add}" if runs else add,
+            hint=f"{suggest(stage, list(runs), 'stages that are run:')} or {add}" if runs else add,
         )
 
 

@@ -5,7 +5,6 @@ The types in `supervisor.config` are the only description of what is allowed; th
 
 from __future__ import annotations
 
-import difflib
 import types
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -13,6 +12,7 @@ import msgspec
 from msgspec import Meta, Struct, UnsetType
 from msgspec.structs import FieldInfo, fields
 
+from ipc.hints import nearest, suggest
 from supervisor.config import Config
 from supervisor.document import Row, Scalar, Source, Table, Tree
 from supervisor.errors import ConfigError, ConfigFaults
@@ -37,20 +37,6 @@ def decode(tree: Tree) -> Config:
 def dotted(key: Key) -> str:
     """A key as people write it, and as `--set` takes it."""
     return ".".join(map(str, key))
-
-
-def nearest(name: str, valid: Sequence[str]) -> str | None:
-    """The valid name that was probably meant."""
-    by_lower = {word.lower(): word for word in valid}
-    close = difflib.get_close_matches(name.lower(), by_lower, n=1)
-    return by_lower[close[0]] if close else None
-
-
-def suggest(name: str, valid: Sequence[str], what: str = "valid") -> str:
-    """A hint: the nearest name, or the choice."""
-    if (word := nearest(name, valid)) is not None:
-        return f"did you mean '{word}'?"
-    return f"{what}: {', '.join(valid)}" if valid else ""
 
 
 def unwrap(annotation: Any) -> tuple[Any, Meta]:  # noqa: ANN401 -- an annotation has no type
@@ -145,7 +131,7 @@ class _Decoder:
     def _unknown(self, name: str, source: Source, known: dict[str, FieldInfo], key: Key) -> None:
         # A right name in a wrong place is likelier than another name that looks like it.
         elsewhere = next((full for full in all_keys() if full.rpartition(".")[2] == name), None)
-        hint = f"did you mean '{elsewhere}'?" if elsewhere else suggest(name, list(known), "known here")
+        hint = f"did you mean '{elsewhere}'?" if elsewhere else suggest(name, list(known), "known here:")
         self._note(f"unknown key '{name}'", source, (*key, name), hint)
 
     def _mapping(self, tree: Tree, keys: object, values: object, *, key: Key) -> object:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from msgspec import UNSET
 
+from ipc.hints import suggest
 from ipc.messages.settings import EndpointSettings
 from ipc.pipeline import joined, same_kind
-from supervisor.decode import suggest
 from supervisor.errors import ConfigError
 from supervisor.fit import misfit
 
@@ -117,7 +117,7 @@ class _Binder:
             return None
         for n, name in enumerate(endpoint.stages):
             if name not in self._nodes and self._complete:
-                hint = suggest(name, list(self._nodes)[:20], "nodes that were found")
+                hint = suggest(name, list(self._nodes)[:20], "nodes that were found:")
                 self._fault(
                     f"there is no node {name}",
                     f"{key}.{endpoint.key_of(n)}",
@@ -223,7 +223,7 @@ def _check_node(
                 if in_body
                 else f"the path names '{name}', which is no parameter of {at}",
                 key=f"{key}.path",
-                hint="" if in_body else suggest(name, list(parameters), "its parameters"),
+                hint="" if in_body else suggest(name, list(parameters), "its parameters:"),
             )
     if node.body is not None and node.body.required and (wrong := sorted(WITHOUT_BODY.intersection(methods))):
         yield ConfigError(

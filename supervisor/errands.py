@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import anyio
 from msgspec import structs
 
+from ipc.hints import nearest
 from ipc.messages.control import MAX_RESULT, Called, Refused
 from ipc.messages.errand import Ask, Forget, More
-from supervisor.decode import nearest
 from supervisor.life import State
 
 if TYPE_CHECKING:

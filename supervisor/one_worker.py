@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ipc.hints import nearest
 from ipc.messages.control import Done, Refused
-from supervisor.decode import nearest
 from supervisor.life import State
 from supervisor.restart import recycle
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from msgspec import structs
 
+from ipc.hints import suggest
 from ipc.messages.control import Done, Refused, Status, SupervisorStatus
 from ipc.messages.errand import Answered
 from ipc.messages.lifeline import Abandoned, Ended, Quarantined, Seen, Suspected
 from ipc.messages.settings import CommandSettings, ExecSettings
 from supervisor import sockets, statedir
-from supervisor.decode import nearest
 from supervisor.description import AT_WORK
 from supervisor.editions import Common, Editions
 from supervisor.errands import Errands
@@ -228,9 +228,7 @@ class Service:
         if any(plan.name == group for plan in self.plan.groups):
             return Refused(f"{group} lives in the web workers (transport: memory); {instead}", usage=True)
         known = [each.name for each in self._groups]
-        word = nearest(group, known)
-        hint = f"there are {', '.join(known)}" if word is None else f"did you mean {word!r}?"
-        return Refused(f"there is no group {group!r}; {hint}", usage=True)
+        return Refused(f"there is no group {group!r}; {suggest(group, known, 'there are')}", usage=True)
 
     async def reload(self, progress: Callable[[str], None]) -> Done | Refused:
         """Read the configuration again and change what is not as it says."""

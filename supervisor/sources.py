@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, get_args, get_origin
 
 from msgspec import Struct
 
+from ipc.hints import nearest, suggest
 from supervisor.config import Config
-from supervisor.decode import all_keys, decode, keys_of, nearest, suggest, unwrap
+from supervisor.decode import all_keys, decode, keys_of, unwrap
 from supervisor.document import Row, Scalar, Source, Table, Tree, parse
 from supervisor.errors import ConfigError, ConfigFaults
 from supervisor.files import read_config
@@ -228,7 +229,7 @@ class _Placer:
             right = nearest(part, known)
             words = [*parts[:depth], right, *parts[depth + 1 :]] if right else []
         if not words:
-            return self._fault(f"there is no key '{part}'", suggest(part, known, "known here"))
+            return self._fault(f"there is no key '{part}'", suggest(part, known, "known here:"))
         meant = self._override.joint.join(words)
         hint = PREFIX + meant.upper() if self._override.joint == "__" else meant
         return self._fault(f"there is no key '{part}'", f"did you mean {hint}?")

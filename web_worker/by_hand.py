@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -10,6 +9,7 @@ import msgspec
 from ipc.decoding.jsontext import json_value, weigh_json
 from ipc.decoding.limits import UNREADABLE, told
 from ipc.errors import InvalidRequest
+from ipc.hints import suggest
 from ipc.messages.calls import Encoding
 from ipc.shape import rebuild
 from web_worker.endpoints.parameters import Parameters
@@ -33,7 +33,9 @@ def packed(contract: NodeContract, arguments: bytes, body: bytes | None) -> tupl
     names = [*(parameter.name for parameter in contract.parameters), *([wanted.name] if wanted is not None else ())]
     for name in given:
         if name not in names:
-            raise InvalidRequest(f"{contract.name} has no parameter '{name}'; {_nearest(name, names)}")
+            raise InvalidRequest(
+                f"{contract.name} has no parameter '{name}'; {suggest(name, names, 'it has') or 'it has none'}"
+            )
     sent, encoding = _body(contract.name, wanted, given, body)
     values: dict[str, Any] = {name: msgspec.json.decode(raw) for name, raw in given.items()}
     parameters = Parameters(contract.parameters).checked(values) if contract.parameters else b""
@@ -71,9 +73,3 @@ def _raw(wanted: Body, named: bytes | None, body: bytes | None) -> tuple[bytes, 
     if body is None and wanted.required:
         raise InvalidRequest(f"`{wanted.name}` is required: give its bytes as the body")
     return body or b"", Encoding.RAW if body is not None else Encoding.NONE
-
-
-def _nearest(name: str, names: list[str]) -> str:
-    if near := get_close_matches(name, names, n=1):
-        return f"did you mean '{near[0]}'?"
-    return f"it has {', '.join(names)}" if names else "it has none"
