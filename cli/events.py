@@ -6,7 +6,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from cli.lines import inert, moment
+from cli.lines import clock, inert, moment
 from cli.orders import DONE, complain
 from ipc.control import ControlError, watching
 from ipc.decoding.jsontext import json_object
@@ -49,7 +49,8 @@ def _plain(answer: Answer) -> None:
             said, event = json_object(line) or {}, from_json(line)
             lines = str(event).split("\n") if event is not None else [line]
             told = "\n    ".join(map(printable, lines))
-            sys.stdout.write(f"{said.get('time', '')} {said.get('level', ''):<7} {told}\n")
+            level = printable(str(said.get("level", "")))
+            sys.stdout.write(f"{clock(moment(said))} {level:<7} {told}\n")
         case Missed(count):
             sys.stdout.write(f"{missed(count)}\n")
 

@@ -75,6 +75,8 @@ def pretty(raw: str) -> Text:
         (printable(first), "red" if level in {"error", "critical"} else ""),
     )
     for name, value in said.items():
+        if name == "trace" and said.get("request_id") and str(said["request_id"]) in str(value):
+            continue  # it says the same again
         if name not in _LEADING and name != what and name not in _BELOW and value not in (None, ""):
             shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
             shown, *more = shown.split("\n")

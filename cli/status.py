@@ -61,6 +61,8 @@ def as_data(answer: Status) -> dict[str, Any]:
     del data["answer"]
     for group in data["groups"]:
         for worker in group["workers"]:
+            if not worker["reason"]:
+                del worker["planned"]
             for name in ("reason", "last_words"):
                 if not worker[name]:
                     del worker[name]
@@ -88,9 +90,9 @@ def _print_table(answer: Status) -> None:
 
 
 def ends(group: GroupStatus) -> Iterator[tuple[str, str]]:
-    """Why workers of the group ended, and what to do about those that do not start again; each line with a style."""
+    """Why workers ended that were not to, and what to do about those that do not start again; each line with a style."""
     for worker in group.workers:
-        if worker.reason and worker.state != _GIVEN_UP:
+        if worker.reason and not worker.planned and worker.state != _GIVEN_UP:
             yield "yellow", f"{worker.name}: the one before: {worker.reason}"
     given_up = [worker for worker in group.workers if worker.state == _GIVEN_UP]
     told: set[str] = set()

@@ -48,7 +48,7 @@ _dice = random.SystemRandom()
 class Worker:
     """One worker through its lives: at most one process, one timer, one lifeline at a time.
 
-    `reason` and `last_words` tell why its last life ended, and what it said about it.
+    `reason` and `last_words` tell why its last life ended, and what it said about it; `planned`, whether it was to.
 
     Whatever it hears from a process is bound to that process and dropped when a later one runs.
     """
@@ -57,7 +57,7 @@ class Worker:
         self.life = Child(spec)
         self.name: WorkerName | None = None
         self.address, self.room = "", 1
-        self.reason = ""
+        self.reason, self.planned = "", False
         self.last_words = ""
         self._seat = seat
         self._home = home
@@ -142,7 +142,7 @@ class Worker:
     def settle(self, spec: Spec, reason: str, home: Home | None = None) -> None:
         """It was on trial and has the seat now: from here on `spec` holds, and if it moves, `home` is its home."""
         self.life = replace(self.life, spec=spec, row=0)
-        self.reason = reason
+        self.reason, self.planned = reason, True
         self._home = home or self._home
 
     def allow(self, spec: Spec) -> None:
@@ -163,6 +163,7 @@ class Worker:
             running=running,
             rss_bytes=rss_bytes(self.pid) if self.pid is not None else 0,
             reason=self.reason,
+            planned=self.planned,
             longest=self._longest(),
             refused=refused,
             cpu_seconds=cpu_seconds(self.pid) if self.pid is not None else 0.0,
@@ -226,7 +227,7 @@ class Worker:
         words: tuple[str, ...] = ()
         if isinstance(event, life.Exited) and before.state in RUNNING:
             words = self._heard_last.told(self._loop.time(), served=before.up_since is not None)
-            self.reason = self.life.reason
+            self.reason, self.planned = self.life.reason, not before.wanted
             self.last_words = self.life.traceback or "\n".join(words)
         if (before.state, self.state) == (State.STARTING, State.UP):
             self.start_took = self._loop.time() - self._spawned

@@ -38,13 +38,14 @@ class LastWords:
 
 
 def readable(line: str) -> str:
-    """A line of a log without the quotes and braces; any other as it is. What had several lines has them again."""
+    """A line of a log without the quotes and braces; any other as it is. What had several lines has them again.
+
+    When it was is left out: that is told with the end, in the reader's own time.
+    """
     said = json_object(line)
     if said is None or not ("event" in said or "text" in said):
         return line
-    when = said.get("time")
-    clock = when.partition("T")[2][:8] if isinstance(when, str) else ""
-    shown = [clock, *(str(said.get(name) or "") for name in _HEAD[1:])]
+    shown = [str(said.get(name) or "") for name in _HEAD[1:]]
     below = []
     for name, value in said.items():
         if name in (*_HEAD, *_ELSEWHERE) or value in (None, ""):

@@ -117,6 +117,8 @@ class WorkerStatus(Struct, frozen=True):
     """How many times it crashed in a row."""
     last_words: str = ""
     """If it was given up: the traceback it told, or the last it wrote to its standard error."""
+    planned: bool = False
+    """Whether the end of its predecessor was meant to be: it was replaced, recycled, or told to end."""
 
 
 class Figures(Struct, frozen=True):

@@ -67,7 +67,8 @@ def test_a_pipe_gets_one_plain_line_for_each(tells: Tells, tmp_path: Path, capsy
     out = capsys.readouterr().out
     assert "\x1b" not in out
     lines = out.splitlines()
-    assert lines[0].startswith("2026-03-01T12:00:00Z error   cpu-0#1: killed: SIGKILL")
+    local = f"{NOON.astimezone():%Y-%m-%d %H:%M:%S}.000"
+    assert lines[0].startswith(f"{local} error   cpu-0#1: killed: SIGKILL")
     assert lines[1].startswith("... 1 event left out")
     assert "of_another_version" in lines[2]
 

@@ -347,6 +347,13 @@ def test_people_see_when_who_what_and_the_rest() -> None:
     assert below == ["    Traceback:", "      line", "    ValueError: x"]
 
 
+@pytest.mark.parametrize(("request_id", "again"), [("5f" * 16, False), ("the-client-s-own", True), ("", True)])
+def test_a_trace_that_says_the_request_id_again_is_not_shown(request_id: str, again: bool) -> None:
+    trace = f"00-{'5f' * 16}-{'5f' * 8}-00"
+    raw = json.dumps({"event": "slow", "request_id": request_id, "trace": trace})
+    assert (f"trace={trace}" in pretty(raw).plain) == again
+
+
 @given(st.text())
 def test_a_terminal_obeys_nothing_that_was_logged(text: str) -> None:
     told = {"event": text, "x": text, "level": text, "worker": text, f"x{text}": 1, "traceback": text}

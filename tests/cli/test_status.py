@@ -73,7 +73,7 @@ def test_json_is_exactly_what_is_promised(tmp_path: Path, says: Says, capsys: py
     assert list(web) == ["name", "state", "workers"]
     fields = ["name", "pid", "state", "incarnation", "restarts", "since", "calls", "running", "rss_bytes"]
     assert list(web["workers"][0]) == [*fields, "longest", "refused", "cpu_seconds", "crashes"]
-    assert list(cpu["workers"][0]) == [*fields, "reason", "longest", "refused", "cpu_seconds", "crashes"]
+    assert list(cpu["workers"][0]) == [*fields, "reason", "longest", "refused", "cpu_seconds", "crashes", "planned"]
 
 
 def test_figures_are_shown_where_there_are_any(tmp_path: Path, says: Says, capsys: pytest.CaptureFixture[str]) -> None:
@@ -94,6 +94,14 @@ def test_people_get_a_table(tmp_path: Path, says: Says, capsys: pytest.CaptureFi
     assert "0.1.0, pid 4242" in said
     assert "/srv/shop/shunter.yaml" in said
     assert "cpu_sync-0#3: the one before: killed: SIGKILL" in said
+
+
+def test_an_end_that_was_planned_is_no_news(tmp_path: Path, says: Says, capsys: pytest.CaptureFixture[str]) -> None:
+    (web, cpu) = STATUS.groups
+    replaced = msgspec.structs.replace(cpu.workers[0], reason="recycled: drained by hand", planned=True)
+    says(msgspec.structs.replace(STATUS, groups=(web, msgspec.structs.replace(cpu, workers=(replaced,)))))
+    assert status(tmp_path, as_json=False) == 0
+    assert "the one before" not in capsys.readouterr().out
 
 
 def test_the_table_counts_from_its_own_now() -> None:

@@ -36,7 +36,7 @@ def test_of_who_never_served_all_counts_that_is_kept() -> None:
                 "event": "not ready yet",
                 "why": "port 8749: Connection refused",
             },
-            "12:00:00 warning not ready yet why=port 8749: Connection refused",
+            "warning not ready yet why=port 8749: Connection refused",
         ),
         ({"level": "error", "event": "failed", "n": 1, "traceback": "one\n  two\n"}, "error failed n=1\none\n  two"),
         ({"time": 1, "text": "so", "long": "x" * 1000}, f"so long={'x' * 200}"),

@@ -12,7 +12,7 @@ from stage import Stage, groups, tool
 
 from ipc import control
 from ipc.control import ask
-from ipc.messages.control import AskStatus, Done, Refused, RestartWorker, Status
+from ipc.messages.control import AskStatus, Done, Refused, RestartWorker, Status, WorkerStatus
 from supervisor import events
 from supervisor.policy import RestartPolicy
 
@@ -33,10 +33,14 @@ async def give(
     return await anyio.to_thread.run_sync(ask, stage.state_dir, RestartWorker(worker), progress)
 
 
-async def states(stage: Stage) -> dict[str, str]:
+async def workers(stage: Stage) -> list[WorkerStatus]:
     answer = await anyio.to_thread.run_sync(ask, stage.state_dir, AskStatus())
     assert isinstance(answer, Status)
-    return {worker.name: worker.state for group in answer.groups for worker in group.workers}
+    return [worker for group in answer.groups for worker in group.workers]
+
+
+async def states(stage: Stage) -> dict[str, str]:
+    return {worker.name: worker.state for worker in await workers(stage)}
 
 
 def order(live: Any, *kinds: type) -> list[str]:
@@ -62,6 +66,8 @@ def test_its_successor_is_up_before_it_drains_and_nobody_else_is_touched(stage: 
             assert str(asked) == "cpu-1#1: is being replaced (drained by hand)"
             assert "cpu-1#2 is up; cpu-1#1 drains" in told
             assert await states(stage) == {"cpu-0#1": "up", "cpu-1#2": "up", "web-0#1": "up"}
+            told_of = [(one.reason, one.planned) for one in await workers(stage) if one.reason]
+            assert told_of == [("recycled: drained by hand", True)]
             assert await give(stage, "cpu-1#2") == Done("cpu-1#3 has the place of cpu-1#2")
 
     anyio.run(story)
@@ -158,5 +164,10 @@ def test_a_command_ends_before_it_is_started_again_in_its_place(stage: Stage) ->
                 "WorkerReady one-0#2",
             ]
             assert "one-0#2 is up; one-0#1 had ended before" in told
+            assert [one.planned for one in await workers(stage)] == [True]
+            (guard,) = (event.pid for event in live.seen(events.WorkerSpawned, worker="one-0#2"))
+            os.kill(guard, signal.SIGKILL)
+            await live.sees(events.WorkerReady, worker="one-0#3")
+            assert [one.planned for one in await workers(stage)] == [False]
 
     anyio.run(story)
