@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import time
@@ -18,11 +19,13 @@ import anyio
 import psutil
 import pytest
 import stage as staged
+from msgspec import structs
 from stage import Stage, groups, tool
 from watched import Watched, runs
 
 from ipc.control import ask
 from ipc.messages.control import Done, Refused, Restart, Scale, Stop
+from ipc.messages.settings import CommandSettings
 from supervisor import events
 from supervisor.errors import SpawnError
 from supervisor.policy import RestartPolicy
@@ -166,9 +169,18 @@ def children(live: Live, worker: str) -> list[int]:
     return [int(line[1]) for line in lines if line[0] == "child"]
 
 
-def test_a_killed_guard_takes_its_program_along(stage: Stage) -> None:
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_killed_guard_takes_its_program_along(stage: Stage, apart: bool) -> None:
+    """Also one that leads a session of its own."""
+    group = tool("one", "say", "here", log="here")
+    if apart:
+        assert isinstance(group.settings, CommandSettings)
+        setsid = shutil.which("setsid") or "setsid"
+        argv = (setsid, *group.settings.argv)
+        group = replace(group, settings=structs.replace(group.settings, argv=argv, program=setsid))
+
     async def story() -> None:
-        async with stage.running(stage.plan((tool("one", "say", "here", log="here"),)), policy=HASTY) as live:
+        async with stage.running(stage.plan((group,)), policy=HASTY) as live:
             await live.sees(events.Serving)
             program = (await said(live, "one-0#1"))["pid"]
             os.kill(live.seen(events.WorkerSpawned)[0].pid, signal.SIGKILL)

@@ -107,17 +107,20 @@ def test_nobody_listens_where_nobody_does() -> None:
         anyio.run(story, bound.getsockname()[1])
 
 
-def test_a_connection_to_itself_is_nobody_who_listens() -> None:
+def test_a_connection_to_itself_is_nobody_who_listens(monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel gives the end that connects a port; it may be the one that it asks for."""
+    connection = asyncio.open_connection
 
     async def story() -> None:
         with socket.socket() as own:
             own.bind(("127.0.0.1", 0))
             port = own.getsockname()[1]
             own.connect(("127.0.0.1", port))
-            _, writer = await asyncio.open_connection(sock=own.dup())
-            assert probe._is_itself(writer)
-            writer.close()
+            monkeypatch.setattr(
+                asyncio, "open_connection", lambda _host, _port, **more: connection(sock=own.dup(), **more)
+            )
+            assert await why_not(Probe(HERE, port)) == f"nobody listens at port {port}"
+            assert not await is_taken(Probe(HERE, port))
 
     anyio.run(story)
 
