@@ -17,7 +17,6 @@ from supervisor import (
     command,
     errands,
     figures,
-    group,
     hold,
     lifecycle,
     logbook,
@@ -29,6 +28,7 @@ from supervisor import (
     scaler,
     scaling,
     signals,
+    succession,
     systemd,
 )
 from supervisor.config import Log
@@ -46,7 +46,7 @@ SENTENCES = [
     ("supervision.md", "up to 30 seconds, give or take", RESTART.backoff_max_seconds, 30),
     ("supervision.md", "up for a minute begins a new row", RESTART.stable_seconds, 60),
     ("supervision.md", "1 to 256, while it runs", process_group.MAX_WORKERS, 256),
-    ("supervision.md", "keeps the next seat waiting for two seconds", group.OVERLAP, 2),
+    ("supervision.md", "keeps the next seat waiting for two seconds", succession.OVERLAP, 2),
     ("supervision.md", "about\na tenth of a second after the last of several writes", dev.SETTLED, 100),
     ("supervision.md", "puts together the last ten seconds", figures.WINDOW, 10),
     ("supervision.md", "Twice a second the supervisor holds", scaler.LOOK_EVERY, 0.5),
@@ -115,6 +115,14 @@ def test_examples_of_groups_are_configurations(tmp_path: Path, block: str) -> No
     for group_ in groups:
         if "restart" in block:
             assert group_.restart == RESTART, "these are the defaults"
+
+
+def test_web_workers_of_a_service_that_is_developed_are_quick_unless_somebody_says_otherwise(tmp_path: Path) -> None:
+    file = tmp_path / "shunter.yaml"
+    file.write_text("runtime: {web: {drain_timeout_seconds: 9}}")
+    file.chmod(0o600)
+    web = load(file, {}, [*dev.QUICK, "runtime.web.keep_alive_seconds=7"]).config.runtime.web
+    assert (web.drain_timeout_seconds, web.keep_alive_seconds) == (1, 7)
 
 
 def test_the_readme_names_every_command_and_no_other() -> None:

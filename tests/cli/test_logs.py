@@ -301,6 +301,18 @@ def test_a_reader_who_has_seen_enough_is_no_fault(folder: Path) -> None:
         assert shown.wait(30) == 0
 
 
+def test_who_has_followed_for_long_enough_leaves_with_ctrl_c(folder: Path) -> None:
+    write(folder / "cpu.log", line(1, "cpu-0#1"))
+    command = [sys.executable, "-m", "shunter", "logs", "-f", "--state-dir", str(folder.parent)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as shown:
+        assert shown.stdout is not None
+        assert shown.stderr is not None
+        shown.stdout.readline()
+        shown.send_signal(signal.SIGINT)
+        assert shown.stderr.read() == ""
+        assert shown.wait(30) == 0
+
+
 def test_who_follows_a_silent_log_notices_that_nobody_reads(folder: Path) -> None:
     write(folder / "cpu.log", line(1, "cpu-0#1"))
     command = [sys.executable, "-m", "shunter", "logs", "-f", "--state-dir", str(folder.parent)]

@@ -264,6 +264,20 @@ def test_who_is_asked_where_it_stands_says_why_it_is_not_ready(stage: Stage) -> 
         anyio.run(story)
 
 
+def test_who_is_not_ready_for_long_says_why_by_itself(stage: Stage) -> None:
+    port = free_port()
+
+    async def story() -> None:
+        async with stage.running(stage.plan((tool("one", "say", "not yet", tcp=port),))) as live:
+            await live.until(lambda: any("not ready yet" in line.text for line in live.seen(events.LineWritten)))
+            (why,) = [line.text for line in live.seen(events.LineWritten) if "not ready yet" in line.text]
+            assert f"port {port}: Connection refused" in why
+            await stopped(stage, live)
+
+    with nothing_left():
+        anyio.run(story)
+
+
 def test_nobody_is_taken_for_ready_because_somebody_else_has_its_port(stage: Stage) -> None:
     port = free_port()
 
