@@ -90,7 +90,7 @@ def _print_table(answer: Status) -> None:
 
 
 def ends(group: GroupStatus) -> Iterator[tuple[str, str]]:
-    """Why workers ended that were not to, and what to do about those that do not start again; each line with a style."""
+    """Why workers ended that were not to, and what to do about those that do not start again; lines with a style."""
     for worker in group.workers:
         if worker.reason and not worker.planned and worker.state != _GIVEN_UP:
             yield "yellow", f"{worker.name}: the one before: {worker.reason}"
