@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
-from cli.status import DAY, HOUR, MINUTE
+from cli.spans import MINUTE, span
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -133,15 +133,6 @@ def heading(now: Moment, before: Moment | None, wall: float) -> tuple[str, str]:
         f"memory {_size(sum(worker.rss_bytes for worker in _processes(workers)))}",
     ]
     return f"Shunter {one.version}, pid {one.pid}, up {span(wall - one.since)}, {one.config}", ", ".join(parts)
-
-
-def span(seconds: float) -> str:
-    """A span of time in its two largest units, without a blank: `3m12s`."""
-    whole = max(0, int(seconds))
-    for unit, below, name, small in ((DAY, HOUR, "d", "h"), (HOUR, MINUTE, "h", "m"), (MINUTE, 1, "m", "s")):
-        if whole >= unit:
-            return f"{whole // unit}{name}{whole % unit // below}{small}"
-    return f"{whole}s"
 
 
 def _usages(now: Moment, before: Moment | None) -> dict[str, _Usage]:

@@ -10,6 +10,7 @@ import msgspec
 
 from cli.lines import inert
 from cli.orders import DONE, FAILED, complain
+from cli.spans import age
 from cli.stderr import say_error
 from ipc.control import ControlError, ask
 from ipc.messages.control import AskStatus, Refused, Status
@@ -30,7 +31,6 @@ NOTICEABLE = 1.0
 """How long a call has to run until people are told of it, seconds."""
 WEB = "web"
 """The group that waits for nobody: its clients wait for it."""
-MINUTE, HOUR, DAY = 60, 3600, 86_400
 
 
 def status(state_dir: Path, *, as_json: bool) -> int:
@@ -145,15 +145,3 @@ def _figures(worker: WorkerStatus, now: float, *, refused: bool) -> tuple[str, .
         str(worker.restarts),
         f"{worker.rss_bytes / 2**20:.0f} MiB" if worker.rss_bytes else "-",
     )
-
-
-def age(seconds: float) -> str:
-    """A span of time in its two largest units: `3 m 12 s`."""
-    whole = max(0, int(seconds))
-    if whole < MINUTE:
-        return f"{whole} s"
-    if whole < HOUR:
-        return f"{whole // MINUTE} m {whole % MINUTE} s"
-    if whole < DAY:
-        return f"{whole // HOUR} h {whole % HOUR // MINUTE} m"
-    return f"{whole // DAY} d {whole % DAY // HOUR} h"

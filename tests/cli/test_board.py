@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 from msgspec.structs import replace
 
-from cli.board import COLUMNS, SORTS, Moment, Row, fitting, gone, heading, rows, span
+from cli.board import COLUMNS, SORTS, Moment, Row, fitting, gone, heading, rows
 from ipc.messages.control import Figures, GroupStatus, Status, SupervisorStatus, WorkerStatus
 
 SUPERVISOR = SupervisorStatus(42, "0.1.0", 100.0, "/srv/shunter.yaml")
@@ -145,11 +145,3 @@ def test_columns_are_left_out_by_what_they_matter_and_stand_in_their_order() -> 
     )
     for width in range(12, 200):
         assert sum(column.width + 2 for column in fitting(found, width)) <= width
-
-
-@pytest.mark.parametrize(
-    ("seconds", "shown"),
-    [(-1, "0s"), (59.9, "59s"), (60, "1m0s"), (3599, "59m59s"), (3600, "1h0m"), (90_000, "1d1h")],
-)
-def test_a_span_has_no_blanks(seconds: float, shown: str) -> None:
-    assert span(seconds) == shown

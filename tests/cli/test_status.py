@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from cli.status import age, rows, status
+from cli.status import rows, status
 from ipc.control import SOCKET
 from ipc.messages import control
 
@@ -144,24 +144,6 @@ def test_a_service_that_may_be_debugged_says_so_first(
     says(msgspec.structs.replace(STATUS, supervisor=msgspec.structs.replace(STATUS.supervisor, allow_debug=True)))
     assert status(tmp_path, as_json=False) == 0
     assert capsys.readouterr().out.startswith("WARNING: hardening.allow_debug is on")
-
-
-@pytest.mark.parametrize(
-    ("seconds", "shown"),
-    [
-        (-3, "0 s"),
-        (0.9, "0 s"),
-        (59.9, "59 s"),
-        (60, "1 m 0 s"),
-        (192, "3 m 12 s"),
-        (3600, "1 h 0 m"),
-        (86_399, "23 h 59 m"),
-        (86_400, "1 d 0 h"),
-        (1e6, "11 d 13 h"),
-    ],
-)
-def test_an_age_has_two_units(seconds: float, shown: str) -> None:
-    assert age(seconds) == shown
 
 
 def test_nobody_there_is_three(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
