@@ -6,14 +6,13 @@ import asyncio
 import os
 import random
 import signal
-import socket
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
-from watched import environment_of, runs
+from watched import environment_of, free, runs
 
 from supervisor import aftermath
 from supervisor.warden import LEAST_LIFE
@@ -52,16 +51,6 @@ async def family(scene: Scene) -> list[int]:
 def everybody(mark: str) -> list[int]:
     """All processes of a service."""
     return [pid for pid in psutil.pids() if mark in environment_of(pid) and runs(pid)]
-
-
-def free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
 
 
 @pytest.mark.parametrize("settings", [(), (PRELOAD,)], ids=["exec", "fork"])

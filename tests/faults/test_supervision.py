@@ -16,7 +16,7 @@ import psutil
 import pytest
 import stage as staged
 from stage import Stage
-from watched import Watched, environment_of, runs
+from watched import Watched, environment_of, free, runs
 
 from ipc.control import ask
 from ipc.messages.control import Done, Restart, Stop
@@ -58,16 +58,6 @@ def start(stage: Stage) -> Iterator[Callable[..., Supervised]]:
 
 def zombies(parent: int) -> list[int]:
     return [child.pid for child in psutil.Process(parent).children() if child.status() == psutil.STATUS_ZOMBIE]
-
-
-def free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
 
 
 Starter = "Callable[..., Supervised]"

@@ -8,10 +8,10 @@ import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from stage import Live, Stage, groups
+from stage import Live, Stage, groups, status
 
 from ipc.control import ask
-from ipc.messages.control import Answer, AskStatus, Done, Refused, Restart, Status
+from ipc.messages.control import Answer, Done, Refused, Restart
 from ipc.names import parse_worker
 from ipc.wire.keys import leaf_key
 from supervisor import events
@@ -53,12 +53,6 @@ def test_a_start_waits_for_nobody_in_vain_and_for_everybody_else(lives: list[Chi
 
 async def order(stage: Stage, group: str = "") -> Answer:
     return await anyio.to_thread.run_sync(ask, stage.state_dir, Restart(group))
-
-
-async def status(stage: Stage) -> Status:
-    answer = await anyio.to_thread.run_sync(ask, stage.state_dir, AskStatus())
-    assert isinstance(answer, Status)
-    return answer
 
 
 @pytest.mark.fault

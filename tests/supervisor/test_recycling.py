@@ -12,11 +12,10 @@ import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from stage import Live, Stage, groups
+from stage import Live, Stage, groups, order, status
 
 from ipc import control
-from ipc.control import ask
-from ipc.messages.control import Answer, AskStatus, Done, Restart, Status, Stop
+from ipc.messages.control import Done, Restart, Stop
 from supervisor import events, recycler
 from supervisor.recycling import Recycling, Used, Verdict
 from supervisor.scoreboard import own_bytes, rss_bytes
@@ -110,16 +109,6 @@ def _often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def recycled(policy: Recycling, **kinds: int) -> tuple[GroupPlan, ...]:
     return tuple(replace(group, recycling=policy) for group in groups(**kinds))
-
-
-async def order(stage: Stage, what: Restart | Stop | AskStatus) -> Answer:
-    return await anyio.to_thread.run_sync(ask, stage.state_dir, what)
-
-
-async def status(stage: Stage) -> Status:
-    answer = await order(stage, AskStatus())
-    assert isinstance(answer, Status)
-    return answer
 
 
 async def names(stage: Stage) -> list[str]:

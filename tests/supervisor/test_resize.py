@@ -9,24 +9,13 @@ from functools import partial
 
 import anyio
 import pytest
-from stage import Live, Stage, groups
+from stage import Live, Stage, group, groups, order
 
-from ipc.control import ask
-from ipc.messages.control import Answer, AskStatus, Done, GroupStatus, Order, Refused, Reload, Restart, Scale, Status
+from ipc.messages.control import Answer, Done, GroupStatus, Order, Refused, Reload, Restart, Scale
 from ipc.messages.settings import ExecSettings
 from supervisor import events, resizing
 from supervisor.plan import GroupPlan
 from supervisor.scaling import Scaling
-
-
-async def order(stage: Stage, what: Order) -> Answer:
-    return await anyio.to_thread.run_sync(ask, stage.state_dir, what)
-
-
-async def group(stage: Stage, name: str = "cpu") -> GroupStatus:
-    answer = await order(stage, AskStatus())
-    assert isinstance(answer, Status)
-    return next(found for found in answer.groups if found.name == name)
 
 
 def shown(found: GroupStatus) -> list[tuple[str, str]]:

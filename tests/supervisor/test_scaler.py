@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 import anyio
 import httpx2 as httpx
 import pytest
-from stage import PATIENCE, Live, Stage
+from stage import PATIENCE, Live, Stage, group, order
 
-from ipc.control import ask
-from ipc.messages.control import Answer, AskStatus, Done, Figures, Refused, Scale, Status
+from ipc.messages.control import Done, Figures, Refused, Scale
 from supervisor import events, scaler, scaling
 from supervisor.planning import load_plan
 from supervisor.spawn import PROGRAMS
@@ -22,7 +21,6 @@ from supervisor.spawn import PROGRAMS
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ipc.messages.control import GroupStatus, Order
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(180)]
 
@@ -57,16 +55,6 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
     monkeypatch.setattr(scaler, "STEADY", 3.0)
     monkeypatch.setattr(scaler, "Course", partial(scaling.Course, down_after=1.0))
     return Stage(tmp_path)
-
-
-async def order(shop: Stage, what: Order) -> Answer:
-    return await anyio.to_thread.run_sync(ask, shop.state_dir, what)
-
-
-async def group(shop: Stage, name: str = "cpu") -> GroupStatus:
-    answer = await order(shop, AskStatus())
-    assert isinstance(answer, Status)
-    return next(found for found in answer.groups if found.name == name)
 
 
 async def figures(shop: Stage, name: str) -> Figures:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from ipc.contract import Described
+from ipc.control import ask
+from ipc.messages.control import AskStatus, Status
 from ipc.messages.settings import CommandSettings, ExecSettings, Limits, LogSettings, WebSettings
 from supervisor.errors import StartError
 from supervisor.plan import GroupPlan, Plan
@@ -21,6 +23,7 @@ from supervisor.run import run
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from ipc.messages.control import Answer, GroupStatus, Order
     from supervisor.events import Event
 
 PROGRAMS = {"web": "standin", "exec": "standin", "command": "supervisor.guard"}
@@ -128,3 +131,20 @@ class Live:
         """Wait until an event of this kind has come `count` times; returns the last."""
         await self.until(lambda: len(self.seen(kind, **like)) >= count)
         return self.seen(kind, **like)[-1]
+
+
+async def order(stage: Stage, what: Order) -> Answer:
+    """Give it, and wait for what comes of it."""
+    return await anyio.to_thread.run_sync(ask, stage.state_dir, what)
+
+
+async def status(stage: Stage) -> Status:
+    """What runs."""
+    answer = await order(stage, AskStatus())
+    assert isinstance(answer, Status)
+    return answer
+
+
+async def group(stage: Stage, name: str = "cpu") -> GroupStatus:
+    """What runs of one group."""
+    return next(found for found in (await status(stage)).groups if found.name == name)
