@@ -64,7 +64,7 @@ class Rollout:
         service.plan, self.committed = self._plan, True
         for name in self._plans:
             service.left.pop(name, None)
-        service.arrange(self._plan)
+        service.roster.arrange(self._plan)
         if before.rotate_every != self._plan.rotate_every:
             service.renewal.count_anew()
         service.reach.decide()
@@ -83,7 +83,7 @@ class Rollout:
                 return Stopping()
             if change.kind == "added":
                 group = self._service.add(self._plans[change.group])
-                self._service.arrange(self._plan)
+                self._service.roster.arrange(self._plan)
                 self._added.append(group)
                 why = await group.start()
             elif change.kind == "changed":
@@ -104,8 +104,8 @@ class Rollout:
         for tried in self._tried:
             await tried.discard()
         for group in self._added:
-            await self._service.remove(group, force=True)
-        self._service.arrange(before)
+            await self._service.roster.remove(group, force=True)
+        self._service.roster.arrange(before)
         self._service.reach.end(before.groups)
 
     async def _roll(self) -> SpawnError | None:
@@ -121,8 +121,7 @@ class Rollout:
                 continue
             group, plan = self._service.tree.group(change.group), self._plans[change.group]
             group.allow(plan)
-            self._service.recycle(group, plan)
-            self._service.follow(group, plan)
+            self._service.roster.tend(group, plan)
             after = change.workers[1] if plan.scaling is None else plan.scaling.within(group.size)
             if after != group.size:
                 failures.append(await resize(group, after, self._progress))
@@ -138,5 +137,5 @@ class Rollout:
                 self._service.left[name] = plans[name]
                 self._progress(f"{name}: stays for now: workers of the version before may call it")
             else:
-                await self._service.remove(self._service.tree.group(name), force=False)
+                await self._service.roster.remove(self._service.tree.group(name), force=False)
                 self._service.left.pop(name, None)

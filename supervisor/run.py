@@ -14,6 +14,7 @@ from supervisor import control, orphans, signals, sockets, spawn, statedir
 from supervisor.events import Trouble
 from supervisor.hub import Hub
 from supervisor.logbook import Logbook
+from supervisor.orders import Orders
 from supervisor.outlet import Outlet
 from supervisor.plan import LINKS
 from supervisor.recent import Recent
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Coroutine, Iterator, Mapping
 
+    from supervisor.control import Control
     from supervisor.early import Early
     from supervisor.events import Event
     from supervisor.hub import Hook
@@ -74,22 +76,27 @@ async def run(
         warden = Warden(hub.tell)
         stack.callback(warden.stop)
         warden.start()
-        service = Service(plan, hub, listener, programs, policy, version, load, warden)
+        service = Service(plan, hub, listener, programs, policy, load, warden)
+        orders = Orders(service, version)
         if trusting():
             hub.tell(Trouble(f"{TRUST}=1: whoever may change the configuration or the application decides what runs"))
-        left_behind = orphans.Orphans(lambda: {*service.pids(), *warden.pids})
+        left_behind = orphans.Orphans(lambda: {*orders.pids(), *warden.pids})
         stack.callback(left_behind.end)
+
+        def on_stop(force: bool) -> None:
+            service.tree.ask_stop(force=force)
 
         def on_child() -> None:
             warden.tend()
             left_behind.reap()
 
-        heard = signals.heard(service.asked_to_stop, service.reloads.ask, on_child, last=last, early=early)
+        heard = signals.heard(on_stop, service.reloads.ask, on_child, last=last, early=early)
         stack.enter_context(heard)
         systemd = Systemd(os.environ, os.getpid(), service.tree)
         stack.callback(systemd.close)
         stack.enter_context(hub.heard_by(systemd.hear))
-        why = await _life(service, asked, recent, systemd, beside, began)
+        clients = control.Control(orders, hub.tell, recent)
+        why = await _life(service, clients, asked, systemd, beside, began)
     if why is not None:
         raise why
 
@@ -113,23 +120,21 @@ def _kept(plan: Plan, hub: Hub) -> Iterator[None]:
 
 
 async def _life(
-    service: Service, asked: socket.socket, recent: Recent, systemd: Systemd, beside: Beside | None, began: float
+    service: Service, clients: Control, asked: socket.socket, systemd: Systemd, beside: Beside | None, began: float
 ) -> Exception | None:
     """From the first process to the last; returns what kept it from starting."""
-    tree, clients = service.tree, control.Control(service, service.hub.tell, recent)
+    tree = service.tree
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(clients.serve, asked)
-        service.tasks = tasks
-        tasks.start_soon(service.renewal.every, lambda: service.rotate_every)
-        for looker in service.lookers:
-            tasks.start_soon(looker.watch)
+        tasks.start_soon(service.renewal.every, lambda: service.plan.rotate_every)
+        service.roster.watch(tasks)
         tasks.start_soon(service.origins.watch)
         tasks.start_soon(service.watchdog.watch)
         tasks.start_soon(service.pulse.take)
         tasks.start_soon(service.out_of_memory.watch)
         tasks.start_soon(systemd.beat)
         try:
-            service.prepare()
+            service.editions.prepare()
             why = await tree.start()
             if tree.started:
                 service.hub.tell(service.serving(time.monotonic() - began))
@@ -144,7 +149,7 @@ async def _life(
         finally:
             service.reloads.close()
             with anyio.CancelScope(shield=True):
-                service.discard()
+                service.editions.discard()
                 await tree.stop()
                 await clients.finish()
         tasks.cancel_scope.cancel()

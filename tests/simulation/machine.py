@@ -31,6 +31,7 @@ from ipc.parent import Parent
 from ipc.transport.tcp import dial
 from supervisor import service as supervisor_service
 from supervisor.hub import Hub
+from supervisor.orders import Orders
 from supervisor.plan import GroupPlan, Plan
 from supervisor.policy import RestartPolicy
 
@@ -310,11 +311,13 @@ class SimulatedService:
             ),
         )  # fmt: skip
         self.real: Any = None
+        self.orders: Any = None
         self.supervisor.post(self._start)
 
     def _start(self) -> None:
         policy = RestartPolicy(limit=10**6, cap=0.8)
-        self.real = supervisor_service.Service(self.plan, Hub(self._event), None, {}, policy, "")
+        self.real = supervisor_service.Service(self.plan, Hub(self._event), None, {}, policy)
+        self.orders = Orders(self.real, "")
         self.supervisor.spawn(self.real.tree.start())
         self.supervisor.spawn(self.real.renewal.every(lambda: self.plan.rotate_every))
         self.supervisor.spawn(self.real.watchdog.watch())
@@ -329,7 +332,7 @@ class SimulatedService:
     @property
     def complete(self) -> bool:
         """Whether every seat is taken by somebody who serves."""
-        return self.started and all(group.state == "up" and not group.beside for group in self.real._groups)
+        return self.started and all(group.state == "up" and not group.beside for group in self.real.roster.groups)
 
     def living(self, kind: type) -> list[Any]:
         """The web or the exec workers that run their own code, draining ones too."""

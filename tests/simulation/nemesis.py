@@ -346,11 +346,11 @@ class Nemesis:
         """A rolling restart, as somebody asks for it."""
         if self.service.started:
             group = self.rng.choice([*GROUPS, "web", ""])
-            self.service.supervise(self.service.real.restart(group, lambda _line: None))
+            self.service.supervise(self.service.orders.restart(group, lambda _line: None))
 
     def rotate(self) -> None:
         """New keys, as somebody asks for them."""
-        self.service.supervise(self.service.real.rotate_keys())
+        self.service.supervise(self.service.orders.rotate_keys())
 
     def sleep(self) -> None:
         """The machine sleeps: everything that is on its way grows old at once."""
