@@ -72,11 +72,12 @@ def _wrong(what: str, given: str, known: Collection[str]) -> int:
 
 def _show(folder: Path, wanted: Wanted, lines: int | None, follow: bool, show: Callable[[list[str]], None]) -> None:
     with ExitStack() as stack:
+        if follow:  # whoever ends it has seen enough, be it of what was there before
+            stack.enter_context(suppress(KeyboardInterrupt))
         tails: dict[str, Tail] = {}
         found = [list(islice(_past(tail.past(), wanted), lines))[::-1] for tail in _new(folder, wanted, tails, stack)]
         last = _in_order(found)
         show(last if lines is None else last[max(0, len(last) - lines) :])
-        stack.enter_context(suppress(KeyboardInterrupt))
         gone = _reader()
         while follow:
             if gone.poll(PAUSE * 1000):
