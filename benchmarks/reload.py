@@ -24,6 +24,7 @@ from threading import Event
 from typing import TYPE_CHECKING, NamedTuple
 
 from openloop import Seen, client
+from systems import serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,20 +88,11 @@ def _service(*, preload: bool) -> Iterator[_Edited]:
     argv += ["--set", f"runtime.platform.process_groups.cpu.preload={str(preload).lower()}"]
     process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
     try:
-        yield _Edited(place, f"http://127.0.0.1:{_port(process)}")
+        yield _Edited(place, f"http://127.0.0.1:{serving(process)['port']}")
     finally:
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=_PATIENCE)
         shutil.rmtree(place)
-
-
-def _port(process: subprocess.Popen[str]) -> int:
-    """Where it serves. What it says later is little enough for the pipe to hold."""
-    assert process.stdout is not None
-    for line in process.stdout:
-        if (said := json.loads(line))["event"] == "serving":
-            return int(said["port"])
-    raise OSError("the service did not start")
 
 
 def _load(asker: Client, enough: Event) -> list[Seen]:

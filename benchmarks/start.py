@@ -9,7 +9,6 @@ Beside both, what the imports of such a start take alone if every process is for
 
 from __future__ import annotations
 
-import json
 import os
 import resource
 import signal
@@ -21,6 +20,8 @@ import tempfile
 import time
 from pathlib import Path
 from typing import NamedTuple
+
+from systems import free_port, serving
 
 ROOT = Path(__file__).parent.parent
 QUICKSTART = ROOT / "examples" / "quickstart"
@@ -57,12 +58,6 @@ def _answers(port: int) -> bool:
         return False
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def _used() -> float:
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
@@ -92,20 +87,17 @@ def _until_it_answers(process: subprocess.Popen[str], port: int) -> float:
 def _until_it_serves(process: subprocess.Popen[str]) -> float:
     """When the last worker was ready; uvicorn says nothing here, and is then."""
     if Path(process.args[0]).name == "shunter":
-        assert process.stdout is not None
-        for line in process.stdout:
-            if json.loads(line)["event"] == "serving":
-                break
+        serving(process)
     return time.monotonic()
 
 
 def _uvicorn() -> Figures:
-    port = _free_port()
+    port = free_port()
     return _start([str(BIN / "uvicorn"), "quickstart.main:app", "--port", str(port), "--app-dir", "."], port)
 
 
 def _shunter() -> Figures:
-    port = _free_port()
+    port = free_port()
     with tempfile.TemporaryDirectory() as state:
         return _start([str(BIN / "shunter"), "start", "--state-dir", state, "--set", f"runtime.web.port={port}"], port)
 

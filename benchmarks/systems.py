@@ -13,7 +13,7 @@ import tempfile
 import time
 import urllib.request
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
@@ -31,6 +31,15 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def serving(process: subprocess.Popen[str]) -> dict[str, Any]:
+    """What a service in the foreground says when all of it serves; what it says later is little enough for the pipe."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if (said := json.loads(line))["event"] == "serving":
+            return dict(said)
+    raise OSError("the service did not start")
 
 
 def _wait(url: str) -> None:

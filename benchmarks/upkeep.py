@@ -15,6 +15,8 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+from systems import serving
+
 HERE = Path(__file__).parent
 BIN = Path(sys.executable).parent
 PROGRAM = HERE.parent / "tests" / "supervisor" / "programs" / "lives.py"
@@ -43,11 +45,8 @@ def _idle(seconds: float) -> float:
     with tempfile.TemporaryDirectory() as state:
         argv = [str(BIN / "shunter"), "start", "-c", str(HERE / "service" / "upkeep.yaml"), "--state-dir", state]
         with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdout is not None
             try:
-                for line in process.stdout:
-                    if json.loads(line)["event"] == "serving":
-                        break
+                serving(process)
                 time.sleep(_SETTLING)
                 ran, began = _ran(process.pid), time.monotonic()
                 time.sleep(seconds)
