@@ -1,13 +1,14 @@
 """Ends what is left of a service whose supervisor was killed; a program of its own, which waits for nothing else.
 
-    python -I -S aftermath.py MARK < pipe
+    python -I -S aftermath.py MARK [CGROUP] < pipe
 
 The kernel ends workers with their supervisor, and nobody what the workers have started. So this program is told of
 each worker, as `+PID` and `-PID`, a line each. When the pipe ends, what is in the session or the process group of a
 worker that was not taken back is killed, and whatever has MARK in its environment or its arguments. A guard, told of
-as `*PID`, comes last: it knows whom its program has started, and first has some time to end them itself. After the line
-`.` there is nothing to do. It imports the standard library only, and of that little, for it is started with every
-service and rarely needed.
+as `*PID`, comes last: it knows whom its program has started, and first has some time to end them itself. If the service
+has a control group, with one for each worker in it, whatever is in there is killed too, and the groups are removed.
+After the line `.` there is nothing to do. It imports the standard library only, and of that little, for it is started
+with every service and rarely needed.
 """
 
 import os
@@ -25,7 +26,10 @@ ROUNDS = 100
 """How often it is looked for more, at most: what runs may make others."""
 PARTING = 10.0
 """How long all guards together may take, seconds."""
+MOST_CGROUPS = 10_000
+"""How many control groups are looked through below a worker's, at most: whoever runs there may have made some."""
 _CHUNK = 65536
+_TICK = 0.005
 
 
 def hear(fd: int) -> "tuple[set[int], set[int]] | None":
@@ -114,6 +118,83 @@ def bury(leaders: set[int], mark: str, spared: set[int]) -> None:
             break
 
 
+def kill(cgroup: str) -> None:
+    """Kill whatever is in this control group, or below it. No error if it is gone."""
+    try:
+        fd = os.open(f"{cgroup}/cgroup.kill", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, b"1")
+        finally:
+            os.close(fd)
+    except OSError:  # a kernel before 5.14, or there is none
+        killed: set[int] = set()
+        for _ in range(ROUNDS):
+            if not (found := {pid for pid in members(cgroup) - killed if kill_member(pid, cgroup)}):
+                break
+            killed |= found
+
+
+def kill_member(pid: int, cgroup: str) -> bool:
+    """Kill this process if it is in that control group, and nobody who has its number next."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except OSError:
+        return False
+    try:
+        if pid in members(cgroup):  # so it is this one that is in it, or it has ended
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            return True
+    except OSError:
+        pass
+    finally:
+        os.close(pidfd)
+    return False
+
+
+def members(cgroup: str) -> set[int]:
+    """The processes in this control group and below it. One of another PID namespace has no number here."""
+    found: set[int] = set()
+    for path in tree(cgroup):
+        try:
+            found.update(map(int, read(f"{path}/cgroup.procs").split()))
+        except OSError:  # it was removed just now
+            continue
+    return found - {0}
+
+
+def remove(cgroup: str) -> bool:
+    """Remove it with all below it, as far as nobody is in there; whether it is gone."""
+    for path in reversed(tree(cgroup)):
+        try:
+            os.rmdir(path)  # noqa: PTH106 - to import pathlib takes longer than all the rest
+        except OSError:
+            continue
+    return not os.path.exists(cgroup)  # noqa: PTH110 - as above
+
+
+def tree(cgroup: str) -> "list[str]":
+    """It and those below it, each after the one it is in."""
+    found = [cgroup]
+    for path in found:
+        try:
+            with os.scandir(path) as entries:
+                below = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+        except OSError:
+            continue
+        found += below[: MOST_CGROUPS - len(found)]
+    return found
+
+
+def clear(cgroup: str, seconds: float) -> bool:
+    """End all that is in it, and remove it; whether that could be done in this time. There need not be any."""
+    until = time.monotonic() + seconds
+    kill(cgroup)
+    while not (gone := remove(cgroup)) and time.monotonic() < until:
+        time.sleep(_TICK)
+        kill(cgroup)
+    return gone
+
+
 def main() -> None:
     """Wait for the end of the supervisor, and bury what it leaves behind."""
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # sent to everybody; the supervisor says when
@@ -122,10 +203,18 @@ def main() -> None:
     if heard is None:
         return
     leaders, guards = heard
+    cgroup = sys.argv[2] if len(sys.argv) > 2 else ""  # noqa: PLR2004 - the second of two
     if guards:
+        for path in tree(cgroup)[1:]:
+            if not members(path) & guards:
+                kill(path)
         bury(leaders, mark, guards)
         wait_for(guards, PARTING)
+    if cgroup:
+        kill(cgroup)
     bury(leaders, mark, set())
+    if cgroup:
+        clear(cgroup, PARTING)
 
 
 if __name__ == "__main__":

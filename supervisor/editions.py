@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from ipc.messages.lifeline import FromSupervisor
+    from supervisor.cgroups import Cgroups
     from supervisor.events import Event
     from supervisor.keys import Keys
     from supervisor.life import Spec
@@ -51,6 +52,7 @@ class Common:
     templates: dict[str, Seat] = field(default_factory=dict)
     """The seats of templates by group: no two have one name, whatever plans they are of."""
     out_of_memory: OutOfMemory | None = None
+    cgroups: Cgroups | None = None
 
 
 class Editions:
@@ -67,6 +69,7 @@ class Editions:
             listener=common.listener,
             pipes=common.pipes,
             warden=common.warden,
+            cgroups=common.cgroups,
             out_of_memory=common.out_of_memory,
         )
         self.share_pipes()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ipc.ledger import Ledger
     from ipc.names import WorkerName
     from ipc.scoreboard import Scoreboard
+    from supervisor.cgroups import Cgroups
     from supervisor.oom import OutOfMemory
     from supervisor.warden import Warden
 
@@ -44,6 +45,7 @@ class Process:
     ledger: Ledger
     _out_of_memory: OutOfMemory
     _warden: Warden | None
+    _cgroups: Cgroups | None
     guard: bool = False
     """Whether it holds a program that is not ours."""
     popen: subprocess.Popen[bytes] | None = None
@@ -71,6 +73,8 @@ class Process:
     def is_known(self, pid: int, pidfd: int) -> None:
         """From now on it is this process."""
         self.pid, self.pidfd = pid, pidfd
+        if self._cgroups is not None:
+            self._cgroups.take_in(pid, self.name)
         if self._warden is not None:
             self._warden.note(pid, guard=self.guard)
 
@@ -91,7 +95,7 @@ class Process:
             self._killed = True
 
     def end(self) -> str:
-        """Kill what is left of its process group, reap it, let go of all but its streams; how it ended, in words."""
+        """Kill what is left of its groups, reap it, let go of all but its streams; how it ended, in words."""
         self.page.close()
         self.ledger.close()
         if self.pid is None:  # whatever there is of it leaves, for it finds its lifeline closed
@@ -99,12 +103,16 @@ class Process:
         # Before it is reaped: so long its pid, which is the group's too, belongs to nobody else.
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
+        if self._cgroups is not None:
+            self._cgroups.kill(self.pid)
         code, dumped = _exit_code(self.pidfd, reap=self.popen is None)
         if self.popen is not None:  # it knows of the end only if it has reaped
             self.popen.wait(REAPING)
         os.close(self.pidfd)
         if self._warden is not None:
             self._warden.forget(self.pid)
+        if self._cgroups is not None:
+            self._cgroups.forget(self.pid)
         starved = self._out_of_memory.struck() if code == -signal.SIGKILL and not self._killed else ""
         told, patience, since = self._told
         late = patience if now() - since >= patience - _EARLY else 0.0

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from supervisor import control, orphans, signals, sockets, spawn, statedir
+from supervisor import cgroups, control, orphans, signals, sockets, spawn, statedir
 from supervisor.events import Trouble
 from supervisor.hub import Hub
 from supervisor.logbook import Logbook
@@ -75,8 +75,11 @@ async def run(
         stack.enter_context(orphans.adopted())
         warden = Warden(hub.tell)
         stack.callback(warden.stop)
-        warden.start()
-        service = Service(plan, hub, listener, programs, policy, load, warden)
+        groups = cgroups.of_service(plan.state_dir, warden.mark, hub.tell)
+        if groups is not None:
+            stack.callback(groups.close)
+        warden.start(None if groups is None else groups.path)
+        service = Service(plan, hub, listener, programs, policy, load, warden, groups)
         orders = Orders(service, version)
         if trusting():
             hub.tell(Trouble(f"{TRUST}=1: whoever may change the configuration or the application decides what runs"))
@@ -89,6 +92,8 @@ async def run(
         def on_child() -> None:
             warden.tend()
             left_behind.reap()
+            if groups is not None:
+                groups.sweep()
 
         heard = signals.heard(on_stop, service.reloads.ask, on_child, last=last, early=early)
         stack.enter_context(heard)

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from ipc.ledger import Begun
     from ipc.messages.control import Done, Refused
     from ipc.messages.lifeline import FromChild, FromSupervisor
+    from supervisor.cgroups import Cgroups
     from supervisor.child import Worker
     from supervisor.hub import Hub
     from supervisor.plan import GroupPlan, Plan, Role
@@ -60,6 +61,7 @@ class Service:
         policy: RestartPolicy | None,
         load: Callable[[], Plan] | None = None,
         warden: Warden | None = None,
+        cgroups: Cgroups | None = None,
     ) -> None:
         self.hub = hub
         self.plan = plan
@@ -94,6 +96,7 @@ class Service:
             listener,
             warden,
             out_of_memory=self.out_of_memory,
+            cgroups=cgroups,
         )
         self._number = 0
         self.editions = Editions(plan, self.common, self._number)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from ipc.names import WorkerName
+    from supervisor.cgroups import Cgroups
     from supervisor.plan import Role
     from supervisor.warden import Warden
 
@@ -68,6 +69,7 @@ class Launcher:
         listener: socket.socket | None = None,
         pipes: Pipes | None = None,
         warden: Warden | None = None,
+        cgroups: Cgroups | None = None,
         out_of_memory: OutOfMemory | None = None,
     ) -> None:
         _occupy_standard_descriptors()
@@ -75,6 +77,7 @@ class Launcher:
         self._environment = dict(environment) | marked
         self._bare = dict(environment if bare is None else bare) | marked
         self._warden = warden
+        self._cgroups = cgroups
         self._programs = programs
         self._listener = listener
         self._out_of_memory = out_of_memory or OutOfMemory()
@@ -198,7 +201,9 @@ class Launcher:
         if confinement.uid is not None and confinement.gid is not None:
             for pipe in (their_stdout, their_stderr):  # it opens them anew, so as to never wait for them
                 os.fchown(pipe, confinement.uid, confinement.gid)
-        process = Process(name, None, -1, ours, stdout, stderr, page, begun, self._out_of_memory, self._warden)
+        process = Process(
+            name, None, -1, ours, stdout, stderr, page, begun, self._out_of_memory, self._warden, self._cgroups
+        )
         return process, Belongings(theirs.fileno(), page_fd, their_stdout, their_stderr)
 
     def _pipe(self, undo: ExitStack, handed_over: ExitStack) -> tuple[int, int]:

@@ -14,6 +14,7 @@ from supervisor.events import Trouble
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from supervisor.events import Event
 
@@ -34,6 +35,7 @@ class Warden:
         """What all that this service starts has in its environment, and workers in their arguments. No secret: it says
         only whose they are."""
         self._tell = tell
+        self._cgroup: tuple[str, ...] = ()
         self._pids: dict[int, bytes] = {}  # with the lines that tell of them
         self._popen: subprocess.Popen[bytes] | None = None
         self._since = 0.0
@@ -43,11 +45,15 @@ class Warden:
         """That process, if there is one."""
         return () if self._popen is None else (self._popen.pid,)
 
-    def start(self) -> None:
-        """Have it run. A service serves without it, too."""
+    def start(self, cgroup: Path | None = None) -> None:
+        """Have it run; the service may have a control group. It serves without all this, too."""
+        self._cgroup = () if cgroup is None else (str(cgroup),)
+        self._start()
+
+    def _start(self) -> None:
         if os.getpid() == 1:
             return
-        argv = [sys.executable, "-I", "-S", aftermath.__file__, self.mark]
+        argv = [sys.executable, "-I", "-S", aftermath.__file__, self.mark, *self._cgroup]
         try:
             popen = subprocess.Popen(  # noqa: S603 -- ours alone
                 argv,
@@ -74,7 +80,7 @@ class Warden:
         if now() - self._since < LEAST_LIFE:
             self._give_up(f"the process that would end it ended itself, with code {code}")
         else:
-            self.start()
+            self._start()
 
     def note(self, pid: int, *, guard: bool = False) -> None:
         """A worker runs, and leads a session; a guard has descendants to end before it."""

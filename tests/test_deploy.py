@@ -17,7 +17,7 @@ KNOWN = {
     "Service": "Type NotifyAccess User WorkingDirectory ExecStart StateDirectory StateDirectoryMode TimeoutStartSec "
     "KillMode TimeoutStopSec WatchdogSec Restart RestartSec LimitNOFILE LimitCORE UMask NoNewPrivileges "
     "CapabilityBoundingSet RestrictSUIDSGID ProtectSystem ProtectHome PrivateTmp PrivateDevices ProtectClock "
-    "ProtectHostname ProtectKernelTunables ProtectKernelModules ProtectKernelLogs ProtectControlGroups "
+    "ProtectHostname ProtectKernelTunables ProtectKernelModules ProtectKernelLogs Delegate "
     "RestrictNamespaces RestrictRealtime LockPersonality RestrictAddressFamilies SystemCallArchitectures "
     "SystemCallFilter SystemCallErrorNumber MemoryDenyWriteExecute RemoveIPC",
     "Install": "WantedBy",

@@ -79,6 +79,14 @@ def family(ticket: str) -> list[int]:
 
 
 @node
+def vanish(ticket: str) -> int:
+    """A daemon that nothing shows to be of this service: in a session of its own, with nothing in its environment."""
+    with subprocess.Popen(DAEMON, stdout=subprocess.PIPE, env={}) as fled:
+        assert fled.stdout is not None
+        return int(fled.stdout.readline())
+
+
+@node
 def zombies(ticket: str) -> list[int]:
     """Children of children that end when nobody who made them is there any more."""
     code = "import os, time\nfor _ in range(20):\n if os.fork() == 0: time.sleep(0.2); os._exit(7)\n"

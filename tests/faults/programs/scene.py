@@ -46,8 +46,9 @@ class Scene(Watched):
         policy: dict[str, float] = PATIENT,
         application: str = "hazards",
         bare: bool = False,
+        cgroup: Path | None = None,
     ) -> None:
-        """A `bare` service has no privileges, whoever runs the tests."""
+        """A `bare` service has no privileges, whoever runs the tests. It may be put in a control group."""
         config = HERE / f"{application}.yaml"
         self._limits = limits(config)
         self.effect_log = path / "effects"
@@ -58,7 +59,8 @@ class Scene(Watched):
             f"runtime.platform.process_groups.cpu.workers={workers}",
             f"runtime.platform.environment.set.EFFECT_LOG={self.effect_log}",
         )
-        options = json.dumps({"settings": settings, "policy": policy, "bare": bare})
+        place = "" if cgroup is None else str(cgroup)
+        options = json.dumps({"settings": settings, "policy": policy, "bare": bare, "cgroup": place})
         super().__init__(path, path / "state", str(HERE / "serving.py"), str(path / "state"), str(config), options)
         self.until(lambda: self.process.poll() is not None or self.events("Serving"))
         self.port: int = self.sees("Serving")["port"]
