@@ -32,12 +32,13 @@ _CHUNK = 65536
 _TICK = 0.005
 
 
-def hear(fd: int) -> "tuple[set[int], set[int]] | None":
+def hear(fd: int) -> "tuple[dict[int, float], set[int]] | None":
     """Whose sessions are left when nobody holds the other end of `fd` any more, and which of them are guards.
 
+    With each it says when it was heard of, on the clock by which the kernel tells when a process was started.
     None: all is well.
     """
-    left: set[int] = set()
+    left: dict[int, float] = {}
     guards: set[int] = set()
     rest = b""
     while data := os.read(fd, _CHUNK):
@@ -46,18 +47,20 @@ def hear(fd: int) -> "tuple[set[int], set[int]] | None":
             if line == b".":
                 return None
             pid = int(line[1:])
-            left.discard(pid) if line.startswith(b"-") else left.add(pid)
+            left.pop(pid, None)
+            if not line.startswith(b"-"):
+                left[pid] = time.clock_gettime(time.CLOCK_BOOTTIME)
             guards.add(pid) if line.startswith(b"*") else guards.discard(pid)
     return left, guards
 
 
-def is_left(pid: int, leaders: set[int], mark: str) -> bool:
+def is_left(pid: int, leaders: "dict[int, float]", mark: str) -> bool:
     """Whether this process belongs to what is left. What has ended does not."""
     try:
-        state, _parent, group, session = read(f"/proc/{pid}/stat").rpartition(b")")[2].split()[:4]
+        state, _parent, group, session = stat(pid)[:4]
         if state in {b"Z", b"X"}:
             return False
-        if int(group) in leaders or int(session) in leaders:
+        if any(is_worker_s(int(number), leaders) for number in {group, session}):
             return True
         if f"\0{ARGUMENT}\0{mark}\0".encode() in read(f"/proc/{pid}/cmdline"):
             return True
@@ -66,13 +69,32 @@ def is_left(pid: int, leaders: set[int], mark: str) -> bool:
         return False
 
 
+def is_worker_s(number: int, leaders: "dict[int, float]") -> bool:
+    """Whether a session or group with this number is one that a worker led.
+
+    While anybody is in there nobody gets the number. If somebody has it who was started after the worker was heard of,
+    then it was empty meanwhile, and whoever is in there now is a stranger.
+    """
+    if number not in leaders:
+        return False
+    try:
+        return int(stat(number)[19]) / os.sysconf("SC_CLK_TCK") <= leaders[number]
+    except OSError:
+        return True
+
+
+def stat(pid: int) -> "list[bytes]":
+    """What the kernel says of a process, from its state on."""
+    return read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+
+
 def read(path: str) -> bytes:
     """A file of /proc."""
     with open(path, "rb") as file:  # noqa: PTH123 - to import pathlib takes longer than all the rest
         return file.read()
 
 
-def end(pid: int, leaders: set[int], mark: str) -> bool:
+def end(pid: int, leaders: "dict[int, float]", mark: str) -> bool:
     """Kill this process if it belongs to what is left, and nobody who has its number next."""
     try:
         pidfd = os.pidfd_open(pid)
@@ -109,7 +131,7 @@ def wait_for(pids: set[int], seconds: float) -> None:
             open_.discard(pidfd)
 
 
-def bury(leaders: set[int], mark: str, spared: set[int]) -> None:
+def bury(leaders: "dict[int, float]", mark: str, spared: set[int]) -> None:
     """End what is left, but for those."""
     spared = spared | {os.getpid()}
     for _ in range(ROUNDS):
@@ -210,6 +232,7 @@ def main() -> None:
                 kill(path)
         bury(leaders, mark, guards)
         wait_for(guards, PARTING)
+        leaders = {pid: since for pid, since in leaders.items() if pid in guards}  # the others have had their time
     if cgroup:
         kill(cgroup)
     bury(leaders, mark, set())
