@@ -58,6 +58,8 @@ class Process:
 
     def is_born_as(self, pid: int) -> bool:
         """Whether process `pid`, which the kernel says speaks for it, is a child of ours; it is known from then on."""
+        if self._warden is not None and self._warden.knows(pid):  # it spoke, died, and another worker got its number
+            return False
         try:
             pidfd = os.pidfd_open(pid)
         except OSError:

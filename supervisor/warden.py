@@ -87,6 +87,10 @@ class Warden:
         self._pids[pid] = b"%b%d\n" % (b"*" if guard else b"+", pid)
         self._say(self._pids[pid])
 
+    def knows(self, pid: int) -> bool:
+        """Whether this is the number of a worker that runs, or was not reaped yet."""
+        return pid in self._pids
+
     def forget(self, pid: int) -> None:
         """It has ended and its process group with it."""
         self._pids.pop(pid, None)

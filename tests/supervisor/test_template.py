@@ -34,6 +34,7 @@ from supervisor import events, template
 from supervisor.keys import Keys
 from supervisor.orphans import adopted
 from supervisor.spawn import Launcher
+from supervisor.warden import Warden
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -426,12 +427,17 @@ def test_a_template_that_does_not_read_is_not_waited_for(ends: tuple[socket.sock
 
 
 def test_whoever_is_no_child_of_ours_is_not_who_was_ordered() -> None:
+    warden = Warden(lambda _event: None)  # it need not run
     with Path(os.devnull).open() as null:
-        made = Launcher({}).fork(WorkerName("cpu", 0, 1), lambda belongings: belongings.page > 2, Confinement(), 1)
+        launcher = Launcher({}, warden=warden)
+        made = launcher.fork(WorkerName("cpu", 0, 1), lambda belongings: belongings.page > 2, Confinement(), 1)
         assert made is not None
         grandchild = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, stdout=null)
         try:
             assert [made.is_born_as(pid) for pid in (1, os.getpid(), 2**22 + 1)] == [False] * 3
+            warden.note(grandchild.pid)
+            assert not made.is_born_as(grandchild.pid), "F44: another worker has the number of who spoke"
+            warden.forget(grandchild.pid)
             assert made.is_born_as(grandchild.pid)
         finally:
             grandchild.kill()

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import anyio
-import psutil
 from stage import PROGRAMS, Stage, groups
 
 from ipc.messages.lifeline import Hardened, Ready, encode
@@ -165,9 +164,8 @@ class Service:
                 if self._lives == QUIET:
                     sys.executable = "/bin/true"
                 if self._lives == 0 and REAL:
-                    (warden,) = (one.pid for one in psutil.Process().children() if aftermath.__file__ in one.cmdline())
                     workers = (self._spawned["cpu-1"], self._spawned["web-0"])
-                    self._maker.write(b"kill %d %d %d\n" % (warden, *workers))
+                    self._maker.write(b"kill %d %d %d\n" % (warden(), *workers))
                     signal.pause()
                 elif self._lives == 0:
                     signal.raise_signal(signal.SIGTERM)
@@ -199,6 +197,15 @@ class Service:
 
     def _played_for(self, call: Any) -> Any:
         return lambda number, *more: call(self._played.get(number, number), *more)
+
+
+def warden() -> int:
+    """The process that the supervisor has at hand for its own end."""
+    for task in Path("/proc/self/task").iterdir():
+        for pid in (task / "children").read_text().split():
+            if aftermath.__file__.encode() in Path(f"/proc/{pid}/cmdline").read_bytes():  # of a zombie there is none
+                return int(pid)
+    raise AssertionError
 
 
 if __name__ == "__main__":
