@@ -147,8 +147,8 @@ def test_the_main_thread_is_woken_from_its_sleep() -> None:
     timer.start()
     began = time.monotonic()
     with pytest.raises(DeadlineExceeded):
-        window.run(call, time.sleep, 20.0)
-    assert time.monotonic() - began < 10
+        window.run(call, time.sleep, 60.0)
+    assert time.monotonic() - began < 30
     timer.join()
 
 

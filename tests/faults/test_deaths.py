@@ -20,6 +20,13 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.fault
 
 
+async def heard_of(scene: Scene, spawned: int) -> None:
+    """Wait until so many workers were started and the web worker knows why: it is told before it answers again."""
+    await eventually(lambda: len(scene.events("WorkerSpawned")) >= spawned)
+    await scene.until_full()
+    assert (await scene.crowd().ask("/quick")).code == "done"
+
+
 async def test_a_worker_that_was_idle_dies_unnoticed(scene: Scene) -> None:
     crowd = scene.crowd()
     for worker in scene.up():
@@ -67,9 +74,9 @@ async def test_a_request_that_kills_its_worker_is_refused_after_the_second_time(
     crowd = scene.crowd()
     spawned = len(scene.events("WorkerSpawned"))
     told = []
-    for _ in range(4):
+    for more in (1, 2, 2, 2):
         told.append((await crowd.ask("/poison?dose=10")).code)
-        await asyncio.sleep(0.2)  # until all have heard of it
+        await heard_of(scene, spawned + more)
     assert told == ["worker_died", "worker_died", "quarantined", "quarantined"]
     assert (await crowd.ask("/quick")).code == "done"
     await scene.until_full()
@@ -82,8 +89,7 @@ async def test_and_leaving_before_it_does_is_no_way_around_that(scene: Scene) ->
     spawned = len(scene.events("WorkerSpawned"))
     for more in (1, 2):
         assert (await crowd.ask("/spite?dose=10", leave_after=0.3)).code == "left"
-        await eventually(lambda more=more: len(scene.events("WorkerSpawned")) >= spawned + more)
-    await asyncio.sleep(0.2)  # until all have heard of it
+        await heard_of(scene, spawned + more)
     assert (await crowd.ask("/spite?dose=10")).code == "quarantined"
     assert (await crowd.ask("/quick")).code == "done"
     assert scene.violations() == []

@@ -34,14 +34,14 @@ async def one_each(scene: Scene, path: str, count: int) -> tuple[list[int], list
 
 @pytest.mark.parametrize(("path", "cost"), [("/nap", 1), ("/nap_again", 0)])
 async def test_one_dead_worker_of_eight_costs_its_one_job(scene: Scene, path: str, cost: int) -> None:
-    pids, calls = await one_each(scene, f"{path}?ms=2500", 8)
+    pids, calls = await one_each(scene, f"{path}?ms=4000", 8)
     os.kill(pids[3], signal.SIGKILL)
     died = time.monotonic()
     told = [call.code for call in await asyncio.gather(*calls)]
     assert Counter(told) == Counter({"done": 8 - cost, "worker_died": cost})
     if cost:
         assert told[3] == "worker_died"
-        assert calls[3].result().verdicts[0].at - died < 1.0
+        assert calls[3].result().verdicts[0].at - died < 3.0
     await scene.until_full()
     assert scene.violations() == []
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.fault
 
 OTHERS = ["/quick", "/nap?ms=3"]
-GENEROUS = 10.0
+GENEROUS = 30.0
 """Longer than it takes on the busiest machine."""
 
 

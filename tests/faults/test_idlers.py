@@ -30,7 +30,7 @@ IDLE = min(10_000 if SOAK else 1_000, resource.getrlimit(resource.RLIMIT_NOFILE)
 PER_CONNECTION = 40 * 1024
 SLOW = 20
 NON_READERS = 10
-GENEROUS = 10.0
+GENEROUS = 30.0
 """A status takes some milliseconds also then; a busy machine is given more."""
 
 

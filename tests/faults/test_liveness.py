@@ -25,7 +25,7 @@ pytestmark = pytest.mark.fault
 GROUPS = "runtime.platform.process_groups"
 HUNG = 2.0
 SOON = (f"{GROUPS}.web.hung_timeout_seconds={HUNG}", f"{GROUPS}.cpu.hung_timeout_seconds={HUNG}")
-GENEROUS = 20.0
+GENEROUS = 30.0
 LONG = 30.0 if "SHUNTER_SOAK" in os.environ else AWAY + HUNG
 
 

@@ -78,10 +78,12 @@ def test_fifty_hangups_in_a_second_end_in_one_generation_that_has_the_last_plan(
     async def story() -> None:
         async with stage.running(file.plan, load=file.read) as live:
             await live.sees(events.Serving)
+            began = time.monotonic()
             for number in range(50):
                 file.set(stage, str(number))
                 os.kill(os.getpid(), signal.SIGHUP)
                 await anyio.sleep(0.02)
+            took = time.monotonic() - began
             file.set(stage, "last")
             assert await order(stage) == Done("reloaded")
             told = await names(stage)
@@ -91,7 +93,7 @@ def test_fifty_hangups_in_a_second_end_in_one_generation_that_has_the_last_plan(
                 assert state == "up"
                 assert value(stage, name) == "last"
             assert file.reads == len(live.seen(events.Reloading)) == len(live.seen(events.Reloaded))
-            assert file.reads < 25
+            assert file.reads <= took / file.seconds + 3  # one after the other; one that waits; the order's
 
     anyio.run(story)
 
@@ -368,7 +370,7 @@ def test_a_stop_ends_it_at_any_moment(stage: Stage, moment: str) -> None:
                 began = time.monotonic()
                 os.kill(os.getpid(), signal.SIGTERM)
                 await live.over.wait()
-                assert time.monotonic() - began < 15.0
+                assert time.monotonic() - began < 30.0
             assert live.failure is None
 
     anyio.run(story)

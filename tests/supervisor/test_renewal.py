@@ -53,7 +53,7 @@ def test_who_starts_later_has_only_the_newest_keys(stage: Stage) -> None:
             os.kill(pid, signal.SIGKILL)
             await live.sees(events.WorkerReady, worker="cpu-0#2")
             assert stage.notes(name="cpu-0#2", said="bootstrap")[0]["epoch"] == 2
-            with anyio.fail_after(20):  # of the forty that an order waits; nobody waits for the one that is gone
+            with anyio.fail_after(30):  # of the forty that an order waits; nobody waits for the one that is gone
                 assert isinstance(await rotate(stage), Done)
 
     anyio.run(story)

@@ -235,7 +235,7 @@ def test_aliases_that_multiply_are_stopped_early() -> None:
     began = time.monotonic()
     with pytest.raises(ConfigError, match=f"more than {MAX_NODES} keys and values"):
         parse("\n".join(lines), "shunter.yaml")
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 30
 
 
 def test_merges_that_multiply_are_stopped_early() -> None:
