@@ -198,7 +198,6 @@ BODIES = {
 
 
 @pytest.mark.e2e
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize("path", ["/echo", "/narrow"])
 def test_a_service_refuses_bombs_in_the_one_shape_and_goes_on(service: Service, path: str) -> None:
     service.serves()
@@ -217,7 +216,6 @@ def test_a_service_refuses_bombs_in_the_one_shape_and_goes_on(service: Service, 
 
 
 @pytest.mark.e2e
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize(
     ("path", "status"), [("/deep?levels=40", 500), ("/many?count=66000", 500), ("/far?count=66000", 422)]
 )
@@ -232,7 +230,6 @@ def test_what_travels_between_workers_is_within_the_limits_too(service: Service,
 
 
 @pytest.mark.e2e
-@pytest.mark.timeout(180)
 def test_the_notes_would_have_said_so(service: Service) -> None:
     try:
         assert service.http.get("/unpickle").status_code == 200

@@ -25,7 +25,7 @@ from supervisor import callers
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = [pytest.mark.fault, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.fault
 
 
 @pytest.fixture(scope="module")

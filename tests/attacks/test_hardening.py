@@ -42,7 +42,7 @@ from supervisor.run import run
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = [pytest.mark.fault, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.fault
 
 LIMITS = Limits()
 PRELOAD = "runtime.platform.process_groups.cpu.preload=true"

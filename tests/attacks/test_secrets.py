@@ -97,7 +97,6 @@ def test_the_search_finds_what_is_there() -> None:
 
 
 @pytest.mark.fault
-@pytest.mark.timeout(180)
 def test_no_key_is_in_anything_a_service_says_or_leaves_behind() -> None:
     """At its most talkative, through success and every kind of failure."""
     victim = Victim(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.e2e
 
 NAP, PATIENCE, WORKERS, SECONDS = 0.1, 1.0, 4, 5.0
 SHOP = """

@@ -15,7 +15,7 @@ from detached import Service, application, living, shunter, under_load, until
 if TYPE_CHECKING:
     import httpx2 as httpx
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.e2e
 
 SHOP = """
 import os

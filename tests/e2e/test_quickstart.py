@@ -24,7 +24,7 @@ from PIL import Image
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.e2e
 
 ROTATIONS = 3
 RESTARTS = 4

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from ipc.messages.control import GroupStatus
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.e2e
 HERE = "[python3, counters.py, --port"
 REDIS = '[redis-server, --bind, 127.0.0.1, --port, "{}", --save, ""]'
 """What the example says one writes instead."""

@@ -68,7 +68,7 @@ async def test_a_killed_supervisor_takes_what_workers_started_with_it(lively: Se
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(1800 if SOAK else 120)
+@pytest.mark.timeout(1800 if SOAK else 300)
 async def test_a_supervisor_killed_at_any_moment_of_a_service_s_life_leaves_nothing(lively: Serve) -> None:
     """P6: over what the one before left behind the next one starts at once."""
     dice = random.Random()

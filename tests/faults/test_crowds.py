@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Serve = Callable[..., Scene]
 
 SOAK = "SHUNTER_SOAK" in os.environ
-pytestmark = [pytest.mark.fault, pytest.mark.timeout(1800 if SOAK else 60)]
+pytestmark = [pytest.mark.fault, pytest.mark.timeout(1800 if SOAK else 300)]
 
 LEAVERS = 10_000 if SOAK else 300
 QUEUED = 100_000 if SOAK else 1_500

@@ -18,7 +18,7 @@ WARM = 100
 """Lives until everything that is bounded has been made once."""
 
 
-@pytest.mark.timeout(240 if LIVES == 400 else 1700)
+@pytest.mark.timeout(300 if LIVES == 400 else 1700)
 def test_lives_of_workers_leave_nothing_in_the_supervisor(tmp_path: Path) -> None:
     """Objects are counted, and not weighed alone: something that is left of each life is one more of each at least."""
     program = Path(staged.__file__).with_name("lives.py")

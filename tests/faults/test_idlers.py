@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Serve = Callable[..., Scene]
 
 SOAK = "SHUNTER_SOAK" in os.environ
-pytestmark = [pytest.mark.fault, pytest.mark.timeout(600 if SOAK else 120)]
+pytestmark = [pytest.mark.fault, pytest.mark.timeout(600 if SOAK else 300)]
 
 IDLE = min(10_000 if SOAK else 1_000, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2 - 200)
 """As many as this machine allows, of the 10,000 that should be possible."""

@@ -24,7 +24,7 @@ from victim import ordinary, python
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-pytestmark = [pytest.mark.fault, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.fault
 
 STRANGER = 54_323
 """A user that no other process here is: the kernel counts all processes of one together."""

@@ -39,7 +39,7 @@ MORE = {
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(1800 if SOAK else 180)
+@pytest.mark.timeout(1800 if SOAK else 300)
 @pytest.mark.parametrize(
     ("kind", "application", "slots"),
     [

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 SOAK = "SHUNTER_SOAK" in os.environ
 RELOADS = 20 if SOAK else 2
-pytestmark = [pytest.mark.fault, pytest.mark.timeout(900 if SOAK else 240), pytest.mark.anyio]
+pytestmark = [pytest.mark.fault, pytest.mark.timeout(900 if SOAK else 300), pytest.mark.anyio]
 
 SHOP = """
 from exec_worker import node

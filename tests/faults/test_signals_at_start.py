@@ -25,7 +25,7 @@ import shunter
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-pytestmark = [pytest.mark.fault, pytest.mark.timeout(1800 if "SHUNTER_SOAK" in os.environ else 120)]
+pytestmark = [pytest.mark.fault, pytest.mark.timeout(1800 if "SHUNTER_SOAK" in os.environ else 300)]
 
 MOMENTS = 500 if "SHUNTER_SOAK" in os.environ else 3
 PATIENCE = 60.0

@@ -24,7 +24,7 @@ from supervisor.scoreboard import own_bytes, rss_bytes
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = [pytest.mark.fault, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.fault
 
 SHOP = """
 from exec_worker import node
