@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import deque
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from ipc.printed import BEGIN, BETWEEN, END
 from supervisor.blocks import Blocks
@@ -19,19 +18,24 @@ if TYPE_CHECKING:
 MAX_LINE = 32_768
 """A longer line is told in pieces of so many bytes."""
 SHARE = 64
-"""So many lines of one pipe are told in one turn; then all others have theirs."""
+"""So many lines of one pipe are read and told in one turn; then all others have theirs."""
 PAUSE = 0.005
 """How long a pipe with more than its share is left alone, seconds. It fills, and whoever writes to it waits."""
 HOLD = 0.5
 """How long a traceback waits for its next line, seconds."""
-LAST_LINES = 2_048
-"""So many of the lines that an ended process has left in its pipe are told: the last ones."""
+LAST_LINES = 1_024
+"""So many of the lines that an ended process has left in its pipe are told: the last ones. All in one turn, before its
+end is: each takes some 10 microseconds, and several times that while other threads write down what was told before."""
 _CHUNK = 16_384
-_AT_THE_END = 1024 * 1024
+_AT_THE_END = 256 * 1024
 """As many bytes are still read once the process has ended: a grandchild may hold the pipe and go on writing."""
 # Tab is harmless. The others move a terminal's cursor, or end a line where there is none.
-_CONTROLS = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(9), *range(0x0A, 0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)}
 _BEGIN, _END = BEGIN.encode(), END.encode()
+
+
+Piece: TypeAlias = tuple[bytes, bool]
+"""A line, or a part of a long one; and whether it ends there."""
 
 
 class Line(NamedTuple):
@@ -51,30 +55,39 @@ class Lines:
 
     def feed(self, data: bytes) -> list[Line]:
         """Take what was written; returns the lines it completes."""
-        *whole, rest = (self._rest + data).split(b"\n")
-        told = []
-        for line in whole:
-            told += self._read_all(self._cut(line))
-            self._carried = None
-        *long, self._rest = self._cut(rest)
-        return told + self._read_all(long)
+        return [self.read(piece) for piece in self.cut(data)]
 
     def end(self) -> list[Line]:
         """Nothing more comes; returns the last line if it had no end."""
+        return [self.read(piece) for piece in self.rest()]
+
+    def cut(self, data: bytes) -> list[Piece]:
+        """Take what was written; returns what it completes, to be read in this order. This is cheap; reading is not."""
+        *whole, rest = (self._rest + data).split(b"\n")
+        limit = self._limit
+        pieces: list[Piece] = []
+        for line in whole:
+            if len(line) <= limit:
+                pieces.append((line, True))
+            else:
+                pieces += self._pieces(line, ended=True)
+        *long, (self._rest, _) = self._pieces(rest, ended=False)
+        return pieces + long
+
+    def rest(self) -> list[Piece]:
+        """Nothing more comes; returns the last line if it had no end."""
         rest, self._rest = self._rest, b""
-        told = [self._read(rest)] if rest else []
-        self._carried = None
-        return told
+        return [(rest, True)] if rest else []
 
-    def _cut(self, line: bytes) -> list[bytes]:
-        return [line[at : at + self._limit] for at in range(0, len(line), self._limit)] or [line]
+    def read(self, piece: Piece) -> Line:
+        """A piece as it is told."""
+        line, ended = self._read(piece[0]), piece[1]
+        self._carried = None if ended else line.requests
+        return line
 
-    def _read_all(self, pieces: list[bytes]) -> list[Line]:
-        told = []
-        for piece in pieces:
-            told.append(line := self._read(piece))
-            self._carried = line.requests
-        return told
+    def _pieces(self, line: bytes, *, ended: bool) -> list[Piece]:
+        cut = [(line[at : at + self._limit], False) for at in range(0, len(line), self._limit)] or [(line, False)]
+        return [*cut[:-1], (cut[-1][0], ended)]
 
     def _read(self, piece: bytes) -> Line:
         """Only the first piece of a line can have a mark; the others are for the same requests."""
@@ -88,7 +101,7 @@ class Lines:
 
 def _readable(line: bytes) -> str:
     text = line.removesuffix(b"\r").decode("utf-8", "backslashreplace")
-    return _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+    return text if text.isprintable() else text.translate(_CONTROLS)
 
 
 class Output:
@@ -106,7 +119,7 @@ class Output:
         self._stream: Stream = stream
         self._on_line = on_line
         self._lines = Lines()
-        self._untold: deque[Line] = deque()  # what is left of a chunk
+        self._untold: deque[Piece] = deque()  # what is left of a chunk
         self._blocks = Blocks()
         self._requests: tuple[str, ...] = ()  # of the block
         self._pausing: asyncio.TimerHandle | None = None
@@ -124,9 +137,10 @@ class Output:
         if missed:
             missed += len(self._untold)
             self._untold.clear()
-            self._lines.end()
-            self._untold.append(Line(f"({missed} lines were left out here: their writer ended before they were read)"))
-        self._untold.extend(self._lines.feed(kept))
+            self._lines = Lines()
+            told = f"({missed} lines were left out here: their writer ended before they were read)"
+            self._untold.append((told.encode(), True))
+        self._untold.extend(self._lines.cut(kept))
         self._close()
 
     def _turn(self) -> None:
@@ -140,7 +154,7 @@ class Output:
                 self._close()
                 return
             data = found
-            self._untold.extend(self._lines.feed(data))
+            self._untold.extend(self._lines.cut(data))
         self._tell(SHARE)
         if self._untold or len(data) == _CHUNK:
             self._loop.remove_reader(self._fd)
@@ -162,7 +176,7 @@ class Output:
 
     def _tell(self, most: int) -> None:
         for _ in range(min(most, len(self._untold))):
-            line = self._untold.popleft()
+            line = self._lines.read(self._untold.popleft())
             if self._stream == "stdout":
                 self._on_line("stdout", line)
                 continue
@@ -199,7 +213,7 @@ class Output:
         self._loop.remove_reader(self._fd)
         os.close(self._fd)
         self._fd = -1
-        self._untold.extend(self._lines.end())
+        self._untold.extend(self._lines.rest())
         self._tell(len(self._untold))
         self._tell_block()
 

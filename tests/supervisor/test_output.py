@@ -85,6 +85,27 @@ def test_a_flood_is_told_a_share_at_a_time_and_loses_nothing() -> None:
     story(told)
 
 
+def test_what_a_turn_takes_does_not_depend_on_how_many_lines_were_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def told() -> None:
+        pipe, read = Pipe(), 0
+        one = Lines.read
+
+        def counting(lines: Lines, piece: tuple[bytes, bool]) -> Line:
+            nonlocal read
+            read += 1
+            return one(lines, piece)
+
+        monkeypatch.setattr(Lines, "read", counting)
+        pipe.write("\n" * 16_384)
+        await pipe.until(lambda: read > 0)
+        assert read <= SHARE
+        os.close(pipe.writer)
+        pipe.writer = -1
+        await pipe.until(lambda: len(pipe.told) == 16_384)
+
+    story(told)
+
+
 def test_who_ends_in_a_flood_is_heard_to_the_end() -> None:
     async def told() -> None:
         pipe = Pipe()
