@@ -100,14 +100,17 @@ def _groups(plan: dict[str, Any]) -> Table:
 
 
 def _endpoints(plan: dict[str, Any]) -> Table:
+    from rich.console import Group  # noqa: PLC0415 -- as above
+
+    from cli.folded import Folded  # noqa: PLC0415 -- as above
     from cli.output import table  # noqa: PLC0415 -- as above
 
     rows = table("endpoint", "node", "group", "timeout", "", right=("timeout",))
     batches = {node["name"]: node["batch"]["max_size"] for node in plan["nodes"] if node["batch"]}
     for endpoint in plan["endpoints"]:
         rows.add_row(
-            f"{','.join(endpoint['methods'])} {endpoint['path']}",
-            "\n".join(endpoint["pipeline"] or [endpoint["node"]]),
+            Folded(f"{','.join(endpoint['methods'])} {endpoint['path']}"),
+            Group(*map(Folded, endpoint["pipeline"] or [endpoint["node"]])),
             endpoint["group"],
             f"{endpoint['timeout_seconds']:g} s",
             ", ".join(_besides(endpoint, batches.get(endpoint["node"]))),

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _PAGES = ("/openapi.json", "/docs", "/redoc")
 """What FastAPI serves of itself where there is no app that says otherwise."""
+USUAL_PRIORITY = "normal"
 _HEALTH = dict(zip(RESERVED, ("whether the web worker lives", "whether the service can serve"), strict=True))
 
 
@@ -58,20 +59,23 @@ def _way(kind: str, path: str, methods: Sequence[str], leads_to: Sequence[str] =
 
 
 def _print(found: Sequence[dict[str, Any]]) -> None:
-    from cli.output import show, table  # noqa: PLC0415 -- rich is slow to import, and JSON needs none
+    from cli.folded import Folded  # noqa: PLC0415 -- rich is slow to import, and JSON needs none
+    from cli.output import show, table  # noqa: PLC0415 -- as above
 
-    rows = table(
-        "method", "path", "leads to", "group", "timeout", "priority", "at once", right=("timeout", "at once")
-    )  # fmt: skip
+    special = [  # to be seen only where somebody has asked for it
+        *(["priority"] if any(way["priority"] not in {None, USUAL_PRIORITY} for way in found) else []),
+        *(["at once"] if any(way["max_concurrency"] for way in found) else []),
+    ]
+    rows = table("method", "path", "leads to", "group", "timeout", *special, right=("timeout", "at once"))
     for way in found:
+        told = {"priority": way["priority"] or "-", "at once": str(way["max_concurrency"] or "-")}
         rows.add_row(
             ",".join(way["methods"]) or {"websocket": "WS", "mount": "*"}.get(way["kind"], "-"),
-            way["path"] or "/",
-            _leads_to(way),
+            Folded(way["path"] or "/"),
+            Folded(_leads_to(way)),
             way["group"] or "-",
             f"{way['timeout_seconds']:g} s" if way["timeout_seconds"] else "-",
-            way["priority"] or "-",
-            str(way["max_concurrency"] or "-"),
+            *(told[name] for name in special),
         )
     show(rows)
 

@@ -84,7 +84,7 @@ def _print_table(answer: Status) -> None:
     out.print(f"Shunter {one.version}, pid {one.pid}, up {age(now - one.since)}, {one.config}\n", soft_wrap=True)
     out.print(rows(answer, now))
     if seen := [_seen(group.name, group.figures) for group in answer.groups if group.figures is not None]:
-        out.print("", *seen, sep="\n", soft_wrap=True)
+        out.print("", *seen, sep="\n")
     for n, (style, line) in enumerate(line for group in answer.groups for line in ends(group)):
         out.print("" if n else "\n", printable(line), sep="", style=style, soft_wrap=True)
 
