@@ -43,7 +43,7 @@ from ipc.sockname import Credentials
 from supervisor import callers, control, events
 from supervisor.control import Control
 from supervisor.errors import StartError
-from supervisor.statedir import AlreadyRunning, bound, held
+from supervisor.statedir import AlreadyRunning, bound, held, links
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -387,6 +387,34 @@ def test_another_user_may_not_ask(monkeypatch: pytest.MonkeyPatch) -> None:
         assert found == ("this is another user's service" if os.getuid() else None)
         monkeypatch.setattr(callers, "credentials", lambda _client: Credentials(os.getpid(), 12345, 12345))
         assert callers.refusal(ours, ()) == "this is another user's service"
+
+
+def test_who_has_asked_and_is_gone_is_not_somebody_who_has_its_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(callers, "descends", lambda _pid, _managed: False)  # as it looks if that is somebody harmless
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "socket"))
+        listener.listen()
+        asks = "import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1]); sys.stdin.read()"
+        argv = [sys.executable, "-S", "-c", asks, str(tmp_path / "socket")]
+        with subprocess.Popen(argv, stdin=subprocess.PIPE) as client:
+            connection = listener.accept()[0]
+            found = callers.refusal(connection, ())
+            client.communicate()
+        with connection:
+            assert found is None
+            assert callers.refusal(connection, ())  # older kernels know no more than that it cannot be told who asked
+
+
+def test_sockets_of_a_dead_supervisor_s_workers_are_removed_and_a_file_stays(tmp_path: Path) -> None:
+    directory = tmp_path / "links"
+    directory.mkdir(mode=0o700)
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(directory / "old"))
+    (directory / "file").touch()
+    with links(directory):
+        assert [path.name for path in directory.iterdir()] == ["file"]
 
 
 def test_only_this_user_can_reach_the_socket(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a hangup means: with a terminal that is gone a stop, else a reload."""
+"""What a hangup means: with a terminal that is gone a stop, else a reload; and what a second signal does."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from supervisor.signals import BOUNCE, Insistence
 
 ROOT = Path(__file__).parents[2]
 LISTENS = """
@@ -75,3 +77,15 @@ def test_a_hangup_without_any_terminal_reloads() -> None:
         process.send_signal(signal.SIGTERM)
         assert heard.readline() == "stop\n"
     assert process.wait(30) == 0
+
+
+def test_a_signal_that_comes_again_at_once_is_an_echo_and_one_that_comes_later_or_is_another_insists() -> None:
+    for again, after, insists in (
+        (signal.SIGINT, 0.0, False),
+        (signal.SIGINT, BOUNCE / 2, False),
+        (signal.SIGINT, 2 * BOUNCE, True),
+        (signal.SIGTERM, 0.0, True),
+    ):
+        insistence = Insistence()
+        assert not insistence.is_second(signal.SIGINT, 50.0)
+        assert insistence.is_second(again, 50.0 + after) is insists

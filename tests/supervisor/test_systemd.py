@@ -8,6 +8,7 @@ from contextlib import suppress
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
 
 from supervisor import events
@@ -81,6 +82,28 @@ def test_each_reload_ends_in_readiness_unless_the_service_stops_meanwhile(
         ["RELOADING=1", "STATUS=reloading: web 1/1"],
         ["STOPPING=1", "STATUS=draining: web 1/1"],
     ]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("state", "heard"), [("up", True), ("failed", False)])
+async def test_a_service_that_has_given_up_everywhere_falls_silent(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, state: str, heard: bool
+) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.setblocking(False)
+        tree: Any = SimpleNamespace(groups=[group("web", state, state == "up")])
+        systemd = Systemd({**os.environ, "WATCHDOG_USEC": "10000"}, os.getpid(), tree)
+        systemd.hear(events.Serving("127.0.0.1", 80, 0.1))
+        with anyio.move_on_after(0.1):
+            await systemd.beat()
+        systemd.close()
+        said = []
+        with suppress(BlockingIOError):
+            while True:
+                said.append(manager.recv(4096))
+    assert (b"WATCHDOG=1" in said) is heard
 
 
 def test_nobody_inherits_what_systemd_gave_the_supervisor() -> None:
