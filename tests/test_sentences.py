@@ -82,7 +82,7 @@ SENTENCES = [
     ("logs.md", "64 lines or 16 KiB a turn", output.SHARE, 64),
     ("logs.md", "about 12,000 lines a second", output.PAUSE, 0.005),
     ("logs.md", "4096, half of them of one worker", outlet.WAITING, 4096),
-    ("logs.md", "2048 lines, the last ones", output.LAST_LINES, 2048),
+    ("logs.md", "1024 lines or 256 KiB, the last ones", output.LAST_LINES, 1024),
     ("logs.md", "pauses for half a second is told in pieces", output.HOLD, 0.5),
     ("logs.md", "Lines longer than 32 KiB come in pieces", output.MAX_LINE, 32 * 1024),
     ("logs.md", "tried once a second", logbook.RETRY, 1),

@@ -117,7 +117,7 @@ SUPERVISION_GUARDS: dict[str, tuple[Edit, ...]] = {
         "return False",
     ),
     "guards have their time": _gone(_AFTERMATH, "main", "wait_for(guards, PARTING)", "pass"),
-    "another warden": _gone(_WARDEN, "Warden.tend", "self.start()", "pass"),
+    "another warden": _gone(_WARDEN, "Warden.tend", "self._start()", "pass"),
     "a warden that missed a word": _gone(_WARDEN, "Warden._say", "if not complete:", "if False:"),
     "an end that is taken back": _gone(_WARDEN, "Warden.stop", 'self._say(b".\\n")', "pass"),
     "whoever has ended is forgotten": _gone(_WARDEN, "Warden.forget", 'self._say(b"-%d\\n" % pid)', "pass"),
