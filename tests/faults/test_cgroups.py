@@ -5,23 +5,26 @@ Where the kernel gives whoever runs these tests none, they prove what is so then
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import stage as staged
 from cgroupfs import delegated_group, group_of
-from watched import runs
+from watched import Watched, runs
 
 from supervisor.delegation import MARKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from scene import Scene
+    from stage import Stage
 
     Serve = Callable[..., Scene]
 
@@ -112,6 +115,31 @@ async def test_who_hides_from_everybody_else_is_found_after_the_supervisor_was_k
     else:
         scene.until(lambda: not runs(hidden) and not lives(home))
     assert runs(stranger)
+
+
+def test_what_came_of_a_program_ends_with_its_guard(stage: Stage, home: Path | None) -> None:
+    """A guard that was killed can end nobody itself."""
+    enter = (
+        "import os, sys; open(sys.argv[1], 'w').write('0'); os.execv(sys.executable, [sys.executable, *sys.argv[2:]])"
+    )
+    options = json.dumps({"cpu": 0, "web": 0, "tools": [["one", "family"]]})
+    program = [str(Path(staged.__file__).with_name("supervised.py")), str(stage.path), options]
+    procs = "/dev/null" if home is None else str(home / "cgroup.procs")
+    service = Watched(stage.path, stage.state_dir, "-c", enter, procs, *program)
+    try:
+        service.until(lambda: len(service.events("LineWritten", stream="stdout")) >= 3)
+        lines = [line["text"] for line in service.events("LineWritten", stream="stdout")[:3]]
+        family = [int(line.split()[1]) for line in lines if line.startswith("child")]
+        os.kill(service.pids()[0], signal.SIGKILL)
+        service.until(lambda: len(service.pids()) == 2)
+        if home is not None:
+            service.until(lambda: not any(map(runs, family)))
+            assert len(groups(home)) == 1
+        service.process.send_signal(signal.SIGTERM)
+        assert service.ends() == 0
+        assert not any(map(runs, family))
+    finally:
+        service.end()
 
 
 def test_a_group_that_nobody_delegated_is_left_alone_though_one_may_write_to_it(home: Path | None) -> None:
