@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from cli.lines import clock, inert, moment
 from cli.orders import DONE, complain
+from cli.stdout import put
 from ipc.control import ControlError, watching
 from ipc.decoding.jsontext import json_object
 from ipc.messages.control import Happened, Missed, Watch
@@ -27,7 +28,8 @@ def events(state_dir: Path, *, last: int, follow: bool, as_json: bool) -> int:
         with suppress(KeyboardInterrupt), watching(state_dir, Watch(last, follow)) as answers:
             for answer in answers:
                 show(answer)
-                sys.stdout.flush()
+                if not put(""):
+                    break
     except ControlError as error:
         return complain(error)
     return DONE

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import select
 import sys
 import time
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from cli.lines import inert, moment, pretty
 from cli.stderr import say_error
+from cli.stdout import forget
 from cli.tail import Tail
 from cli.wanted import LEVELS, OWN, Wanted, since
 from ipc.control import ControlError, ask
@@ -46,8 +46,7 @@ def logs(
     with suppress(BrokenPipeError):
         _show(folder, wanted, lines, follow, _printer(as_json=as_json))
         return 0
-    # Nobody reads any more, as after `| head`. No complaint about it comes at the end.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    forget()  # as after `| head`
     return 0
 
 

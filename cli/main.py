@@ -5,9 +5,10 @@ the question. Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 no
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from cli.options import (
@@ -21,9 +22,23 @@ from cli.options import (
     state_of,
 )
 from cli.stderr import say_error
-from cli.stdout import unwritten
+from cli.stdout import forget, unwritten
+
+
+class Commands(TyperGroup):
+    """All of them. Whose reader has left, as after `| head`, has not failed for that."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 -- a type that typer keeps to itself
+        """Carry one out."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            forget()
+            return 0
+
 
 app = typer.Typer(
+    cls=Commands,
     help="Run a Python web service as small process groups.",
     no_args_is_help=True,
     add_completion=False,

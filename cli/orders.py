@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from cli.stderr import say_error
+from cli.stdout import put
 from ipc.control import ControlError, NotRunning, Unwilling, ask
 from ipc.messages.control import Done, Progress, Refused, encode
 
@@ -39,8 +40,7 @@ def _show(answer: Answer) -> None:
     from cli.lines import inert  # noqa: PLC0415 -- programs only
 
     text = encode(answer).decode()
-    sys.stdout.write(inert(text) if sys.stdout.isatty() else text)
-    sys.stdout.flush()
+    put(inert(text) if sys.stdout.isatty() else text)
 
 
 def complain(reason: ControlError | Refused, *, told: bool = False) -> int:
@@ -76,8 +76,7 @@ def _teller() -> Callable[[str], None]:
     def say(text: str) -> None:
         nonlocal last
         if text != last:
-            sys.stdout.write(f"{shown(text)}\n")
-            sys.stdout.flush()
+            put(f"{shown(text)}\n")
         last = text
 
     return say

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from cli.stdout import forget
 from supervisor.errors import ConfigError, printable, quoted
 
 if TYPE_CHECKING:
@@ -18,8 +19,15 @@ UNBOUNDED = 10_000
 """The width of what is no terminal, columns: a program that reads lines wants them whole."""
 
 
+class _Output(Console):
+    def on_broken_pipe(self) -> None:
+        """Nobody reads any more, as after `| head`: that is no failure of the command."""
+        forget()
+        raise SystemExit(0)
+
+
 def _console(stream: TextIO, *, stderr: bool = False) -> Console:
-    return Console(stderr=stderr, width=None if stream.isatty() else UNBOUNDED, highlight=False, markup=False)
+    return _Output(stderr=stderr, width=None if stream.isatty() else UNBOUNDED, highlight=False, markup=False)
 
 
 out = _console(sys.stdout)

@@ -29,7 +29,7 @@ class AlreadyRunning(StartError):
     """
 
     def __init__(self, state_dir: Path, pid: int, config: str = "") -> None:
-        other = f" and runs {config}; give this one a --state-dir of its own" if config else ""
+        other = f" and runs {config}; give this one a --state-dir of its own" if config else "; shunter stop ends it"
         super().__init__(f"already running: process {pid or 'unknown'} has {state_dir}{other}")
         self.pid = pid
 

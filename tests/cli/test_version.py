@@ -48,3 +48,24 @@ def test_an_output_that_is_full_is_told_in_one_line(buffered: bool) -> None:
             command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=30, env=environ
         )
     assert (done.returncode, done.stderr) == (1, "error: the output cannot be written: No space left on device\n")
+
+
+@pytest.mark.parametrize("command", [["version"], ["check"], ["routes", "--json"]], ids=" ".join)
+def test_a_reader_who_leaves_makes_no_failure(command: list[str], tmp_path: Path) -> None:
+    (tmp_path / "shunter.yaml").write_text("runtime: {web: {app: site_app:app}}")
+    (tmp_path / "site_app.py").write_text("from fastapi import FastAPI\napp = FastAPI()\n")
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", "import sys, shunter; sys.exit(shunter.main())", *command],
+            cwd=tmp_path,
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
