@@ -8,6 +8,7 @@ import hashlib
 import os
 import sys
 from contextlib import suppress
+from itertools import filterfalse
 from typing import TYPE_CHECKING, Any, Self
 
 import anyio
@@ -59,26 +60,41 @@ class Silent:
     def ended(self, link: Link) -> None: ...
 
 
+ATOMS = {str, int, float, bool, type(None)}
+"""Most of what there is, and nothing can be reached from it."""
+AT_ONCE = 10_000
+"""Of so many things one asks at once what they refer to: there are millions."""
+
+
 def digest(secret: bytes) -> bytes:
     return hashlib.sha256(secret).digest()
+
+
+def held(thing: object) -> bytes:
+    """What it holds, if that is as long as a secret; otherwise nothing."""
+    if isinstance(thing, bytes | bytearray | memoryview):
+        with suppress(ValueError):  # a view that was released, of which nothing can be read
+            return bytes(thing) if len(thing) in (4, 32) else b""
+    return b""
 
 
 def found(digests: set[bytes]) -> set[bytes]:
     """Which of the secrets with these digests can be reached from anything there is in this process."""
     seen: set[int] = set()
-    reached: list[Any] = [*gc.get_objects(), *sys._current_frames().values()]
-    hits = set()
+    everything = gc.get_objects()
+    hits = set(map(digest, filter(None, map(held, everything))))
+    reached: list[Any] = [*everything, *sys._current_frames().values()]
     while reached:
-        thing = reached.pop()
-        if id(thing) in seen:
-            continue
-        seen.add(id(thing))
-        if isinstance(thing, bytes | bytearray | memoryview):
-            with suppress(ValueError):  # a view that was released, of which nothing can be read
-                if len(thing) in (4, 32):
-                    hits.add(digest(bytes(thing)))
-        else:
-            reached += gc.get_referents(thing)
+        some = reached[-AT_ONCE:]
+        del reached[-AT_ONCE:]
+        for thing in filterfalse(gc.is_tracked, gc.get_referents(*some)):  # the others were there from the beginning
+            if type(thing) in ATOMS or id(thing) in seen:
+                continue
+            seen.add(id(thing))
+            if secret := held(thing):
+                hits.add(digest(secret))
+            else:
+                reached.append(thing)
     return hits & digests
 
 
