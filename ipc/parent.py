@@ -19,6 +19,7 @@ from ipc.hardening import Orphaned, Termination, Unfit, harden, note_signals, re
 from ipc.messages.errand import Ask, Forget, More
 from ipc.messages.lifeline import (
     MAX_MESSAGE,
+    Admit,
     Bootstrap,
     Broken,
     Drain,
@@ -106,6 +107,7 @@ class Parent:
         self._on_keys: Callable[[Install | Retire], None] = _ignore
         self._on_fate: Callable[[Ended | Quarantined], None] = _ignore
         self._on_errand: Callable[[Ask | More | Forget], None] = _ignore
+        self._on_admit: Callable[[Admit], None] = _ignore
         self._on_gone: Callable[[], None] = leave
 
     @classmethod
@@ -176,6 +178,7 @@ class Parent:
         on_keys: Callable[[Install | Retire], None] | None = None,
         on_fate: Callable[[Ended | Quarantined], None] | None = None,
         on_errand: Callable[[Ask | More | Forget], None] | None = None,
+        on_admit: Callable[[Admit], None] | None = None,
         on_gone: Callable[[], None] = leave,
     ) -> None:
         """From now on hear the supervisor in `loop`; to be called in its thread.
@@ -184,6 +187,7 @@ class Parent:
         """
         self._on_peers, self._on_drain, self._on_gone = on_peers or _ignore, on_drain or _ignore, on_gone
         self._on_keys, self._on_fate, self._on_errand = on_keys or _ignore, on_fate or _ignore, on_errand or _ignore
+        self._on_admit = on_admit or _ignore
         self._loop = loop
         loop.add_reader(self._socket.fileno(), self._read)
 
@@ -244,6 +248,8 @@ class Parent:
                 self._on_fate(message)
             case Ask() | More() | Forget():
                 self._on_errand(message)
+            case Admit():
+                self._on_admit(message)
             case Bootstrap() | Preload() | Run() | Fork():
                 pass  # a life has one; a second says nothing new
 

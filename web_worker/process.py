@@ -96,7 +96,7 @@ async def _serve(
         parent.say(Ready())
         log.debug("ready", endpoints=len(settings.endpoints))
 
-    server = Server(front, settings, started)
+    server = Server(front, settings, started, on_trial=bootstrap.on_trial)
 
     def drain(said: Drain | None = None) -> None:
         # Whose place another has leaves no gap: neither clients nor those who ask whether it is ready need to notice.
@@ -104,7 +104,7 @@ async def _serve(
         health.draining = not replaced
         server.drain(settings.keep_alive if replaced else None)
 
-    listen = partial(parent.listen, loop, on_drain=drain, on_errand=errands.hear)
+    listen = partial(parent.listen, loop, on_drain=drain, on_errand=errands.hear, on_admit=lambda _said: server.admit())
     if embedded is None:
         listen(on_peers=caller.update, on_fate=caller.fate)
     else:

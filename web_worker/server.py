@@ -25,7 +25,14 @@ _LOOK = 0.05
 class Server(uvicorn.Server):
     """One web worker's server."""
 
-    def __init__(self, app: Any, settings: WebSettings, on_started: Callable[[], None]) -> None:  # noqa: ANN401 - ASGI
+    def __init__(
+        self,
+        app: Any,  # noqa: ANN401 - ASGI
+        settings: WebSettings,
+        on_started: Callable[[], None],
+        *,
+        on_trial: bool = False,
+    ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -42,16 +49,33 @@ class Server(uvicorn.Server):
             )
         )
         self._on_started = on_started
+        self._on_trial = on_trial
+        self._admitted = asyncio.Event()
 
     def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]
         """Signals are this process's affair, not the server's."""
         return nullcontext()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start to accept, and say so."""
-        await super().startup(sockets)
-        if not self.should_exit:
+        """Have the app start, then accept, and say so; on trial say so, and accept once that is over."""
+        await super().startup([])
+        if self._on_trial and not self.should_exit:
             self._on_started()
+            await self._admitted.wait()
+        if self.should_exit:
+            return
+        for each in sockets or ():
+            loop = asyncio.get_running_loop()
+            self.servers.append(await loop.create_server(self._connection, sock=each, backlog=self.config.backlog))
+        if not self._on_trial:
+            self._on_started()
+
+    def _connection(self) -> Protocol:
+        return Protocol(self.config, self.server_state, self.lifespan.state)
+
+    def admit(self) -> None:
+        """The trial is over."""
+        self._admitted.set()
 
     def drain(self, quiet: float | None = None) -> None:
         """Accept nothing more, finish what there is, then return from `serve`.
@@ -61,6 +85,7 @@ class Server(uvicorn.Server):
         if quiet is not None:
             vars(self.server_state)["quiet"] = quiet  # where every connection finds it
         self.should_exit = True
+        self._admitted.set()
 
     async def _wait_tasks_to_complete(self) -> None:
         """Hang up on each client as soon as nothing of it can be lost: uvicorn would at once, or not at all."""

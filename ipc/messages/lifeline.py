@@ -2,7 +2,7 @@
 
     child       -> supervisor   Hardened, Ready | Broken, Installed, Moved, Abandoned, Suspected, Seen, Answered,
                                 Drained
-    supervisor  -> child        Bootstrap, Peers, Install, Retire, Ended, Quarantined, Ask, More, Forget, Drain
+    supervisor  -> child        Bootstrap, Admit, Peers, Install, Retire, Ended, Quarantined, Ask, More, Forget, Drain
     supervisor  -> template     Preload, Fork
     supervisor  -> guard        Run, Drain
 
@@ -121,6 +121,8 @@ class Bootstrap(Struct, frozen=True, tag="bootstrap"):
     """Exec workers: the secret from which the key of each client follows. Empty for web workers."""
     carrier: Literal["memory", "tcp_local", "unix"] = "tcp_local"
     """What carries the links."""
+    on_trial: bool = False
+    """Web workers: whether it accepts no connection, though it is ready, before it is told Admit."""
 
     def __repr__(self) -> str:
         return f"Bootstrap(name={self.name!r}, epoch={self.epoch}, ...)"
@@ -156,6 +158,10 @@ class Run(Struct, frozen=True, tag="run"):
 
 class Fork(Struct, frozen=True, tag="fork"):
     """A template: fork a worker, to which the descriptors belong that come with this. See `ipc.birth`."""
+
+
+class Admit(Struct, frozen=True, tag="admit"):
+    """A web worker on trial: accept connections from now on."""
 
 
 class Peer(Struct, frozen=True):
@@ -231,7 +237,20 @@ class Drain(Struct, frozen=True, tag="drain"):
 
 
 FromSupervisor = (
-    Bootstrap | Preload | Run | Fork | Peers | Install | Retire | Ended | Quarantined | Ask | More | Forget | Drain
+    Bootstrap
+    | Preload
+    | Run
+    | Fork
+    | Admit
+    | Peers
+    | Install
+    | Retire
+    | Ended
+    | Quarantined
+    | Ask
+    | More
+    | Forget
+    | Drain
 )
 
 _encoder = msgspec.msgpack.Encoder()

@@ -260,6 +260,27 @@ async def test_a_connection_is_used_again_after_an_error(make_site: Any, declare
             assert (await client.answer())[0] == status
 
 
+@pytest.mark.parametrize("end", ["admit", "drain"])
+async def test_on_trial_it_is_ready_and_accepts_nobody_before_that_is_over(make_site: Any, end: str) -> None:
+    started = asyncio.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        settings = WebSettings((), (), {}, {}, keep_alive=30.0, drain_timeout=1.0)
+        server = Server(make_site().front, settings, started.set, on_trial=True)
+        task = asyncio.create_task(server.serve([listener]))
+        await started.wait()
+        with socket.create_connection(listener.getsockname()) as client:
+            client.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            await asyncio.sleep(0.1)
+            assert not server.server_state.connections
+            getattr(server, end)()
+            if end == "admit":
+                answer = await asyncio.to_thread(client.recv, 12)
+                assert answer == b"HTTP/1.1 200"
+                server.drain()
+            await task
+            assert server.server_state.total_requests == (end == "admit")
+
+
 async def test_draining_lets_what_is_running_finish(make_site: Any) -> None:
     app = FastAPI()
     asked, go = asyncio.Event(), asyncio.Event()
