@@ -1,11 +1,11 @@
 """From one edition of a group to the next, in steps, for other groups go along: all try theirs before any goes on.
 
     try_out ──> discard                     the group is as it was
-       └──────> commit ──> roll ──> finish  the group is of the new edition
+       └──────> commit ──> roll, some seats at a time ──> give_back ──> finish  it is of the new edition
 
-The turn is had from `try_out` to the end, so all of it is done by one task, and nobody else's worker is replaced
-meanwhile. The group has two nurseries for that time: until `commit` the one on trial is beside its own, afterwards that
-of the edition before is beside the new one, until it has ended. Predecessors are leaving, and `finish` waits for them.
+The turn is had until `discard` or `give_back`, so all of it is done by one task, and nobody else's worker is replaced
+meanwhile. The group has two nurseries to the end: until `commit` the one on trial is beside its own, afterwards that of
+the edition before is beside the new one, until it has ended. Predecessors are leaving, and `finish` waits for them.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from supervisor.succession import Succession, try_out
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from supervisor.child import Worker
     from supervisor.edition import Edition
     from supervisor.group import Group
 
@@ -34,6 +35,9 @@ class Changeover:
         self._spec = group.spec_of(edition.plan)
         self._trial = Trial(edition, self._spec, group.seat(0), group, group.ring, group.until)
         self._has_turn = False
+        self._failed = False
+        self._kept: Worker | None = None
+        self._leaving: list[Worker] = []
 
     async def try_out(self) -> SpawnError | None:
         """Have one worker of the edition up beside the others; returns why not, if so.
@@ -80,31 +84,58 @@ class Changeover:
         self.group.adopt(self._edition)
         former.stop()
 
-    async def roll(self) -> SpawnError | None:
-        """Give each seat to a successor; returns why one could not have it. The rest goes on."""
-        group, trial, failures = self.group, self._trial, list[SpawnError]()
+    async def roll(self, first: int = 0, end: int | None = None, *, keep: bool = False) -> SpawnError | None:
+        """Give these seats to successors; returns why one could not have it. The rest goes on.
+
+        `keep` the last predecessor of the group: it goes on, in no seat, until `finish`.
+        """
+        group, failures = self.group, list[SpawnError]()
         succession = Succession(group, "reloaded", self._progress)
         group.all_anew = True
-        if trial.worker in group.beside and not trial.is_up:  # it ended while others were tried out
-            trial.worker.retire()
-            group.leaving.append(trial.worker)
-        for slot in range(len(group.seated)):
-            tried = trial.worker if slot == 0 and trial.is_up else None
-            if (why := await succession.of(slot, tried)) is not None:
+        slots = range(len(group.seated))
+        for slot in slots[first:end]:
+            predecessor, kept = group.seated[slot], keep and slot == slots[-1]
+            if (why := await succession.of(slot, self._tried(slot), keep=kept)) is not None:
                 failures.append(why)
-            await succession.overlap()
-        group.behind = bool(failures)
+            elif kept:
+                self._kept = predecessor
+            if slot == 0:
+                self._trial.end()
+            if not kept:
+                await succession.overlap()
+        self._failed = self._failed or bool(failures)
         return failures[0] if failures else None
 
+    def _tried(self, slot: int) -> Worker | None:
+        """Who was tried out for this seat, and still is up."""
+        group, worker = self.group, self._trial.worker
+        if slot != 0 or worker not in group.beside:
+            return None
+        if self._trial.is_up:
+            return worker
+        worker.retire()  # it ended while others were tried out
+        group.leaving.append(worker)
+        return None
+
+    def give_back(self) -> None:
+        """The seats are given: others may change the group while predecessors finish what they have begun."""
+        if self._has_turn:
+            group = self.group
+            group.behind, group.all_anew = self._failed, False
+            self._leaving, group.leaving = group.leaving, []
+            self._has_turn = False
+            group.turn.release()
+
     async def finish(self) -> None:
-        """Wait until nobody is left of the edition before."""
+        """Wait until nobody is left of the edition before: who was kept leaves now."""
         group = self.group
-        try:
-            await group.until(lambda: not any(nursery.is_running for nursery in group.nurseries[1:]))
-            await group.part_from(group.leaving)
-        finally:
-            group.all_anew = False
-            self._end()
+        self.give_back()
+        if self._kept is not None:
+            self._progress(f"{self._kept.name} drains")
+            self._kept.retire()
+        await group.until(lambda: not any(nursery.is_running for nursery in group.nurseries[1:]))
+        del group.nurseries[1:]
+        await group.part_from(self._leaving)
 
     def _end(self) -> None:
         self._has_turn = False

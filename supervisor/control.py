@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 DEADLINE = 5.0
 """How long a client may take to say what it wants, and to take its answer; seconds."""
-MAX_CLIENTS = 16
+MAX_CLIENTS = 64
 _PAUSE = 1.0
 _MAX_UNSAID = 256
 _MAX_UNHEARD = 64

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Literal
 from msgspec import structs
 
 from ipc.messages.settings import CommandSettings, ExecSettings, WebSettings
-from supervisor.breaking import breaking
+from supervisor.dialect import understand
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
-    from ipc.contract import Module, NodeContract
+    from ipc.contract import Module
     from supervisor.plan import GroupPlan, Plan
 
 Kind = Literal["added", "changed", "resized", "adjusted", "same", "removed"]
@@ -64,9 +64,10 @@ class Difference:
     """Keys that are not as they were, and that a running service cannot change."""
     changes: tuple[Change, ...] = ()
     """In the order in which the groups start; those that are removed come last."""
-    warnings: tuple[str, ...] = ()
-    alike: frozenset[str] = frozenset()
-    """The groups whose nodes take and give what they did, so that either version may call either."""
+    before_do: frozenset[str] = frozenset()
+    """The groups whose workers of the version before understand callers of the new one."""
+    after_do: frozenset[str] = frozenset()
+    """Those whose new workers understand callers of the version before."""
 
     @property
     def refusal(self) -> str:
@@ -81,8 +82,7 @@ class Difference:
 
     def lines(self) -> Iterator[str]:
         """What is said before it is done."""
-        yield from map(str, self.changes)
-        yield from (f"warning: {warning}" for warning in self.warnings)
+        return map(str, self.changes)
 
 
 def difference(
@@ -107,8 +107,10 @@ def difference(
         for name, group in now.items()
     ]
     changes += [Change(name, "removed", workers=(was.workers, 0)) for name, was in before.items() if name not in now]
-    alike = (name for name, group in now.items() if name in before and _alike(before[name], group, common))
-    return Difference((), tuple(changes), tuple(breaking(old, new)), frozenset(alike))
+    both = [] if old.limits != new.limits else [(was, now[name]) for name, was in before.items() if name in now]
+    before_do = frozenset(after.name for was, after in both if understand(was, after))
+    after_do = frozenset(after.name for was, after in both if understand(after, was))
+    return Difference((), tuple(changes), before_do, after_do)
 
 
 def _fixed(old: Plan, new: Plan) -> Iterator[str]:
@@ -187,22 +189,6 @@ def _without_places(group: GroupPlan) -> WebSettings | ExecSettings | CommandSet
         structs.replace(each, settings=structs.replace(each.settings, nodes=())) for each in settings.embedded
     )
     return structs.replace(settings, nodes=nodes, embedded=embedded)
-
-
-def _alike(was: GroupPlan, now: GroupPlan, common: tuple[str, ...]) -> bool:
-    """Whether callers of either version are understood by workers of the other."""
-    before, after = was.settings, now.settings
-    if not isinstance(before, ExecSettings) or not isinstance(after, ExecSettings) or "limits" in common:
-        return False
-    return (_called(before), before.forwards) == (_called(after), after.forwards)
-
-
-def _called(settings: ExecSettings) -> dict[str, NodeContract]:
-    """What its callers know of its nodes."""
-    return {
-        node.name: structs.replace(node, source="", imported_from="", summary="", description="")
-        for node in settings.nodes
-    }
 
 
 def _code(group: GroupPlan, old: Plan, new: Plan) -> Iterator[str]:

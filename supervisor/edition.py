@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
+from ipc.messages.lifeline import Admit, Bootstrap
 from supervisor.child import Worker
 from supervisor.life import Spec, State
 from supervisor.nursery import Nursery
@@ -59,6 +62,11 @@ class Trial:
         """Whether its worker serves."""
         return self.worker.state is State.UP
 
+    def end(self) -> None:
+        """Its worker has a seat from now on."""
+        if self.edition.plan.role == "web":
+            self.worker.say(Admit())
+
     # What its worker asks of its home.
 
     def fork(self, name: WorkerName) -> Process | None:
@@ -70,8 +78,10 @@ class Trial:
         return self.edition.launch(name)
 
     def greeting(self, name: WorkerName) -> Iterable[FromSupervisor]:
-        """What it is told first."""
-        return self.edition.greeting(name)
+        """What it is told first; and a web worker that it has no clients yet."""
+        for message in self.edition.greeting(name):
+            held = isinstance(message, Bootstrap) and self.edition.plan.role == "web"
+            yield structs.replace(message, on_trial=True) if held else message
 
     def changed(self, worker: Worker) -> None:
         """Its state is new."""

@@ -1,8 +1,8 @@
 """Who may call whom: a web worker every exec worker, an exec worker those a pipeline leads to from its group. Pure.
 
-While a group's workers are replaced by those of another edition there are both. What is new calls only what is new, so
-that it never asks for what is not there yet, and everybody of groups whose nodes are the same in both: else the first
-new client would have the first new worker alone. What is old calls both, once it is decided that the new ones stay.
+While a group's workers are replaced by those of another edition there are both. Each calls its like, and the others
+where they understand it: else the first new client would have the first new worker alone. Nobody old calls what is new
+before it is decided that the new ones stay.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ class Reach:
         self._onward = _onward(plans)
         self._newcomers: set[WorkerName] = set()
         self._changing: frozenset[str] = frozenset()
-        self._alike: frozenset[str] = frozenset()
+        self._before_do: frozenset[str] = frozenset()
+        self._after_do: frozenset[str] = frozenset()
         self._decided = True
         self._edition = 0
 
@@ -48,16 +49,23 @@ class Reach:
         return (onward is None or server.group in onward) and self._agree(client, server)
 
     def begin(
-        self, plans: Iterable[GroupPlan], changing: Collection[str], edition: int, alike: Collection[str] = ()
+        self,
+        plans: Iterable[GroupPlan],
+        changing: Collection[str],
+        edition: int,
+        before_do: Collection[str] = (),
+        after_do: Collection[str] = (),
     ) -> None:
         """The groups that are `changing` get workers of another edition, which are shown to nobody else yet.
 
-        Those of groups that are `alike` understand what either edition asks for.
+        Of groups of which `before_do` old workers understand new callers, of those of which `after_do` new ones old
+        callers.
         """
         for name, onward in _onward(plans).items():
             self._onward[name] = self._onward.get(name, frozenset()) | onward
         self._newcomers.clear()
-        self._changing, self._alike = frozenset(changing), frozenset(alike)
+        self._changing = frozenset(changing)
+        self._before_do, self._after_do = frozenset(before_do), frozenset(after_do)
         self._decided, self._edition = False, edition
 
     def born(self, name: WorkerName, edition: int) -> None:
@@ -68,6 +76,10 @@ class Reach:
     def decide(self) -> None:
         """The new ones stay."""
         self._decided = True
+
+    def part(self) -> None:
+        """Those who are old and still call somebody have nobody of their like any more, or soon will not."""
+        self._after_do = self._changing
 
     def end(self, plans: Iterable[GroupPlan]) -> None:
         """All workers are of one edition, that of these plans."""
@@ -80,8 +92,8 @@ class Reach:
             return True
         new = server in self._newcomers
         if client in self._newcomers:
-            return new or server.group in self._alike
-        return self._decided or not new
+            return new or server.group in self._before_do
+        return not new or (self._decided and server.group in self._after_do)
 
 
 def _onward(plans: Iterable[GroupPlan]) -> dict[str, frozenset[str]]:

@@ -2,6 +2,11 @@
 
 Until one worker of each changed group is up nothing that serves is touched, so that a version which cannot start in any
 group leaves the one before as it was.
+
+Then nobody may be without somebody who understands him. Groups of nodes go first if they understand the web workers of
+the version before. If they do not, but those before understand the new ones, they go last. If neither is so, half goes
+first: new web workers call that, old ones the other half. Of groups that do not go first one worker stays until the
+last old web worker has ended.
 """
 
 from __future__ import annotations
@@ -17,7 +22,7 @@ from supervisor.resizing import resize
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from supervisor.difference import Difference
+    from supervisor.difference import Change, Difference
     from supervisor.editions import Editions
     from supervisor.errors import SpawnError
     from supervisor.group import Group
@@ -43,10 +48,11 @@ class Rollout:
 
     async def go(self) -> SpawnError | None:
         """Carry it out; returns why not, or why not all of it, if so."""
-        service, changing = self._service, self._difference.of("changed", "added")
+        service, found = self._service, self._difference
+        changing = found.of("changed", "added")
         before, editions = service.ran, service.editions
         service.renew(self._plan)
-        service.reach.begin(self._plan.groups, changing, service.editions.number, self._difference.alike)
+        service.reach.begin(self._plan.groups, changing, service.editions.number, found.before_do, found.after_do)
         taken = False
         try:
             why = await self._try()
@@ -77,7 +83,7 @@ class Rollout:
         return why
 
     async def _try(self) -> SpawnError | None:
-        """Everything that is new, beside what serves: exec groups first, for web workers serve once they are up."""
+        """Everything that is new, beside what serves: in the order in which groups start."""
         for change in self._difference.changes:
             if self._service.tree.stop_asked.is_set():
                 return Stopping()
@@ -111,23 +117,53 @@ class Rollout:
     async def _roll(self) -> SpawnError | None:
         """Each group in its turn; a seat that nobody can be had for keeps no other from being given."""
         failures = []
+        web = [tried for tried in self._tried if tried.group.role == "web"]
+        others = [tried for tried in self._tried if tried.group.role != "web"]
+        parted = [tried for tried in others if web and self._parts(tried.group)]
         try:
-            failures += [await tried.roll() for tried in self._tried]
+            for tried in others:
+                late = tried in parted
+                first = self._first(tried.group) if late else None
+                failures.append(await tried.roll(end=first, keep=late))
+                if not late:
+                    tried.give_back()
+            for tried in web:
+                failures.append(await tried.roll())
+                tried.give_back()
+            for tried in parted:
+                failures.append(await tried.roll(self._first(tried.group), keep=True))
+                tried.give_back()
+            failures += [await self._adjust(change) for change in self._difference.changes]
         finally:
-            for tried in self._tried:
+            for tried in web:
                 await tried.finish()
-        for change in self._difference.changes:
-            if change.kind in {"removed", "added"}:
-                continue
-            group, plan = self._service.tree.group(change.group), self._plans[change.group]
-            group.allow(plan)
-            self._service.roster.tend(group, plan)
-            after = change.workers[1] if plan.scaling is None else plan.scaling.within(group.size)
-            if after != group.size:
-                failures.append(await resize(group, after, self._progress))
-            if group.recover():
-                self._progress(f"{group.name}: is started again")
+            if parted:
+                self._service.reach.part()
+                self._service.announce()
+            for tried in others:
+                await tried.finish()
         return next((why for why in failures if why is not None), None)
+
+    def _parts(self, group: Group) -> bool:
+        """Whether old web workers need old workers of it to the end."""
+        return group.role == "exec" and group.name not in self._difference.after_do
+
+    def _first(self, group: Group) -> int:
+        """How many of the seats of such a group are given before those of web workers."""
+        return 0 if group.name in self._difference.before_do else (len(group.seated) + 1) // 2
+
+    async def _adjust(self, change: Change) -> SpawnError | None:
+        """Have a group that goes on do what the supervisor alone does with it."""
+        if change.kind in {"removed", "added"}:
+            return None
+        group, plan = self._service.tree.group(change.group), self._plans[change.group]
+        group.allow(plan)
+        self._service.roster.tend(group, plan)
+        after = change.workers[1] if plan.scaling is None else plan.scaling.within(group.size)
+        why = await resize(group, after, self._progress) if after != group.size else None
+        if group.recover():
+            self._progress(f"{group.name}: is started again")
+        return why
 
     async def _leave(self, before: Plan, *, failed: bool) -> None:
         """Have the groups end that the plan does not have, unless workers stay that may call them."""

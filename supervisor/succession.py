@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from supervisor.edition import on_trial
 from supervisor.life import RUNNING, UNDECIDED, State
 
 if TYPE_CHECKING:
@@ -32,8 +33,11 @@ class Succession:
         self._reason = reason
         self._progress = progress
 
-    async def of(self, slot: int, tried: Worker | None = None) -> SpawnError | None:
-        """Give a seat to a successor: a new one, or one that was `tried` out and is up. The predecessor drains."""
+    async def of(self, slot: int, tried: Worker | None = None, *, keep: bool = False) -> SpawnError | None:
+        """Give a seat to a successor: a new one, or one that was `tried` out and is up.
+
+        The predecessor drains, or goes on beside it if somebody is to `keep` it.
+        """
         group = self._group
         predecessor = group.seated[slot]
         if group.over is not None:
@@ -47,6 +51,10 @@ class Succession:
         group.seated[slot] = successor
         group.beside[group.beside.index(successor)] = predecessor
         group.leaving.append(predecessor)
+        if keep:
+            predecessor.allow(on_trial(group.spec))  # if it crashes there is no seat to come back to
+            self._progress(f"{successor.name} is up; {predecessor.name} stays for callers of the version before")
+            return None
         self._progress(f"{successor.name} is up; {predecessor.name} drains")
         predecessor.retire()
         return None

@@ -35,6 +35,12 @@ from exec_worker import node
 def ask() -> str:
     return "VERSION"
 """
+NODE = """
+@node
+def {0}() -> str:
+    return "{0}"
+"""
+WIDE = 2
 SITE = """
 import asyncio
 from fastapi import FastAPI, WebSocket
@@ -155,6 +161,33 @@ async def test_no_request_is_lost_while_single_workers_are_drained_by_hand(tmp_p
         assert {json.loads(line)["answer"] for line in told[:-1]} == {"progress"}
         last = {"answer": "done", "text": f"cpu-0#{rounds + 2} has the place of cpu-0#{rounds + 1}"}
         assert json.loads(told[-1]) == last
+    finally:
+        shop.end()
+
+
+@pytest.mark.parametrize("change", ["renamed", "fewer"])
+async def test_nobody_asks_for_a_node_that_is_not_there_yet_or_not_any_more(tmp_path: Path, change: str) -> None:
+    shop = Shop(tmp_path, requests=1_000_000)
+    nodes = ("ask_1" if change == "renamed" else "ask_1 ask_2", "ask_2")
+
+    def version(number: int) -> None:
+        names = nodes[number].split()
+        (tmp_path / "shop.py").write_text("from exec_worker import node\n" + "".join(map(NODE.format, names)))
+        ends = CONFIG.replace("REQUESTS", "1000000").replace("name: web, workers: 1", f"name: web, workers: {WIDE}")
+        ends = ends.replace("name: cpu, workers: 1", f"name: cpu, workers: {WIDE}")
+        (tmp_path / "shunter.yaml").write_text(ends.replace("shop.ask", f"shop.ask_{number + 1}"))
+
+    try:
+        version(0)
+        await shop.order("reload")
+        async with under_load(shop) as load:
+            version(1)
+            done = await shop.order("reload")
+            assert "web: " in done.stdout
+            asked = load.count
+            while load.count < asked + 20:  # noqa: ASYNC110 - clients tell nobody
+                await asyncio.sleep(0.05)
+        assert {body.strip('"').strip() for _, body in load.answers} == {"ask_1", "ask_2", "0"}  # the page says "0"
     finally:
         shop.end()
 

@@ -163,26 +163,6 @@ def test_what_a_running_service_cannot_change_is_refused_whatever_else_changes(
     assert not difference(plan, plan).refusal
 
 
-@pytest.mark.parametrize(
-    ("now", "what"),
-    [
-        (None, "shop.a.ask is gone"),
-        (node("shop.a.ask"), "the parameter 'n' is gone"),
-        (node("shop.a.ask", number("n"), number("m")), "a new parameter 'm'"),
-        (node("shop.a.ask", number("n", "string")), "the parameter 'n' is another"),
-        (structs.replace(ASK, body=Body("b", "bytes")), "its body is another"),
-        (node("shop.a.ask", number("n"), number("m", required=False)), None),
-        (node("shop.a.ask", number("n"), summary="Better."), None),
-    ],
-)
-def test_what_old_callers_cannot_ask_any_more_is_warned_of(
-    plan: Plan, now: NodeContract | None, what: str | None
-) -> None:
-    nodes = (PRICE,) if now is None else (now, PRICE)
-    warnings = difference(plan, replace(plan, described=structs.replace(plan.described, nodes=nodes))).warnings
-    assert [what in warning for warning in warnings] == ([True] if what else [])
-
-
 def test_a_group_keeps_its_role(plan: Plan) -> None:
     refusal = difference(
         plan, with_group(plan, "cpu", role="command", settings=CommandSettings(("x",), "x", "/"))
@@ -192,20 +172,26 @@ def test_a_group_keeps_its_role(plan: Plan) -> None:
 
 
 @pytest.mark.parametrize(
-    ("now", "alike"),
+    ("now", "before_do", "after_do"),
     [
-        (structs.replace(ASK, summary="Better.", source="a.py:7"), True),
-        (node("shop.a.ask", number("n"), number("m", required=False)), False),
-        (structs.replace(ASK, result=Result("bytes")), False),
-        (node("shop.a.more", number("n")), False),
+        ((structs.replace(ASK, summary="Better.", source="a.py:7"),), True, True),
+        ((ASK, node("shop.a.more")), False, True),
+        ((), True, False),
+        ((node("shop.a.renamed", number("n")),), False, False),
+        ((node("shop.a.ask", number("n"), number("m", required=False)),), False, True),
+        ((node("shop.a.ask", number("n"), number("m")),), False, False),
+        ((node("shop.a.ask"),), False, False),
+        ((node("shop.a.ask", number("n", "string")),), False, False),
+        ((structs.replace(ASK, body=Body("b", "bytes")),), False, False),
+        ((structs.replace(ASK, result=Result("bytes")),), False, False),
     ],
 )
-def test_versions_are_alike_to_callers_if_their_nodes_take_and_give_the_same(
-    plan: Plan, now: NodeContract, *, alike: bool
+def test_versions_understand_callers_whose_nodes_they_have_whatever_else_they_have(
+    plan: Plan, now: tuple[NodeContract, ...], *, before_do: bool, after_do: bool
 ) -> None:
-    other = with_code(with_group(plan, "cpu", settings=ExecSettings(nodes=(now,), slots=3)), module("shop.a", "new"))
+    other = with_code(with_group(plan, "cpu", settings=ExecSettings(nodes=now, slots=3)), module("shop.a", "new"))
     found = difference(plan, other)
-    assert found.of("changed") == ("cpu",)
-    assert ("cpu" in found.alike) is alike
+    assert "cpu" in found.of("changed")
+    assert ("cpu" in found.before_do, "cpu" in found.after_do) == (before_do, after_do)
     limits = structs.replace(plan.limits, max_payload=1)
-    assert not difference(plan, replace(plan, limits=limits)).alike
+    assert not difference(plan, replace(plan, limits=limits)).after_do

@@ -53,10 +53,10 @@ def test_nobody_is_told_a_key_of_somebody_he_does_not_call() -> None:
     assert [[each.name for each in said[-1].workers] for said in told.values()] == [[], [str(CPU), str(NET)]]
 
 
-def test_what_is_new_calls_what_is_old_only_where_the_nodes_are_the_same() -> None:
+def test_versions_call_each_other_only_where_they_are_understood() -> None:
     reach = Reach(plans())
     web, cpu, gpu = (WorkerName(group, 0, 2) for group in ("web", "cpu", "gpu"))
-    reach.begin(plans(), ("cpu", "gpu", "web"), 1, alike=("gpu",))
+    reach.begin(plans(), ("cpu", "gpu", "web"), 1, before_do=("gpu",), after_do=("cpu",))
     for name in (web, cpu, gpu):
         reach.born(name, 1)
 
@@ -66,6 +66,8 @@ def test_what_is_new_calls_what_is_old_only_where_the_nodes_are_the_same() -> No
     assert called(web) == ["cpu-0#2", "gpu-0#1", "gpu-0#2", "net-0#1"]
     assert called(WEB) == ["cpu-0#1", "gpu-0#1", "net-0#1"]
     reach.decide()
+    assert called(WEB) == ["cpu-0#1", "cpu-0#2", "gpu-0#1", "net-0#1"]
+    reach.part()
     assert called(WEB) == ["cpu-0#1", "cpu-0#2", "gpu-0#1", "gpu-0#2", "net-0#1"]
     reach.end(plans())
     assert called(web) == called(WEB)

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -441,6 +442,45 @@ def test_who_started_while_nothing_was_edited_stays(stage: Stage, edited: str) -
                 code.write_text("PRICE = 1")
             assert await order(stage) == Done("reloaded")
             assert await names(stage) == {"cpu": ["cpu-0#3 up", "cpu-1#2 up"], "web": ["web-0#1 up"]}
+
+    anyio.run(story)
+
+
+def test_of_a_storm_of_orders_none_is_lost_while_workers_die_and_numbers_change(stage: Stage) -> None:
+    file = File(stage.plan(groups(cpu=2, web=1)), seconds=0.1)
+    answers: list[Answer] = []
+    scaled: list[Answer] = []
+
+    async def story() -> None:
+        async with stage.running(file.plan, load=file.read) as live:
+            await live.sees(events.Serving)
+            crowd = anyio.CapacityLimiter(60)
+
+            async def one(what: Order, into: list[Answer]) -> None:
+                into.append(await anyio.to_thread.run_sync(ask, stage.state_dir, what, limiter=crowd))
+
+            async with anyio.create_task_group() as tasks:
+                for number in range(50):
+                    file.set(stage, str(number))
+                    tasks.start_soon(one, Reload(), answers)
+                    if number % 10 == 0:
+                        tasks.start_soon(one, Scale("cpu", 1 + number // 10), scaled)
+                        await anyio.sleep(0.2)
+                    if number % 25 == 12:
+                        ready = live.seen(events.WorkerReady)[-1].worker
+                        with suppress(ProcessLookupError):
+                            os.kill(live.seen(events.WorkerSpawned, worker=ready)[0].pid, signal.SIGKILL)
+            assert (len(answers), len(scaled)) == (50, 5)
+            assert all("did not" in each.why or "killed" in each.why for each in answers if isinstance(each, Refused))
+            file.set(stage, "last")
+            assert await order(stage) == Done("reloaded")
+            await live.until(lambda: all(live.seen(events.WorkerReady, worker=each.worker)
+                                         or live.seen(events.WorkerExited, worker=each.worker)
+                                         for each in live.seen(events.WorkerSpawned)))  # fmt: skip
+            told = await names(stage)
+            assert [len(workers) for workers in told.values()] == [2, 1]
+            for name, state in (word.split() for workers in told.values() for word in workers):
+                assert (value(stage, name), state) == ("last", "up")
 
     anyio.run(story)
 
