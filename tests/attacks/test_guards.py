@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ast
 import os
+import re
+from pathlib import Path
 
 from guards import GUARDS, WITHOUT, edited_files
 from process_guards import PROCESS_GUARDS
 from supervision_guards import SUPERVISION_GUARDS
 
+DOCUMENT = Path(__file__).parents[2] / "docs" / "mutants.md"
 ALL = GUARDS | PROCESS_GUARDS | SUPERVISION_GUARDS
 
 
@@ -21,3 +24,7 @@ def test_every_guard_is_where_the_list_says_and_without_it_there_is_a_program() 
 
 def test_no_two_guards_have_one_name() -> None:
     assert len(ALL) == len(GUARDS) + len(PROCESS_GUARDS) + len(SUPERVISION_GUARDS)
+
+
+def test_each_guard_has_its_witness_in_the_document() -> None:
+    assert list(ALL) == re.findall(r"^\| (.+?) \| .*`tests/\S+` \|$", DOCUMENT.read_text(), re.MULTILINE)
