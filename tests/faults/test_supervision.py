@@ -119,7 +119,7 @@ def test_a_stop_leaves_nothing_behind_not_even_what_workers_started(start: Start
     service.process.send_signal(signal.SIGTERM)
     assert service.ends() == 0
     assert not any(map(runs, service.pids()))
-    assert free(port)
+    service.until(lambda: free(port))  # somebody who connects elsewhere may have it for a moment
     assert not (stage.state_dir / "control.sock").exists()
     assert service.errors.read_text() == ""
 
