@@ -171,7 +171,7 @@ def test_top_without_a_terminal_or_a_service_says_so(service: Service, tmp_path:
     with terminal("top", "--state-dir", str(tmp_path)) as top:
         assert top.left() == 3
         assert b"nothing runs for" in top.written
-        assert b"\x1b" not in top.written
+        assert b"\x1b[?1049" not in top.written  # the screen was never taken
 
 
 def test_a_node_is_called_through_the_links_and_told_apart_from_one_that_cannot_be(
