@@ -83,17 +83,14 @@ def watching(state_dir: Path, order: Watch) -> Iterator[Iterator[Status | Happen
 
 
 def _told(connection: socket.socket, supervisor: int) -> Iterator[Status | Happened | Missed]:
-    try:
-        for answer in _answers(connection):
-            match answer:
-                case Done():
-                    return
-                case Refused():
-                    raise Unwilling(answer)
-                case Status() | Happened() | Missed():
-                    yield answer
-    except OSError as error:
-        raise NoAnswer(f"the supervisor (pid {supervisor}) does not answer: {error}") from error
+    for answer in _answers(connection, supervisor):
+        match answer:
+            case Done():
+                return
+            case Refused():
+                raise Unwilling(answer)
+            case Status() | Happened() | Missed():
+                yield answer
 
 
 def call(state_dir: Path, order: CallNode, arguments: bytes, body: bytes | None) -> tuple[Called | Refused, bytes]:
@@ -132,9 +129,9 @@ def ask(state_dir: Path, order: Order, on_progress: Callable[[str], None] | None
             _say(connection, encode(order))
             if not isinstance(order, AskStatus):
                 connection.settimeout(None)  # the supervisor bounds it; if it dies the connection ends
-            answer = _last_answer(connection, on_progress or _ignore)
         except OSError as error:
             raise NoAnswer(f"the supervisor (pid {supervisor}) does not answer: {error}") from error
+        answer = _last_answer(connection, supervisor, on_progress or _ignore)
         connection.close()
         if isinstance(order, Stop) and isinstance(answer, Done):
             select.select([gone], [], [], PATIENCE)
@@ -180,8 +177,10 @@ def _pidfd(pid: int) -> int:
     return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
 
-def _last_answer(connection: socket.socket, on_progress: Callable[[str], None]) -> Status | Done | Refused:
-    for answer in _answers(connection):
+def _last_answer(
+    connection: socket.socket, supervisor: int, on_progress: Callable[[str], None]
+) -> Status | Done | Refused:
+    for answer in _answers(connection, supervisor):
         match answer:
             case Progress(text):
                 on_progress(text)
@@ -190,11 +189,15 @@ def _last_answer(connection: socket.socket, on_progress: Callable[[str], None]) 
     raise AssertionError  # the answers end with an error of their own
 
 
-def _answers(connection: socket.socket) -> Iterator[Answer]:
+def _answers(connection: socket.socket, supervisor: int) -> Iterator[Answer]:
     """Each line that comes; NoAnswer at its end, for that is not how a conversation ends."""
     lines = _Lines(connection)
     while True:
-        yield lines.line()
+        try:
+            line = lines.line()
+        except OSError as error:
+            raise NoAnswer(f"the supervisor (pid {supervisor}) does not answer: {error}") from error
+        yield line  # what is done with it may fail, too, and not by the supervisor
 
 
 class _Lines:

@@ -112,7 +112,7 @@ class Rollout:
         for group in self._added:
             await self._service.roster.remove(group, force=True)
         self._service.roster.arrange(before)
-        self._service.reach.end(before.groups)
+        self._service.reach.undo()
 
     async def _roll(self) -> SpawnError | None:
         """Each group in its turn; a seat that nobody can be had for keeps no other from being given."""

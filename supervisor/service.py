@@ -181,10 +181,13 @@ class Service:
     def _buried(self, worker: Worker, begun: Begun, suspects: tuple[bytes, ...]) -> None:
         """An exec worker's process is dead: whoever waits for its answers is told which calls it had begun."""
         if worker.name is not None:
+            self.reach.died(worker.name)
             self._tell_callers(Ended(str(worker.name), begun.ids, begun.since, suspects))
 
     def _lost(self, worker: Worker, _begun: Begun, _suspects: tuple[bytes, ...]) -> None:
         """A web worker's process is dead. Its clients' connections are gone with it; operators are told."""
+        if worker.name is not None:
+            self.reach.died(worker.name)
         self.errands.lost(worker)
 
     def _tell_callers(self, message: FromSupervisor) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 import threading
 from contextlib import contextmanager, suppress
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ipc import control
-from ipc.control import NoAnswer, NotRunning, address, ask
+from ipc.control import ControlError, NoAnswer, NotRunning, address, ask
 from ipc.messages.control import AskStatus, Done, Progress, Refused, Restart, Status, SupervisorStatus, encode
 from ipc.sockname import Credentials
 
@@ -57,6 +59,16 @@ def test_progress_is_passed_on_until_the_answer(tmp_path: Path) -> None:
     with supervisor(tmp_path, said[:9], said[9:], encode(Done("done"))):
         assert ask(tmp_path, Restart(), told.append) == Done("done")
     assert told == ["one", "two"]
+
+
+def test_who_cannot_be_told_of_progress_says_so_and_does_not_blame_the_supervisor(tmp_path: Path) -> None:
+    def full(_text: str) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    said = encode(Progress("one")) + encode(Done("done"))
+    with supervisor(tmp_path, said), pytest.raises(OSError, match="No space left") as raised:
+        ask(tmp_path, Restart(), full)
+    assert not isinstance(raised.value, ControlError)
 
 
 def test_a_refusal_is_an_answer(tmp_path: Path) -> None:

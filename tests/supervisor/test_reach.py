@@ -10,7 +10,7 @@ from supervisor.keys import Keys
 from supervisor.life import State
 from supervisor.peers import Directory
 from supervisor.plan import GroupPlan
-from supervisor.reach import Reach
+from supervisor.reach import MAX_UNFINISHED, Reach
 from supervisor.rotation import Rotation
 
 WEB, CPU, GPU, NET = (WorkerName(group, 0, 1) for group in ("web", "cpu", "gpu", "net"))
@@ -71,3 +71,38 @@ def test_versions_call_each_other_only_where_they_are_understood() -> None:
     assert called(WEB) == ["cpu-0#1", "cpu-0#2", "gpu-0#1", "gpu-0#2", "net-0#1"]
     reach.end(plans())
     assert called(web) == called(WEB)
+
+
+def test_who_understands_whom_is_remembered_of_a_change_that_was_not_finished_while_others_are_tried() -> None:
+    reach, changing = Reach(plans()), ("cpu", "web")
+    web, cpu = (WorkerName(group, 1, 2) for group in ("web", "cpu"))
+    reach.begin(plans(), changing, 1)
+    reach.born(web, 1)
+    reach.decide()
+    reach.begin(plans(), changing, 2, before_do=("cpu",))
+    reach.born(cpu, 2)
+    assert not reach.covers(web, CPU)
+    assert not reach.covers(web, cpu)  # nor was it decided
+    third = WorkerName("web", 2, 3)
+    reach.born(third, 2)
+    assert reach.covers(third, cpu)
+    assert not reach.covers(third, CPU)  # the second version understands it, not the first
+    reach.undo()
+    reach.died(cpu)
+    assert not reach.covers(web, CPU)
+    assert reach.covers(WEB, CPU)
+    reach.end(plans())
+    assert reach.covers(web, CPU)
+
+
+def test_it_remembers_those_who_live_and_a_bounded_number_of_changes() -> None:
+    reach = Reach(plans())
+    for number in range(1, 100):
+        reach.begin(plans(), ("cpu", "web"), number)
+        reach.born(WorkerName("cpu", 0, number), number)
+        reach.died(WorkerName("cpu", 0, number - 1))
+        reach.decide()
+    assert len(reach._passages) == MAX_UNFINISHED + 1
+    assert list(reach._editions) == [WorkerName("cpu", 0, 99)]
+    reach.end(plans())
+    assert not reach._passages

@@ -616,3 +616,38 @@ def test_templates_of_two_versions_have_two_names_and_pipes_one_budget(stage: St
     crowded = common.pipes.size
     editions[0].share_pipes()
     assert common.pipes.size > crowded
+
+
+def test_versions_of_a_reload_that_was_not_finished_are_kept_apart_also_by_the_next(stage: Stage) -> None:
+    def nodes(*names: str) -> tuple[GroupPlan, ...]:
+        found = tuple(NodeContract(name, "core", (), None, Result("json"), imported_from="shop:ask") for name in names)
+        cpu, web = groups(cpu=2, web=1)
+        return replace(cpu, settings=ExecSettings(nodes=found)), web
+
+    file = File(stage.plan(nodes("shop.first")))
+
+    async def fails(version: str, who: str, why: str) -> None:
+        file.set(stage, version)
+        stage.behave(who, "exit 9")
+        answer = await order(stage)
+        assert isinstance(answer, Refused)
+        assert answer.why.startswith(why)
+        stage.behave(who, "good")
+
+    async def story() -> None:
+        async with stage.running(file.plan, load=file.read) as live:
+            await live.sees(events.Serving)
+            file.plan = replace(file.plan, groups=nodes("shop.second"))
+            await fails("second", "cpu-1", "reloaded, but not every worker could be replaced")
+            left = await names(stage)
+            assert left == {"cpu": ["cpu-0#2 up", "cpu-1#1 up"], "web": ["web-0#2 up"]}
+            await fails("third", "web", "nothing was changed")
+            kill(await names(stage), "cpu-0#2", live)
+            await live.sees(events.WorkerReady, worker="cpu-0#4")
+            assert await order(stage) == Done("reloaded")
+
+    anyio.run(story)
+    told = [note["workers"] for note in stage.notes(name="web-0#2", said="peers")]
+    assert any("cpu-0#4" in workers for workers in told)  # nobody is kept from those of the like
+    assert not any("cpu-1#1" in workers for workers in told)
+    assert set(stage.notes(name="web-0#4", said="peers")[-1]["workers"]) == {"cpu-0#5", "cpu-1#3"}
