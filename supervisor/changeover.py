@@ -33,6 +33,8 @@ class Changeover:
         self._edition = edition
         self._progress = progress
         self._spec = group.spec_of(edition.plan)
+        self.mixed = group.behind
+        """Whether nobody knows which of its workers are of the version in force, and which are older."""
         self._trial = Trial(edition, self._spec, group.seat(0), group, group.ring, group.until)
         self._has_turn = False
         self._failed = False

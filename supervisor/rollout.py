@@ -6,7 +6,7 @@ group leaves the one before as it was.
 Then nobody may be without somebody who understands him. Groups of nodes go first if they understand the web workers of
 the version before. If they do not, but those before understand the new ones, they go last. If neither is so, half goes
 first: new web workers call that, old ones the other half. Of groups that do not go first one worker stays until the
-last old web worker has ended.
+last old web worker has ended; all do where some were left from an earlier change, for one of those would be no help.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class Rollout:
         try:
             for tried in others:
                 late = tried in parted
-                first = self._first(tried.group) if late else None
+                first = self._first(tried) if late else None
                 failures.append(await tried.roll(end=first, keep=late))
                 if not late:
                     tried.give_back()
@@ -131,26 +131,33 @@ class Rollout:
                 failures.append(await tried.roll())
                 tried.give_back()
             for tried in parted:
-                failures.append(await tried.roll(self._first(tried.group), keep=True))
+                if tried.mixed:  # whoever is kept may be nobody's like: all are, until nobody is left who needs one
+                    await self._part(web)
+                failures.append(await tried.roll(self._first(tried), keep=not tried.mixed))
                 tried.give_back()
             failures += [await self._adjust(change) for change in self._difference.changes]
         finally:
-            for tried in web:
-                await tried.finish()
             if parted:
-                self._service.reach.part()
-                self._service.announce()
-            for tried in others:
+                await self._part(web)
+            for tried in (*web, *others):
                 await tried.finish()
         return next((why for why in failures if why is not None), None)
+
+    async def _part(self, web: list[Changeover]) -> None:
+        """Wait for the last old web worker: from then on nobody needs whom only those understand."""
+        for tried in web:
+            await tried.finish()
+        self._service.reach.part()
+        self._service.announce()
 
     def _parts(self, group: Group) -> bool:
         """Whether old web workers need old workers of it to the end."""
         return group.role == "exec" and group.name not in self._difference.after_do
 
-    def _first(self, group: Group) -> int:
+    def _first(self, tried: Changeover) -> int:
         """How many of the seats of such a group are given before those of web workers."""
-        return 0 if group.name in self._difference.before_do else (len(group.seated) + 1) // 2
+        waits = tried.mixed or tried.group.name in self._difference.before_do
+        return 0 if waits else (len(tried.group.seated) + 1) // 2
 
     async def _adjust(self, change: Change) -> SpawnError | None:
         """Have a group that goes on do what the supervisor alone does with it."""

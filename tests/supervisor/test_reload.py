@@ -618,13 +618,14 @@ def test_templates_of_two_versions_have_two_names_and_pipes_one_budget(stage: St
     assert common.pipes.size > crowded
 
 
-def test_versions_of_a_reload_that_was_not_finished_are_kept_apart_also_by_the_next(stage: Stage) -> None:
-    def nodes(*names: str) -> tuple[GroupPlan, ...]:
-        found = tuple(NodeContract(name, "core", (), None, Result("json"), imported_from="shop:ask") for name in names)
-        cpu, web = groups(cpu=2, web=1)
-        return replace(cpu, settings=ExecSettings(nodes=found)), web
+def asking(*names: str) -> tuple[GroupPlan, ...]:
+    found = tuple(NodeContract(name, "core", (), None, Result("json"), imported_from="shop:ask") for name in names)
+    cpu, web = groups(cpu=2, web=1)
+    return replace(cpu, settings=ExecSettings(nodes=found)), web
 
-    file = File(stage.plan(nodes("shop.first")))
+
+def test_versions_of_a_reload_that_was_not_finished_are_kept_apart_also_by_the_next(stage: Stage) -> None:
+    file = File(stage.plan(asking("shop.first")))
 
     async def fails(version: str, who: str, why: str) -> None:
         file.set(stage, version)
@@ -637,7 +638,7 @@ def test_versions_of_a_reload_that_was_not_finished_are_kept_apart_also_by_the_n
     async def story() -> None:
         async with stage.running(file.plan, load=file.read) as live:
             await live.sees(events.Serving)
-            file.plan = replace(file.plan, groups=nodes("shop.second"))
+            file.plan = replace(file.plan, groups=asking("shop.second"))
             await fails("second", "cpu-1", "reloaded, but not every worker could be replaced")
             left = await names(stage)
             assert left == {"cpu": ["cpu-0#2 up", "cpu-1#1 up"], "web": ["web-0#2 up"]}
@@ -651,3 +652,25 @@ def test_versions_of_a_reload_that_was_not_finished_are_kept_apart_also_by_the_n
     assert any("cpu-0#4" in workers for workers in told)  # nobody is kept from those of the like
     assert not any("cpu-1#1" in workers for workers in told)
     assert set(stage.notes(name="web-0#4", said="peers")[-1]["workers"]) == {"cpu-0#5", "cpu-1#3"}
+
+
+def test_the_reload_after_one_that_was_not_finished_leaves_no_web_worker_alone(stage: Stage) -> None:
+    file = File(stage.plan(asking("shop.first")))
+
+    async def story() -> None:
+        async with stage.running(file.plan, load=file.read) as live:
+            await live.sees(events.Serving)
+            stage.behave("cpu-1", "exit 9")
+            file.plan = replace(file.plan, groups=asking("shop.second"))
+            file.set(stage, "second")
+            assert isinstance(await order(stage), Refused)
+            stage.behave("cpu-1", "good")
+            file.plan = replace(file.plan, groups=asking("shop.third"))
+            file.set(stage, "third")
+            assert await order(stage) == Done("reloaded")
+            assert await names(stage) == {"cpu": ["cpu-0#3 up", "cpu-1#3 up"], "web": ["web-0#3 up"]}
+
+    anyio.run(story)
+    told = stage.notes(name="web-0#2")
+    served = told[: [note["said"] for note in told].index("drain")]
+    assert all(note["workers"] for note in served if note["said"] == "peers")
