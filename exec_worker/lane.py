@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     Answers = Sequence[tuple[AskedCall, Encoded | Failure | None]]
 
 
+ROUNDING = 0.002
+"""By how much a deadline may be later here than where it was set, seconds: a frame tells times in milliseconds."""
+
+
 class Runs(Protocol):
     """What an engine does for a lane."""
 
@@ -188,14 +192,16 @@ class Lanes:
     def leave(self, call: AskedCall) -> None:
         """Its caller has left: its node is interrupted unless it says no, in a batch once all have left.
 
-        Nobody is killed from here: others may run beside it, and the supervisor knows.
+        Nobody is killed from here: others may run beside it, and the supervisor knows. A caller also leaves because
+        the time is over, and where there is much to do that may be heard before the clock is looked at.
         """
         call.seen.cancelled = True
         batch = call.batch
         if batch is not None and batch.deserted and batch.seen is not None:
             batch.seen.cancelled = True
         if call.cancel_grace < math.inf and (batch is None or batch.deserted):
-            _interrupt(call if batch is None else batch, CallCancelled)
+            run = call if batch is None else batch
+            _interrupt(run, DeadlineExceeded if run.deadline <= now() + ROUNDING else CallCancelled)
 
     def expire(self, run: AskedCall | AskedBatch) -> None:
         """Its deadline has come."""

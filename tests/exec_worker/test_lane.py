@@ -8,9 +8,10 @@ import time
 import pytest
 
 from exec_worker.asked import AskedCall
-from exec_worker.interrupts import DeadlineExceeded
+from exec_worker.interrupts import CallCancelled, DeadlineExceeded, Interrupted
 from exec_worker.lane import Lanes
 from exec_worker.window import ThreadWindow, Window
+from ipc.clock import now
 from ipc.ledger import Ledger
 from ipc.messages.calls import RequestMeta
 
@@ -61,3 +62,19 @@ def test_an_interrupt_is_not_lost_on_a_call_that_a_lane_comes_to_just_then() -> 
         begun.set()
         io.join()
         lanes.ledger.close()
+
+
+@pytest.mark.parametrize(("left", "told"), [(60.0, CallCancelled), (0.0, DeadlineExceeded), (-5.0, DeadlineExceeded)])
+def test_who_leaves_because_the_time_is_over_is_not_told_apart_from_the_deadline(
+    left: float, told: type[Interrupted]
+) -> None:
+    """The origin says at the deadline that nobody waits, and may be heard before the clock is looked at."""
+    meta = RequestMeta("shop.render", "r", "t", "web-0#1")
+    call = AskedCall(None, b"x" * 16, meta, b"", now() + left, now(), False, 0.1)  # type: ignore[arg-type]
+    lanes = Lanes(None, Ledger(-1), 0.25, main=False)  # type: ignore[arg-type]
+    try:
+        lanes.leave(call)
+        lanes.expire(call)
+    finally:
+        lanes.ledger.close()
+    assert call.interrupt is told
