@@ -201,10 +201,15 @@ def _code(group: GroupPlan, old: Plan, new: Plan) -> Iterator[str]:
         yield f"code ({', '.join(named)}{f' and {more} more' if more else ''})"
 
 
-def moved(group: GroupPlan, old: Plan, new: Plan) -> bool:
-    """Whether what the group's workers import is not in the files any more in which it was, be it the same again."""
+def moved(old: Plan, new: Plan) -> frozenset[str]:
+    """The groups whose workers import what is not in the files any more in which it was, be it the same again."""
     before = {module.name: module.stamp for module in old.described.modules}
-    return any(before.get(module.name) != module.stamp for module in needed(group, new))
+    groups = {group.name: group for group in (*old.groups, *new.groups)}
+    return frozenset(
+        group.name
+        for group in groups.values()
+        if any(before.get(module.name) != module.stamp for module in needed(group, new))
+    )
 
 
 def needed(group: GroupPlan, plan: Plan) -> list[Module]:

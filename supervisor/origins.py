@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING
 import anyio
 from anyio.to_thread import run_sync
 
-from supervisor.difference import moved
 from supervisor.life import State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from ipc.contract import Module
     from ipc.names import WorkerName
@@ -56,18 +55,16 @@ class Origins:
                 self._certain = up | (self._certain & self.up())  # of the others nobody is left
             await anyio.sleep(PAUSE)
 
-    def strayed(self, plan: Plan, up: frozenset[WorkerName]) -> frozenset[str]:
-        """The groups in which there may be another version than that of the plan in force, before `plan` follows it.
+    def strayed(self, moved: Collection[str], up: frozenset[WorkerName]) -> frozenset[str]:
+        """The groups in which there may be another version than that of the plan in force, before another follows it.
 
-        `up` are those who were up before that was described: nothing has moved until then if it has not by now.
+        `moved` are those whose files are not the ones any more that were described. `up` are the lives that were up
+        before it was looked for that: nothing has moved until then if it has not by now.
         """
-        plans = {group.name: group for group in plan.groups}
         found = set()
         for group in self._groups():
             lives = {name for name, _ in group.lives()}
-            if group.name not in plans:
-                continue
-            if not moved(plans[group.name], self._plan(), plan):
+            if group.name not in moved:
                 self._certain |= lives & up
             elif not lives <= self._certain:
                 found.add(group.name)

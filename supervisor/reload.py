@@ -12,7 +12,7 @@ from anyio.to_thread import run_sync
 from ipc.messages.control import Done, Refused
 from supervisor import events
 from supervisor.description import GIVEN_UP
-from supervisor.difference import difference
+from supervisor.difference import difference, moved
 from supervisor.errors import StartError, Stopping
 from supervisor.hub import in_words
 from supervisor.rollout import Rollout
@@ -112,14 +112,15 @@ async def _reload(service: Service, load: Callable[[], Plan], progress: Callable
         return Refused(str(plan), usage=True, report=True)
     if plan is None:
         return STOPPING
-    strayed = service.origins.strayed(plan, up)
+    # In threads: an application of thousands of modules takes seconds to compare, and nothing else is to wait for that.
+    strayed = service.origins.strayed(await run_sync(moved, service.plan, plan), up)
     behind = [
         group.name
         for group in service.tree.groups
         if group.behind or group.name in strayed or group.name in service.left
     ]
     sizes = {group.name: group.size for group in service.tree.groups}
-    found = difference(service.ran, plan, behind, sizes)
+    found = await run_sync(difference, service.ran, plan, behind, sizes)
     if found.refusal:
         return Refused(found.refusal, usage=True)
     for line in found.lines():
