@@ -15,7 +15,8 @@ from ipc.control import call as ask
 from ipc.decoding.jsontext import json_object
 from ipc.messages.control import MAX_ASKED, Called, CallNode, Refused
 
-_STDIN = "-"
+_STANDARD = "-"
+"""Instead of a file's name: standard input, or output."""
 _USUAL = 200
 _WRONG = 400
 """Statuses from here on say that it did not go well."""
@@ -25,7 +26,7 @@ def call(state_dir: Path, node: str, arguments: str, *, body: str, output: str, 
     """Call it and print what it returns; returns the exit code."""
     raw, sent, why = _given(arguments, body)
     if why:
-        say_error(f"{why}")
+        say_error(why)
         return USAGE
     try:
         order = CallNode(node, timeout, len(raw), None if sent is None else len(sent))
@@ -46,7 +47,10 @@ def _show(answer: Called, result: bytes, output: str) -> int:
         about = f" (request_id {answer.request_id})" if answer.request_id else ""
         say_error(f"{answer.code}{stage}: {shown(answer.detail)}{about}")
         return FAILED
-    if output:
+    if output == _STANDARD:
+        sys.stdout.buffer.write(result)
+        sys.stdout.buffer.flush()
+    elif output:
         try:
             Path(output).write_bytes(result)
         except OSError as error:
@@ -83,20 +87,22 @@ def _readable(answer: Called, result: bytes) -> str | None:
 
 def _given(arguments: str, body: str) -> tuple[bytes, bytes | None, str]:
     """The parameters and the body as they are sent, and why not if they cannot be."""
+    if arguments == body == _STANDARD:
+        return b"", None, "parameters and body cannot both come from standard input"
     try:
-        given = sys.stdin.read() if arguments == _STDIN else arguments
+        given = _read(arguments).decode() if arguments == _STANDARD else arguments
         sent = _read(body) if body else None
     except (OSError, UnicodeDecodeError) as error:
         return b"", None, f"what to call it with cannot be read: {error}"
-    if json_object(given.strip()) is None:
-        return b"", None, "parameters are given as a JSON object, by their names, such as '{\"width\": 64}'"
     if len(raw := given.encode()) > MAX_ASKED or len(sent or b"") > MAX_ASKED:
         return b"", None, f"parameters and body have at most {MAX_ASKED} bytes each"
+    if json_object(given.strip()) is None:
+        return b"", None, "parameters are given as a JSON object, by their names, such as '{\"width\": 64}'"
     return raw, sent, ""
 
 
 def _read(name: str) -> bytes:
-    if name == _STDIN:
+    if name == _STANDARD:
         return sys.stdin.buffer.read(MAX_ASKED + 1)
     with Path(name).open("rb") as file:
         return file.read(MAX_ASKED + 1)

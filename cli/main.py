@@ -288,7 +288,10 @@ def call(
     body: Annotated[
         str, typer.Option("--body", metavar="FILE", help="The parameter that a request has as its body; - for stdin.")
     ] = "",
-    output: Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="Where the result goes.")] = "",
+    output: Annotated[
+        str,
+        typer.Option("--output", "-o", metavar="FILE", help="Where the result goes; - for stdout."),
+    ] = "",
     timeout: Annotated[float, typer.Option(min=0.001, max=3600.0, help="How long it may take, seconds.")] = 30.0,
 ) -> None:
     """Call a node through the links of the running service, and print what it returns."""

@@ -54,13 +54,25 @@ def test_parameters_come_from_the_line_or_from_standard_input(
     service.result = b'{"a":[1,2]}'
     assert run(tmp_path, '{"number": 4}') == 0
     assert capsys.readouterr().out == '{\n  "a": [\n    1,\n    2\n  ]\n}\n'
-    monkeypatch.setattr(sys, "stdin", io.StringIO('{"number": 5}\n'))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b'{"number": 5}\n')))
     (tmp_path / "body").write_bytes(b"\x00\xff")
     assert run(tmp_path, "-", body=str(tmp_path / "body")) == 0
     assert service.asked == [
         (CallNode("shop.double", 3.0, 13), b'{"number": 4}', None),
         (CallNode("shop.double", 3.0, 14, 2), b'{"number": 5}\n', b"\x00\xff"),
     ]
+
+
+def test_standard_input_is_read_once_and_not_without_end(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path, "-", body="-") == 2
+    assert "cannot both come from standard input" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b" " * (MAX_ASKED + 9))))
+    assert run(tmp_path, "-") == 2
+    assert sys.stdin.buffer.read() == b" " * 8
+    assert "at most" in capsys.readouterr().err
+    assert not service.asked
 
 
 @pytest.mark.parametrize("arguments", ["", "[1]", "{", "4", '{"a": 1, "a": 2}', "{" + "[" * 9999])
@@ -79,7 +91,7 @@ def test_a_body_that_is_not_there_or_too_large_is_wrong_usage(
     assert not service.asked
 
 
-def test_bytes_go_to_a_file_or_a_pipe_and_never_to_a_terminal(
+def test_bytes_go_to_a_file_or_a_pipe_and_to_a_terminal_only_if_told_so(
     service: Service, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service.answer, service.result = IMAGE, b"RIFF\x1b[2J\xff"
@@ -92,6 +104,8 @@ def test_bytes_go_to_a_file_or_a_pipe_and_never_to_a_terminal(
     out, err = capfdbinary.readouterr()
     assert not out
     assert b"9 bytes of image/webp" in err
+    assert run(tmp_path, output="-") == 0
+    assert capfdbinary.readouterr().out == service.result
     assert run(tmp_path, output=str(tmp_path / "no" / "where")) == 1
     service.answer, service.result = Called(media_type="text/plain; charset=utf-8"), b"one\n\x1b[2Jtwo"
     assert run(tmp_path) == 0
