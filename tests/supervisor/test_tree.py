@@ -133,7 +133,7 @@ def test_a_group_that_fails_later_leaves_the_others_alone_and_can_be_started_aga
         policy = RestartPolicy(limit=2, base=0.01)
         async with stage.running(stage.plan(groups(cpu=1, web=1)), policy=policy) as live:
             await live.sees(events.Serving)
-            stage.behave("cpu", "crash 0.01")
+            stage.behave("cpu", "crash 0.5")  # so that it is seen to be up before
             answer = await anyio.to_thread.run_sync(ask, stage.state_dir, Restart("cpu"))
             assert isinstance(answer, Done)
             failed = await live.sees(events.GroupFailed)
