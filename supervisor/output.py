@@ -23,12 +23,12 @@ PAUSE = 0.005
 """How long a pipe with more than its share is left alone, seconds. It fills, and whoever writes to it waits."""
 HOLD = 0.5
 """How long a traceback waits for its next line, seconds."""
-LAST_LINES = 1_024
-"""So many of the lines that an ended process has left in its pipe are told: the last ones. All in one turn, before its
-end is: each takes some 10 microseconds, and several times that while other threads write down what was told before."""
+LAST_LINES, LAST_BYTES = 1_024, 256 * 1024
+"""So much of what an ended process has left in its pipe is told: the last of it. All in one turn, before its end is:
+each line takes some 10 microseconds, and several times that while other threads write down what was told before."""
 _CHUNK = 16_384
-_AT_THE_END = 256 * 1024
-"""As many bytes are still read once the process has ended: a grandchild may hold the pipe and go on writing."""
+_AT_THE_END = 1024 * 1024
+"""As many bytes, a full pipe, are still read once it has ended: a grandchild may hold the pipe and go on writing."""
 # Tab is harmless. The others move a terminal's cursor, or end a line where there is none.
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(9), *range(0x0A, 0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)}
 _BEGIN, _END = BEGIN.encode(), END.encode()
@@ -133,7 +133,7 @@ class Output:
         while size < _AT_THE_END and (data := self._take(_AT_THE_END - size)):
             left.append(data)
             size += len(data)
-        missed, kept = last_lines(b"".join(left), LAST_LINES)
+        missed, kept = last_lines(b"".join(left), LAST_LINES, LAST_BYTES)
         if missed:
             missed += len(self._untold)
             self._untold.clear()
@@ -218,7 +218,16 @@ class Output:
         self._tell_block()
 
 
-def last_lines(data: bytes, most: int) -> tuple[int, bytes]:
-    """How many lines stand before the last ones, and those, with what is left of one without an end."""
+def last_lines(data: bytes, most: int, size: int) -> tuple[int, bytes]:
+    """How many lines stand before the last ones, and those, with what is left of one without an end.
+
+    At most so many, and so many bytes. A line that is longer counts among the first, and its end among the last.
+    """
+    before = 0
+    if (too_many := len(data) - size) > 0:
+        end = data.find(b"\n", too_many - 1, -1)
+        begin = too_many if end < 0 else end + 1
+        before = data.count(b"\n", 0, begin) + (end < 0)
+        data = data[begin:]
     early, *late = data.rsplit(b"\n", most + 1)
-    return (early.count(b"\n") + 1, b"\n".join(late)) if len(late) > most else (0, data)
+    return (before + early.count(b"\n") + 1, b"\n".join(late)) if len(late) > most else (before, data)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import supervisor.output
-from supervisor.output import LAST_LINES, MAX_LINE, SHARE, Line, Lines, Output, last_lines
+from supervisor.output import LAST_BYTES, LAST_LINES, MAX_LINE, SHARE, Line, Lines, Output, last_lines
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-
-    import pytest
 
     from supervisor.events import Stream
 
@@ -129,6 +129,37 @@ def test_of_more_than_that_the_last_lines_are_kept_and_the_others_counted() -> N
     story(told)
 
 
+def test_of_a_full_pipe_the_very_last_is_told_and_not_what_is_read_first() -> None:
+    async def told() -> None:
+        pipe = Pipe()
+        fcntl.fcntl(pipe.writer, fcntl.F_SETPIPE_SZ, 1024 * 1024)
+        line = "x" * 1_000
+        count = 1024 * 1024 // (len(line) + 8)
+        pipe.write("".join(f"{n:06} {line}\n" for n in range(count)))
+        pipe.end()
+        first, *rest = pipe.texts
+        assert [int(text[:6]) for text in rest] == list(range(count - len(rest), count))
+        assert int(first.removeprefix("(").split()[0]) + len(rest) == count
+        assert LAST_BYTES - 2_000 < sum(map(len, rest)) <= LAST_BYTES
+
+    story(told)
+
+
+@pytest.mark.parametrize(
+    ("data", "missed", "kept"),
+    [
+        (b"ab\ncd\nef\n", 2, b"ef\n"),
+        (b"abc\ndef\n", 1, b"def\n"),
+        (b"ab\ncdefgh\n", 2, b"fgh\n"),
+        (b"ab\ncdefgh", 2, b"efgh"),
+        (b"ab\n\ncd", 1, b"\ncd"),
+        (b"abcd", 0, b"abcd"),
+    ],
+)
+def test_of_many_bytes_the_last_are_kept(data: bytes, missed: int, kept: bytes) -> None:
+    assert last_lines(data, 99, 4) == (missed, kept)
+
+
 def test_what_is_left_when_a_part_was_told_is_counted_too() -> None:
     async def told() -> None:
         pipe = Pipe()
@@ -206,6 +237,6 @@ def test_a_grandchild_that_goes_on_writing_is_not_listened_to_for_ever(monkeypat
 def test_the_last_lines_are_the_last(lines: list[bytes], rest: bytes, most: int) -> None:
     rest = rest.replace(b"\n", b"")
     data = b"".join(line + b"\n" for line in lines) + rest
-    missed, kept = last_lines(data, most)
+    missed, kept = last_lines(data, most, len(data))
     assert missed == max(0, len(lines) - most)
     assert kept == b"".join(line + b"\n" for line in lines[missed:]) + rest
