@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import shlex
-import sys
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from cli.stdout import put
 from ipc.confinement import PRIVATE
 from supervisor.errors import EXIT_CODE, ConfigError, StartError
 from supervisor.planning import load_plan
@@ -53,7 +53,7 @@ def read(config: Path | None, overrides: Sequence[str], *, as_json: bool) -> dic
 
 def print_json(data: dict[str, Any]) -> None:
     """For programs."""
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(data)).decode() + "\n")
+    put(msgspec.json.format(msgspec.json.encode(data)).decode() + "\n")
 
 
 def _as_data(error: StartError) -> list[dict[str, str]]:

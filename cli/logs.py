@@ -46,7 +46,7 @@ def logs(
     with suppress(BrokenPipeError):
         _show(folder, wanted, lines, follow, _printer(as_json=as_json))
         return 0
-    forget()  # as after `| head`
+    forget(sys.stdout)  # as after `| head`
     return 0
 
 

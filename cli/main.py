@@ -4,6 +4,7 @@ Those modules are imported only when their command runs, so that asking a runnin
 the question. Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 not running.
 """
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,7 +23,7 @@ from cli.options import (
     state_of,
 )
 from cli.stderr import say_error
-from cli.stdout import forget, unwritten
+from cli.stdout import attend, forget, unwritten
 
 
 class Commands(TyperGroup):
@@ -33,7 +34,7 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
-            forget()
+            forget(sys.stdout)
             return 0
 
 
@@ -53,6 +54,7 @@ app.add_typer(keys, name="keys")
 def run() -> int:
     """Carry out what the arguments say; returns the exit code."""
     code = 0
+    attend()
     try:
         code = _obeyed()
     except SystemExit as left:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from cli.stderr import say_error
+from cli.stderr import say_error, say_report
 from cli.stdout import put
 from ipc.control import ControlError, NotRunning, Unwilling, ask
 from ipc.messages.control import Done, Progress, Refused, encode
@@ -53,7 +53,7 @@ def complain(reason: ControlError | Refused, *, told: bool = False) -> int:
             return complain(reason.answer)
         case Refused(why, usage, report):
             if report and not told:
-                sys.stderr.write(f"{shown(why)}\n")
+                say_report(shown(why))
             elif not told:
                 say_error(shown(why))
             return USAGE if usage else FAILED

@@ -21,9 +21,9 @@ UNBOUNDED = 10_000
 
 class _Output(Console):
     def on_broken_pipe(self) -> None:
-        """Nobody reads any more, as after `| head`: that is no failure of the command."""
-        forget()
-        raise SystemExit(0)
+        """Nobody reads any more, as after `| head`: whether the command has failed does not depend on that."""
+        self.quiet = True
+        forget(self.file)
 
 
 def _console(stream: TextIO, *, stderr: bool = False) -> Console:

@@ -10,9 +10,14 @@ PREFIX = "error: "
 
 
 def say_error(what: str) -> None:
-    """Say it, red in front where that is seen. Who reads no complaints, or has no room for them, gets none."""
+    """Say it, red in front where that is seen."""
+    say_report(f"\x1b[1;31m{PREFIX}\x1b[0m{what}" if _coloured() else f"{PREFIX}{what}")
+
+
+def say_report(what: str) -> None:
+    """Say it as it is. Who reads no complaints, or has no room for them, gets none."""
     with suppress(OSError):
-        sys.stderr.write(f"\x1b[1;31m{PREFIX}\x1b[0m{what}\n" if _coloured() else f"{PREFIX}{what}\n")
+        sys.stderr.write(f"{what}\n")
         sys.stderr.flush()
 
 

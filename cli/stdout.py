@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from pathlib import Path
+from typing import IO
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 """What a write fails with, and names no file."""
@@ -16,14 +18,21 @@ def put(text: str) -> bool:
         sys.stdout.write(text)
         sys.stdout.flush()
     except BrokenPipeError:
-        forget()
+        forget(sys.stdout)
         return False
     return True
 
 
-def forget() -> None:
-    """Nobody reads any more. Python would try again at its end, and complain about that."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), sys.stdout.fileno())
+def forget(stream: IO[str]) -> None:
+    """Nobody reads this any more. Python would try again at its end, and complain about that."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), stream.fileno())
+
+
+def attend() -> None:
+    """Have the three standard streams, whichever of them was closed when this process began: nobody is there then."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # it gets the lowest number: its own
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - open to the end
 
 
 def unwritten(raised: OSError | None = None) -> str:
@@ -34,7 +43,7 @@ def unwritten(raised: OSError | None = None) -> str:
     try:
         sys.stdout.flush()
     except OSError as error:
-        forget()
+        forget(sys.stdout)
         return "" if error.errno == errno.EPIPE else error.strerror or str(error)
     if raised is not None and raised.filename is None and raised.errno in _FULL:
         return raised.strerror or str(raised)

@@ -69,3 +69,37 @@ def test_a_reader_who_leaves_makes_no_failure(command: list[str], tmp_path: Path
     finally:
         os.close(writer)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(("command", "silent"), [(["check"], "2"), (["check", "--json"], "12"), (["start"], "2")])
+def test_nor_does_one_make_a_success_who_reads_no_complaints(command: list[str], silent: str, tmp_path: Path) -> None:
+    (tmp_path / "shunter.yaml").write_text("runtime: nonsense")
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "shunter", *command],
+            cwd=tmp_path,
+            stdout=writer if "1" in silent else subprocess.DEVNULL,
+            stderr=writer,
+            check=False,
+            timeout=60,
+        )
+    finally:
+        os.close(writer)
+    assert done.returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("command", "closed", "code"),
+    [("version", ">&-", 0), ("check", "<&- >&- 2>&-", 0), ("status", "2>&-", 3), ("call one.node -", "<&-", 2)],
+)
+def test_a_command_does_without_streams_that_are_closed(command: str, closed: str, code: int, tmp_path: Path) -> None:
+    (tmp_path / "shunter.yaml").write_text("runtime: {web: {app: site_app:app}}")
+    (tmp_path / "site_app.py").write_text("from fastapi import FastAPI\napp = FastAPI()\n")
+    shell = ["sh", "-c", f'exec "$0" -m shunter {command} {closed}', sys.executable]
+    done = subprocess.run(
+        shell, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == code
+    assert "Traceback" not in done.stdout + done.stderr
