@@ -227,8 +227,8 @@ def main() -> None:
     leaders, guards = heard
     cgroup = sys.argv[2] if len(sys.argv) > 2 else ""  # noqa: PLR2004 - the second of two
     if guards:
-        for path in tree(cgroup)[1:]:
-            if not members(path) & guards:
+        for path in tree(cgroup)[1:]:  # those of workers; whatever a program has made below belongs to its guard
+            if os.path.dirname(path) == cgroup and not members(path) & guards:  # noqa: PTH120 - as above
                 kill(path)
         bury(leaders, mark, guards)
         wait_for(guards, PARTING)

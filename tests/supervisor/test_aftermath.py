@@ -16,10 +16,20 @@ from supervisor import aftermath
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 MARK = "123"
 VARIABLE = f"SHUNTER_SERVICE={MARK}"
 SLEEP = [sys.executable, "-S", "-c", "import time; print(1, flush=True); time.sleep(60)"]
+WITHOUT_KERNEL = """
+import runpy, sys
+sys.argv = sys.argv[1:]
+found = runpy.run_path(sys.argv[0])
+found["main"].__globals__["PARTING"] = 30.0
+found["main"].__globals__["clear"] = lambda *_: True
+found["main"]()
+"""
+"""Runs it where control groups are plain directories, which are never empty."""
 
 
 @pytest.fixture
@@ -94,6 +104,24 @@ def test_a_guard_has_its_time_and_what_it_leaves_is_ended_then(start: Callable[.
         assert worker.wait() == -signal.SIGKILL
         assert guard.wait() == 0, "it ended by itself"
         assert guard.stdout.read() == b"", "nobody has the other end"
+
+
+def test_what_a_program_made_a_control_group_for_is_its_guard_s_too(
+    start: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    worker, part = start(apart=True), start(apart=True)
+    code = "import os, sys, time; print(1, flush=True); time.sleep(1); os.kill(int(sys.argv[1]), 15)"
+    with subprocess.Popen([*SLEEP[:-1], code, str(part.pid)], stdout=subprocess.PIPE, start_new_session=True) as guard:
+        assert guard.stdout is not None
+        guard.stdout.readline()
+        for name, popen in {"cpu-0#1": worker, "tools-0#1": guard, "tools-0#1/part": part}.items():
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "cgroup.procs").write_text(f"{popen.pid}\n")
+        argv = [sys.executable, "-I", "-S", "-c", WITHOUT_KERNEL, aftermath.__file__, MARK, str(tmp_path)]
+        subprocess.run(argv, input=f"*{guard.pid}\n".encode(), check=True)
+        assert worker.wait() == -signal.SIGKILL
+        assert guard.wait() == 0, "it ended by itself"
+        assert part.wait() == -signal.SIGTERM, "and it this"
 
 
 def test_whoever_is_in_a_session_that_was_told_of_or_has_the_mark_is_left(
