@@ -1,4 +1,4 @@
-"""Standard output as it is left at the end: whether all that was said could be written."""
+"""Standard output from the beginning, when it may be closed, to the end: whether all that was said could be written."""
 
 from __future__ import annotations
 

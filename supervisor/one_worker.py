@@ -47,7 +47,7 @@ def reason(state: State) -> str:
 
 def _found(tree: Tree, name: str) -> tuple[Group, Worker] | Refused:
     seat, _, life = name.partition("#")
-    seats: list[str] = []
+    seats: dict[str, Worker] = {}
     for group in tree.groups:
         for worker in group.everybody():
             if worker.seat != seat or (life and str(worker.name) != name):
@@ -56,12 +56,12 @@ def _found(tree: Tree, name: str) -> tuple[Group, Worker] | Refused:
                 return group, worker
             if life:
                 return Refused(f"{name} has no place of its own: it is {worker.state.value}")
-        seats += dict.fromkeys(worker.seat for worker in group.seated)
+        seats |= {worker.seat: worker for worker in group.seated}
     if seat in seats:
-        return Refused(f"{name} is gone; {seat} is somebody else now")
+        return Refused(f"there is no {name}; {seat} is {seats[seat].name} now")
     if (group_name := seat.removesuffix("-template")) != seat and any(each.name == group_name for each in tree.groups):
         return Refused(f"{seat} serves nobody: shunter restart {group_name} has a new one as well", usage=True)
     word = nearest(seat, seats)
     more = ", ..." if len(seats) > MOST_NAMED else ""
-    hint = f"there are {', '.join(seats[:MOST_NAMED])}{more}" if word is None else f"did you mean {word!r}?"
+    hint = f"there are {', '.join(list(seats)[:MOST_NAMED])}{more}" if word is None else f"did you mean {word!r}?"
     return Refused(f"there is no worker {name!r}; {hint}", usage=True)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Orders:
-    """Of those who may give any: who that is was asked before, see `callers`."""
+    """Whoever gives one may: that was looked at before, see `callers`."""
 
     def __init__(self, service: Service, version: str) -> None:
         self._service = service

@@ -78,7 +78,7 @@ def test_a_life_that_is_over_is_not_its_successor_and_a_name_of_nobody_is_wrong_
         async with stage.running(stage.plan(groups(cpu=2))) as live:
             await live.sees(events.Serving)
             await give(stage, "cpu-1")
-            assert await give(stage, "cpu-1#1") == Refused("cpu-1#1 is gone; cpu-1 is somebody else now")
+            assert await give(stage, "cpu-1#1") == Refused("there is no cpu-1#1; cpu-1 is cpu-1#2 now")
             assert await give(stage, "cpo-1") == Refused(
                 "there is no worker 'cpo-1'; did you mean 'cpu-1'?", usage=True
             )
