@@ -64,6 +64,8 @@ class Cgroups:
         Its number is its own: it is a child that was not reaped.
         """
         path = self.path / str(name)
+        if str(path) in self._leaving:  # one before it had that name, and is gone perhaps by now
+            self.sweep()
         try:
             path.mkdir()
             (path / "cgroup.procs").write_text(str(pid), encoding="ascii")

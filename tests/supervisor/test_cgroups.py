@@ -104,6 +104,24 @@ def test_all_that_is_in_the_group_of_a_dead_worker_ends_and_nobody_else(
     assert not cgroup.exists()
 
 
+def test_a_name_that_is_had_again_is_not_taken_for_the_one_who_left(
+    service: Cgroups, sleeper: Callable[[], subprocess.Popen[bytes]], told: list[Event]
+) -> None:
+    """A group of workers was taken out of the configuration, and is in it again."""
+    second, cgroup = sleeper(), service.path / str(NAME)
+    service.take_in(4711, NAME)
+    put(cgroup)  # somebody is still in it
+    service.forget(4711)
+    empty(cgroup)
+    service.take_in(second.pid, NAME)
+    assert not told
+    assert (cgroup / "cgroup.procs").read_text() == str(second.pid)
+    service.sweep()
+    assert second.poll() is None
+    service.kill(second.pid)
+    assert second.wait(60) == -9
+
+
 def test_who_was_too_quick_for_the_first_look_is_found_by_the_next(
     service: Cgroups, sleeper: Callable[[], subprocess.Popen[bytes]]
 ) -> None:
