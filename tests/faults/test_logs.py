@@ -171,6 +171,9 @@ def counted(line: dict[str, Any]) -> int:
 
 def test_a_full_disk_costs_lines_that_are_counted_and_nothing_else(service: Talking) -> None:
     """No file of the supervisor can grow: what a full disk does to it, and needs nobody who may mount one."""
+    assert service.ask("/say", request="before", ticket="before") == "before"
+    lines_of(service, "before", 6)  # nothing that other tests had said is on its way any more, to be lost and counted
+    service.eventually(lambda: service.said("cpu", "raw before"))
     limit = resource.prlimit(service.pid, resource.RLIMIT_FSIZE)
     resource.prlimit(service.pid, resource.RLIMIT_FSIZE, (0, limit[1]))
     try:
