@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -16,6 +17,10 @@ import guards
 if mutant := os.environ.get(guards.VARIABLE):
     guards.switch_off(mutant)  # before any test: it should go red
 
+
+# A shell that begins the suite in the background has it ignore Ctrl-C, and all that it starts would do so too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 # No example is too slow: on a busy machine any may be, and whoever tests for time says so itself.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
