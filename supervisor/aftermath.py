@@ -17,6 +17,10 @@ import signal
 import sys
 import time
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # without `typing`, which takes longer to import than all the rest
+    from collections.abc import Callable
+
 VARIABLE = "SHUNTER_SERVICE"
 """Where whatever a service starts has its mark, unless it was given another environment."""
 ARGUMENT = "--mark"
@@ -94,22 +98,27 @@ def read(path: str) -> bytes:
         return file.read()
 
 
-def end(pid: int, leaders: "dict[int, float]", mark: str) -> bool:
-    """Kill this process if it belongs to what is left, and nobody who has its number next."""
+def send(pid: int, what: signal.Signals, is_meant: "Callable[[], bool]") -> bool:
+    """Send this process a signal if it is the one that is meant, and nobody who has its number next; whether it was."""
     try:
         pidfd = os.pidfd_open(pid)
     except OSError:
         return False
     try:
-        if not is_left(pid, leaders, mark):
+        if not is_meant():
             return False
-        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        signal.pidfd_send_signal(pidfd, what)
     except OSError:
         return False
     else:
         return True
     finally:
         os.close(pidfd)
+
+
+def end(pid: int, leaders: "dict[int, float]", mark: str) -> bool:
+    """Kill this process if it belongs to what is left."""
+    return send(pid, signal.SIGKILL, lambda: is_left(pid, leaders, mark))
 
 
 def wait_for(pids: set[int], seconds: float) -> None:
@@ -157,20 +166,8 @@ def kill(cgroup: str) -> None:
 
 
 def kill_member(pid: int, cgroup: str) -> bool:
-    """Kill this process if it is in that control group, and nobody who has its number next."""
-    try:
-        pidfd = os.pidfd_open(pid)
-    except OSError:
-        return False
-    try:
-        if pid in members(cgroup):  # so it is this one that is in it, or it has ended
-            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-            return True
-    except OSError:
-        pass
-    finally:
-        os.close(pidfd)
-    return False
+    """Kill this process if it is in that control group."""
+    return send(pid, signal.SIGKILL, lambda: pid in members(cgroup))
 
 
 def members(cgroup: str) -> set[int]:

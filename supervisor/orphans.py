@@ -9,6 +9,8 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
+from supervisor import aftermath
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Iterator
 
@@ -100,20 +102,7 @@ def _send(found: _Found, what: signal.Signals) -> bool:
             os.kill(found.pid, what)
             return True
         return False
-    try:
-        pidfd = os.pidfd_open(found.pid)
-    except OSError:
-        return False
-    try:
-        if not _is_child(found):
-            return False
-        signal.pidfd_send_signal(pidfd, what)
-    except OSError:
-        return False
-    else:
-        return True
-    finally:
-        os.close(pidfd)
+    return aftermath.send(found.pid, what, lambda: _is_child(found))
 
 
 def _reap(pid: int) -> bool:

@@ -102,11 +102,11 @@ SUPERVISION_GUARDS: dict[str, tuple[Edit, ...]] = {
     "our own children's codes": _gone(_ORPHANS, "Orphans._all", " and pid not in ours", ""),
     "codes of a first process": _gone(_ORPHANS, "Orphans.reap", " if pid not in ours", ""),
     "who was there before": _gone(_ORPHANS, "Orphans._all", "pid not in self._before and ", ""),
-    "still that child": _gone(_ORPHANS, "_send", "if not _is_child(found):", "if False:"),
+    "still that child": _gone(_ORPHANS, "_send", "lambda: _is_child(found)", "lambda: True"),
     "stopped before they are killed": _gone(
         _ORPHANS, "_freeze", "_send(found, signal.SIGSTOP)", "_send(found, signal.Signals(0))"
     ),
-    "strangers have the number next": _gone(_AFTERMATH, "end", "if not is_left(pid, leaders, mark):", "if False:"),
+    "strangers have the number next": _gone(_AFTERMATH, "end", "lambda: is_left(pid, leaders, mark)", "lambda: True"),
     "who emptied its environment": _gone(
         _AFTERMATH, "is_left", 'if f"\\0{ARGUMENT}\\0{mark}\\0".encode() in read(f"/proc/{pid}/cmdline"):', "if False:"
     ),
