@@ -47,18 +47,15 @@ def _show(answer: Called, result: bytes, output: str) -> int:
         about = f" (request_id {answer.request_id})" if answer.request_id else ""
         say_error(f"{answer.code}{stage}: {shown(answer.detail)}{about}")
         return FAILED
-    if output == _STANDARD:
-        sys.stdout.buffer.write(result)
-        sys.stdout.buffer.flush()
-    elif output:
+    if output not in {"", _STANDARD}:
         try:
             Path(output).write_bytes(result)
         except OSError as error:
             say_error(f"{output} cannot be written: {error.strerror}")
             return FAILED
-    elif (text := _readable(answer, result)) is not None:
+    elif not output and (text := _readable(answer, result)) is not None:
         sys.stdout.write(text)
-    elif sys.stdout.isatty():
+    elif not output and sys.stdout.isatty():
         what = answer.media_type or "no known type"
         say_error(f"{len(result):,} bytes of {what} are nothing for a terminal; -o FILE keeps them")
         return FAILED

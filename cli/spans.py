@@ -19,8 +19,4 @@ def age(seconds: float) -> str:
 
 def span(seconds: float) -> str:
     """Without a blank: `3m12s`."""
-    whole = max(0, int(seconds))
-    for unit, below, name, small in ((DAY, HOUR, "d", "h"), (HOUR, MINUTE, "h", "m"), (MINUTE, 1, "m", "s")):
-        if whole >= unit:
-            return f"{whole // unit}{name}{whole % unit // below}{small}"
-    return f"{whole}s"
+    return age(seconds).replace(" ", "")

@@ -16,8 +16,9 @@ def nearest(name: str, valid: Collection[str]) -> str | None:
     return by_lower[close[0]] if close else None
 
 
-def suggest(name: str, valid: Collection[str], what: str) -> str:
-    """A hint: the nearest name, or `what` in front of the choice."""
+def suggest(name: str, valid: Collection[str], what: str, most: int | None = None) -> str:
+    """A hint: the nearest name, or `what` in front of the choice, of which `most` are named."""
     if (word := nearest(name, valid)) is not None:
         return f"did you mean '{word}'?"
-    return f"{what} {', '.join(valid)}" if valid else ""
+    more = ", ..." if most is not None and len(valid) > most else ""
+    return f"{what} {', '.join(list(valid)[:most])}{more}" if valid else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ipc.hints import nearest
+from ipc.hints import suggest
 from ipc.messages.control import Done, Refused
 from supervisor.life import State
 from supervisor.restart import recycle
@@ -61,7 +61,4 @@ def _found(tree: Tree, name: str) -> tuple[Group, Worker] | Refused:
         return Refused(f"there is no {name}; {seat} is {seats[seat].name} now")
     if (group_name := seat.removesuffix("-template")) != seat and any(each.name == group_name for each in tree.groups):
         return Refused(f"{seat} serves nobody: shunter restart {group_name} has a new one as well", usage=True)
-    word = nearest(seat, seats)
-    more = ", ..." if len(seats) > MOST_NAMED else ""
-    hint = f"there are {', '.join(list(seats)[:MOST_NAMED])}{more}" if word is None else f"did you mean {word!r}?"
-    return Refused(f"there is no worker {name!r}; {hint}", usage=True)
+    return Refused(f"there is no worker {name!r}; {suggest(seat, seats, 'there are', MOST_NAMED)}", usage=True)

@@ -6,11 +6,15 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from cli import main
 from shunter import VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @pytest.mark.parametrize("asked", ["version", "--version"])
@@ -50,43 +54,44 @@ def test_an_output_that_is_full_is_told_in_one_line(buffered: bool) -> None:
     assert (done.returncode, done.stderr) == (1, "error: the output cannot be written: No space left on device\n")
 
 
-@pytest.mark.parametrize("command", [["version"], ["check"], ["routes", "--json"]], ids=" ".join)
-def test_a_reader_who_leaves_makes_no_failure(command: list[str], tmp_path: Path) -> None:
-    (tmp_path / "shunter.yaml").write_text("runtime: {web: {app: site_app:app}}")
-    (tmp_path / "site_app.py").write_text("from fastapi import FastAPI\napp = FastAPI()\n")
+@pytest.fixture
+def unread() -> Iterator[int]:
+    """A pipe that nobody reads."""
     reader, writer = os.pipe()
     os.close(reader)
-    try:
-        done = subprocess.run(
-            [sys.executable, "-c", "import sys, shunter; sys.exit(shunter.main())", *command],
-            cwd=tmp_path,
-            stdout=writer,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-            timeout=60,
-        )
-    finally:
-        os.close(writer)
+    yield writer
+    os.close(writer)
+
+
+@pytest.mark.parametrize("command", [["version"], ["check"], ["routes", "--json"]], ids=" ".join)
+def test_a_reader_who_leaves_makes_no_failure(command: list[str], tmp_path: Path, unread: int) -> None:
+    (tmp_path / "shunter.yaml").write_text("runtime: {web: {app: site_app:app}}")
+    (tmp_path / "site_app.py").write_text("from fastapi import FastAPI\napp = FastAPI()\n")
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys, shunter; sys.exit(shunter.main())", *command],
+        cwd=tmp_path,
+        stdout=unread,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=60,
+    )
     assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize(("command", "silent"), [(["check"], "2"), (["check", "--json"], "12"), (["start"], "2")])
-def test_nor_does_one_make_a_success_who_reads_no_complaints(command: list[str], silent: str, tmp_path: Path) -> None:
+def test_nor_does_one_make_a_success_who_reads_no_complaints(
+    command: list[str], silent: str, tmp_path: Path, unread: int
+) -> None:
     (tmp_path / "shunter.yaml").write_text("runtime: nonsense")
-    reader, writer = os.pipe()
-    os.close(reader)
-    try:
-        done = subprocess.run(
-            [sys.executable, "-m", "shunter", *command],
-            cwd=tmp_path,
-            stdout=writer if "1" in silent else subprocess.DEVNULL,
-            stderr=writer,
-            check=False,
-            timeout=60,
-        )
-    finally:
-        os.close(writer)
+    done = subprocess.run(
+        [sys.executable, "-m", "shunter", *command],
+        cwd=tmp_path,
+        stdout=unread if "1" in silent else subprocess.DEVNULL,
+        stderr=unread,
+        check=False,
+        timeout=60,
+    )
     assert done.returncode == 2
 
 
